@@ -1,0 +1,55 @@
+# Every target creates or reuses .venv by itself; uv installs what the lock-step constraints name.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread: the models here are tiny, and spinning threads of several processes starve one another.
+export OMP_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 0
+
+.PHONY: help demo test lint format bench soak test-gpu up docs clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+demo: $(STAMP) ## play, train, promote: the whole loop on this machine
+	$(BIN)/tunestream demo $(ARGS)
+
+test: $(STAMP) ## everything that must hold, on a real Kafka
+	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' $(ARGS)
+
+lint: $(STAMP) ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## write the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## the numbers of docs/performance.md
+	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(STAMP) ## long chaos
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
+
+test-gpu: $(STAMP) ## a real model on a CUDA GPU
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+up: $(STAMP) ## the broker and all services
+	$(BIN)/tunestream up $(ARGS)
+
+docs: $(STAMP) ## write docs/wire and the tables of docs/ from the code
+	$(BIN)/python -m tools.docs $(ARGS)
+
+clean: ## remove what runs left behind, not the environment
+	rm -rf .tunestream .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

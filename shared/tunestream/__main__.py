@@ -1,0 +1,5 @@
+"""``python -m tunestream``."""
+
+from tunestream.cli import main
+
+main()
