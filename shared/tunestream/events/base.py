@@ -1,0 +1,64 @@
+"""The bases of every wire model.
+
+Ours are strict about their fields: a misspelt field is an error that names it. Foreign events are
+tolerant: a newer producer may add fields. Neither accepts NaN or infinity in a typed number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["IDENTIFIER_LENGTH", "FiniteFloat", "Foreign", "Identifier", "Metadata", "Wire"]
+
+IDENTIFIER_LENGTH: Final = 512
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Identifier = Annotated[str, Field(min_length=1, max_length=IDENTIFIER_LENGTH)]
+Metadata = dict[str, Any]
+
+# A model's slots, set as pydantic's own constructor does; by name it takes half as long again.
+_set_values: Final = vars(BaseModel)["__dict__"].__set__
+_set_fields: Final = vars(BaseModel)["__pydantic_fields_set__"].__set__
+_set_extra: Final = vars(BaseModel)["__pydantic_extra__"].__set__
+_set_private: Final = vars(BaseModel)["__pydantic_private__"].__set__
+
+
+class Wire(BaseModel):
+    """A body that tunestream owns: unknown fields are refused, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    _every_field: ClassVar[set[str]]  # one set for all bodies of a class: a set takes more memory than a body
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls._every_field = set(cls.model_fields)
+
+    @classmethod
+    def of_valid(cls, **values: Any) -> Self:
+        """Make a body of values that were validated before, at a third of the cost of validating them again.
+
+        Args:
+            **values: of every field, defaults included, in the order of declaration.
+        """
+        body = cls.__new__(cls)
+        _set_values(body, values)
+        _set_fields(body, cls._every_field)
+        _set_extra(body, None)
+        _set_private(body, None)
+        return body
+
+    def to_json(self) -> bytes:
+        """Return the body as it goes on the wire: UTF-8 JSON, fields in declaration order."""
+        try:
+            # As pydantic's own writer, which takes 1.7 times as long, but for what it leaves alone.
+            return orjson.dumps(vars(self), default=vars, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        except TypeError:  # a moment, or an integer of more than 64 bits
+            return self.__pydantic_serializer__.to_json(self)
+
+
+class Foreign(BaseModel):
+    """A body that another system owns: unknown fields are tolerated and dropped."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)

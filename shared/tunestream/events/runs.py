@@ -1,0 +1,24 @@
+"""The configuration of a run as it travels: a document and its digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunestream.events.base import Identifier, Wire
+
+__all__ = ["RunPointer", "RunRecord"]
+
+
+class RunRecord(Wire):
+    """One configuration of a run; ``config`` is the native shape with every default filled in."""
+
+    run_id: Identifier
+    digest: Identifier
+    config: dict[str, Any]
+
+
+class RunPointer(Wire):
+    """Which configuration new turns of a run open with."""
+
+    run_id: Identifier
+    digest: Identifier

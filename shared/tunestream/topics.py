@@ -1,0 +1,267 @@
+"""The catalogue of topics: the one place that says what exists and how it is kept.
+
+Topic creation, AsyncAPI, the docs and the tests are derived from :data:`CATALOGUE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel
+
+from tunestream.events import (
+    CandidateStep,
+    ControlCommand,
+    ControlResult,
+    CurrentModel,
+    EpisodeStep,
+    ExampleEnd,
+    IntermediateStep,
+    JobRecord,
+    ModelVersion,
+    RunPointer,
+    RunRecord,
+    Tick,
+    TrainingBatch,
+    TrainingJobStatus,
+    TrajectoryGroup,
+    TrajectoryGroupRef,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    TurnEnd,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "DEFAULT_PARTITIONS",
+    "Cleanup",
+    "KeyRule",
+    "Topic",
+    "changelog_of",
+    "dlq_of",
+    "topic",
+]
+
+MIB: Final = 1 << 20
+DAY_MS: Final = 24 * 60 * 60 * 1000
+DEFAULT_PARTITIONS: Final = 4
+
+SERVICES: Final = ("ttc-collector", "pair-builder", "curriculum-gate", "trainer")
+
+
+class Cleanup(StrEnum):
+    """How Kafka forgets the records of a topic."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+class KeyRule(StrEnum):
+    """The parts of a record's key; see :func:`tunestream.events.encode_key`."""
+
+    RUN_EXAMPLE = "run/example"
+    RUN = "run"
+    RUN_JOB = "run/job"
+    RUN_VERSION = "run/version or run/current"
+    RUN_DIGEST = "run/config digest or run/current"
+    STATE = "as the service's state needs"
+    ORIGINAL = "the refused record's key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic of the catalogue.
+
+    Attributes:
+        name: without the deployment's prefix.
+        description: what it carries, in one sentence.
+        key: the parts of the key.
+        bodies: the classes of its records' bodies; empty for state and for dead letters.
+        cleanup: delete by time, or compact by key.
+        retention_ms: how long records are kept; None for compacted topics.
+        max_message_bytes: Kafka's limit on one record batch.
+        by_run: partitioned by the run alone, so that a run's records lie in one partition.
+        service: whose changelog it is, None for others.
+        source: the topic whose dead letters it holds, None for others.
+    """
+
+    name: str
+    description: str
+    key: KeyRule
+    bodies: tuple[type[BaseModel], ...] = ()
+    cleanup: Cleanup = Cleanup.DELETE
+    retention_ms: int | None = 7 * DAY_MS
+    max_message_bytes: int = 4 * MIB
+    by_run: bool = False
+    log_append_time: bool = False
+    service: str | None = None
+    source: str | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Return the topic-level settings that Kafka should hold."""
+        settings = {
+            "cleanup.policy": self.cleanup.value,
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime",
+        }
+        if self.retention_ms is not None:
+            settings["retention.ms"] = str(self.retention_ms)
+        if self.cleanup is Cleanup.COMPACT:
+            # Small segments that are cleaned early keep a restore short.
+            settings |= {
+                "segment.bytes": str(16 * MIB),
+                "segment.ms": "60000",
+                "min.cleanable.dirty.ratio": "0.1",
+            }
+        return settings
+
+
+def dlq_of(name: str) -> str:
+    """Return the name of the dead-letter topic of ``name``."""
+    return f"{name}.dlq"
+
+
+def changelog_of(service: str) -> str:
+    """Return the name of the changelog of a service."""
+    return f"{service}.changelog"
+
+
+def _compacted(
+    name: str,
+    description: str,
+    key: KeyRule,
+    *bodies: type[BaseModel],
+    by_run: bool = False,
+    max_message_bytes: int = 4 * MIB,
+) -> Topic:
+    return Topic(
+        name=name,
+        description=description,
+        key=key,
+        bodies=bodies,
+        cleanup=Cleanup.COMPACT,
+        retention_ms=None,
+        max_message_bytes=max_message_bytes,
+        by_run=by_run,
+    )
+
+
+_LINE: Final = (
+    Topic(
+        name="ttc.events",
+        description="What agents publish: scored candidates, ends of turns and examples, finished episodes.",
+        key=KeyRule.RUN_EXAMPLE,
+        bodies=(TTCCandidate, TTCTurnEnd, TTCExampleEnd, TTCEpisode, IntermediateStep),
+        log_append_time=True,
+    ),
+    Topic(
+        name="ttc.candidates",
+        description="Validated, normalised candidates, markers and ticks.",
+        key=KeyRule.RUN_EXAMPLE,
+        bodies=(CandidateStep, TurnEnd, ExampleEnd, EpisodeStep, Tick),
+    ),
+    Topic(
+        name="trajectories",
+        description="One group of trajectories per closed turn or episode group, and ticks.",
+        key=KeyRule.RUN,
+        bodies=(TrajectoryGroup, TrajectoryGroupRef, Tick),
+        max_message_bytes=8 * MIB,
+    ),
+    Topic(
+        name="training.batches",
+        description="What jobs train on: the manifest of a curriculum window's dataset.",
+        key=KeyRule.RUN,
+        bodies=(TrainingBatch,),
+    ),
+    Topic(
+        name="training.control",
+        description="Commands to the owner of a run.",
+        key=KeyRule.RUN,
+        bodies=(ControlCommand,),
+    ),
+)
+
+_BESIDE: Final = (
+    Topic(
+        name="training.control.results",
+        description="The owner's answer to each command.",
+        key=KeyRule.RUN,
+        bodies=(ControlResult,),
+        by_run=True,
+    ),
+    _compacted(
+        "training.jobs",
+        "The latest record of each job: the trainer's changelog and work list.",
+        KeyRule.RUN_JOB,
+        JobRecord,
+        by_run=True,
+        max_message_bytes=5 * MIB,  # a job holds its batch
+    ),
+    Topic(
+        name="training.status",
+        description="Every status of every job, in order.",
+        key=KeyRule.RUN,
+        bodies=(TrainingJobStatus,),
+        by_run=True,
+    ),
+    _compacted(
+        "models",
+        "Model versions and each run's current pointer.",
+        KeyRule.RUN_VERSION,
+        ModelVersion,
+        CurrentModel,
+        by_run=True,
+    ),
+    _compacted("runs", "The configurations of runs.", KeyRule.RUN_DIGEST, RunRecord, RunPointer),
+)
+
+# A changelog holds what its service read: 1 MiB above the largest input.
+_CHANGELOG_INPUT: Final = {
+    "ttc-collector": "ttc.events",
+    "pair-builder": "ttc.candidates",
+    "curriculum-gate": "trajectories",
+}
+
+
+def _changelogs() -> Iterator[Topic]:
+    sizes = {entry.name: entry.max_message_bytes for entry in _LINE}
+    for service, source in _CHANGELOG_INPUT.items():
+        yield Topic(
+            name=changelog_of(service),
+            description=f"The state of {service}, partition by partition of {source}.",
+            key=KeyRule.STATE,
+            cleanup=Cleanup.COMPACT,
+            retention_ms=None,
+            max_message_bytes=sizes[source] + MIB,
+            service=service,
+        )
+
+
+def _dead_letters() -> Iterator[Topic]:
+    for entry in _LINE:
+        yield Topic(
+            name=dlq_of(entry.name),
+            description=f"What was refused from {entry.name}, in its original bytes, with the reason.",
+            key=KeyRule.ORIGINAL,
+            retention_ms=30 * DAY_MS,
+            max_message_bytes=2 * entry.max_message_bytes,
+            source=entry.name,
+        )
+
+
+CATALOGUE: Final = (*_LINE, *_BESIDE, *_changelogs(), *_dead_letters())
+_BY_NAME: Final = {entry.name: entry for entry in CATALOGUE}
+
+
+def topic(name: str) -> Topic:
+    """Return the catalogue's entry for a topic's name without prefix.
+
+    Raises:
+        KeyError: when the catalogue has no such topic.
+    """
+    return _BY_NAME[name]

@@ -1,0 +1,64 @@
+"""The broker under test: always a real Kafka, never a mock, never a skip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.streams.embedded import EmbeddedKafka
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        choices=("embedded", "docker"),
+        default="embedded",
+        help="where Kafka comes from when KAFKA_BOOTSTRAP_SERVERS is not set",
+    )
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of the broker that the whole session shares."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield given
+    elif request.config.getoption("--broker") == "docker":
+        yield from _docker_kafka()
+    else:
+        with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+            yield broker.bootstrap_servers
+
+
+def _docker_kafka() -> Iterator[str]:
+    from testcontainers.community.kafka import KafkaContainer
+
+    container = KafkaContainer("confluentinc/cp-kafka:8.0.0").with_kraft()
+    container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+    container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
+    container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
+    with container:
+        yield container.get_bootstrap_server()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix of this test alone, so that tests share one broker and never meet."""
+    return f"t{uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def kafka_settings(kafka: str, topic_prefix: str) -> KafkaSettings:
+    """The shared broker, with topics of this test alone; create them with ``apply_topics``."""
+    return KafkaSettings(bootstrap_servers=kafka, topic_prefix=topic_prefix)
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[EmbeddedKafka]:
+    """A started broker of this test alone, which it may restart or kill."""
+    with EmbeddedKafka(tmp_path / "own-kafka") as broker:
+        yield broker
