@@ -1,0 +1,102 @@
+"""Run configuration and service settings.
+
+A run's YAML file is read by :func:`load_run`; how a process is deployed is in
+:mod:`tunestream.config.settings`.
+"""
+
+from tunestream.config.base import Section
+from tunestream.config.curriculum import CurriculumLearningConfig
+from tunestream.config.differences import DIFFERENCES, Difference
+from tunestream.config.durations import Duration, format_duration, milliseconds, parse_duration
+from tunestream.config.errors import ConfigError, Problem
+from tunestream.config.finetune import FinetuneConfig, FinetuneRunConfig, RewardFunctionConfig
+from tunestream.config.loading import Loaded, LoadedRun, OfflineSection, load_offline, load_run, parse_run
+from tunestream.config.model import BitsAndBytesConfig, InferenceConfig, LoraConfig, ModelConfig
+from tunestream.config.nemo import (
+    DPOSpecificHyperparameters,
+    LoRASpecificHyperparameters,
+    NeMoCustomizerHyperparameters,
+    NIMDeploymentConfig,
+    SFTSpecificHyperparameters,
+)
+from tunestream.config.run import (
+    BatchingConfig,
+    EvaluationConfig,
+    OfflineConfig,
+    RunConfig,
+    ServingConfig,
+    json_schema,
+)
+from tunestream.config.trainers import (
+    ARTBackendConfig,
+    ARTTrainerAdapterConfig,
+    NeMoCustomizerTrainerAdapterConfig,
+    Trainer,
+    TRLTrainerConfig,
+)
+from tunestream.config.training import (
+    TRL_NAMES,
+    DPOArgs,
+    GRPOArgs,
+    KTOArgs,
+    SftArgs,
+    TrainingArgs,
+    TrainingConfig,
+)
+from tunestream.config.trajectory_builder import (
+    ARTTrajectoryBuilderConfig,
+    DPOTrajectoryBuilderConfig,
+    TrajectoryBuilder,
+)
+
+__all__ = [
+    "DIFFERENCES",
+    "TRL_NAMES",
+    "ARTBackendConfig",
+    "ARTTrainerAdapterConfig",
+    "ARTTrajectoryBuilderConfig",
+    "BatchingConfig",
+    "BitsAndBytesConfig",
+    "ConfigError",
+    "CurriculumLearningConfig",
+    "DPOArgs",
+    "DPOSpecificHyperparameters",
+    "DPOTrajectoryBuilderConfig",
+    "Difference",
+    "Duration",
+    "EvaluationConfig",
+    "FinetuneConfig",
+    "FinetuneRunConfig",
+    "GRPOArgs",
+    "InferenceConfig",
+    "KTOArgs",
+    "LoRASpecificHyperparameters",
+    "Loaded",
+    "LoadedRun",
+    "LoraConfig",
+    "ModelConfig",
+    "NIMDeploymentConfig",
+    "NeMoCustomizerHyperparameters",
+    "NeMoCustomizerTrainerAdapterConfig",
+    "OfflineConfig",
+    "OfflineSection",
+    "Problem",
+    "RewardFunctionConfig",
+    "RunConfig",
+    "SFTSpecificHyperparameters",
+    "Section",
+    "ServingConfig",
+    "SftArgs",
+    "TRLTrainerConfig",
+    "Trainer",
+    "TrainingArgs",
+    "TrainingConfig",
+    "TrajectoryBuilder",
+    "format_duration",
+    "json_schema",
+    "load_offline",
+    "load_run",
+    "milliseconds",
+    "parse_duration",
+    "parse_run",
+]

@@ -1,0 +1,82 @@
+"""What all sections of a run's configuration have in common."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
+
+__all__ = ["EnvName", "FreeForm", "Section", "kind_or"]
+
+
+class Section(BaseModel):
+    """A section: unknown keys are refused, instances are immutable, numbers are finite.
+
+    A section's kind is written ``_type`` and read as ``_type`` or ``type``.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+def kind_or(default: str) -> Discriminator:
+    """Choose a section's class by its ``_type``, or ``default`` when it gives none."""
+
+    def kind(value: Any) -> str | None:
+        if isinstance(value, dict):
+            return str(value.get("_type", value.get("type", default)))
+        return getattr(value, "type", None)
+
+    return Discriminator(kind)
+
+
+_ENV_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_LIKE_A_KEY: Final = re.compile(r"(AKIA|ASIA)[A-Z0-9]{16}")
+_SECRET_KEY: Final = re.compile(
+    r"(^|_)(token|secret|passwo?r?d|api_?key|access_?key|credentials?)$", re.IGNORECASE
+)
+
+
+def _check_env_name(value: str) -> str:
+    if not _ENV_NAME.fullmatch(value) or _LIKE_A_KEY.fullmatch(value):
+        raise ValueError(
+            "write the NAME of an environment variable (capitals, digits, _), never the secret itself"
+        )
+    return value
+
+
+EnvName = Annotated[str, AfterValidator(_check_env_name)]
+
+
+def _check_free_form(value: dict[str, Any]) -> dict[str, Any]:
+    for key in _secrets(value):
+        raise ValueError(f"{key!r} holds a secret; a run's file names environment variables instead")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("may hold only what JSON can: text, finite numbers, booleans, lists, maps") from None
+    return value
+
+
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(inner, str) and inner and _SECRET_KEY.search(str(key)):
+                yield str(key)
+            yield from _secrets(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner)
+
+
+FreeForm = Annotated[dict[str, Any], AfterValidator(_check_free_form)]

@@ -1,0 +1,114 @@
+"""How a process is deployed: ``TUNESTREAM_*`` environment variables.
+
+What a run should do is in its YAML file (:mod:`tunestream.config.run`); where things are is here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunestream.topics import DEFAULT_PARTITIONS
+
+__all__ = ["KafkaSettings", "LogSettings", "ServiceSettings", "StoreSettings"]
+
+
+class KafkaSettings(BaseSettings):
+    """The broker, how to reach it, and how its topics are laid out."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUNESTREAM_KAFKA_", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    bootstrap_servers: str = Field(
+        default="localhost:9092",
+        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="host:port list; taken from KAFKA_BOOTSTRAP_SERVERS",
+    )
+    topic_prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]*$", description="of topics, groups and transactional ids"
+    )
+    partitions: int = Field(default=DEFAULT_PARTITIONS, ge=1, description="of each topic, when it is created")
+    replication_factor: int = Field(default=1, ge=1, description="of each topic, when it is created")
+    min_insync_replicas: int = Field(default=1, ge=1, description="that confirm a write; of each topic")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="TLS with SSL, credentials with SASL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="counts with a SASL protocol"
+    )
+    sasl_username: str | None = Field(default=None, description="required with a SASL protocol")
+    sasl_password: SecretStr | None = Field(default=None, description="required with a SASL protocol")
+    ssl_ca_file: Path | None = Field(default=None, description="certificate authority, PEM")
+    ssl_cert_file: Path | None = Field(default=None, description="client certificate, PEM")
+    ssl_key_file: Path | None = Field(default=None, description="client key, PEM")
+    ssl_check_hostname: bool = Field(default=True, description="the broker's certificate names its host")
+
+    @model_validator(mode="after")
+    def _sasl_has_credentials(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs TUNESTREAM_KAFKA_SASL_USERNAME "
+                "and TUNESTREAM_KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    def topic(self, name: str) -> str:
+        """Return the catalogue's ``name`` as it is called on this broker."""
+        return f"{self.topic_prefix}{name}"
+
+
+class StoreSettings(BaseSettings):
+    """Where datasets and weights are kept."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_", extra="ignore", frozen=True)
+
+    artifacts: str = Field(
+        default=".tunestream/artifacts", description="a folder or any fsspec URL, e.g. s3://bucket/path"
+    )
+
+
+class LogSettings(BaseSettings):
+    """What a process says about itself."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_LOG_", extra="ignore", frozen=True)
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least that is said"
+    )
+    format: Literal["json", "console"] = Field(default="json", description="JSON lines, or for people")
+
+
+class ServiceSettings(BaseSettings):
+    """One replica of one service.
+
+    ``replica`` must be unique per service and stable over restarts (a StatefulSet's ordinal, a
+    supervisor's slot): it makes the group's static membership, so that a restart moves no partition.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_", extra="ignore", frozen=True)
+
+    replica: str = Field(
+        default="0",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="unique per service, stable over restarts",
+    )
+    session_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="without a heartbeat, a replica's partitions go to others"
+    )
+    commit_interval_ms: int = Field(default=25, ge=1, description="longest wait for records before a commit")
+    max_records_per_commit: int = Field(default=2000, ge=1, description="per partition")
+    startup_seconds: float = Field(
+        default=60.0, gt=0, description="how long the start waits for a broker that is away"
+    )
+    shutdown_seconds: float = Field(default=10.0, gt=0, description="one budget for everything at the end")
+    retry_min_seconds: float = Field(
+        default=0.2, gt=0, description="before a partition in fault is opened again; doubled each time"
+    )
+    retry_max_seconds: float = Field(default=30.0, gt=0, description="longest of these waits")
+    progress_deadline_seconds: float = Field(
+        default=60.0, gt=0, description="a batch in hand for longer than this makes the service not live"
+    )

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.unit.config.examples import RUN, SMALLEST
+from tunestream.config import (
+    ARTTrajectoryBuilderConfig,
+    BitsAndBytesConfig,
+    CurriculumLearningConfig,
+    DPOTrajectoryBuilderConfig,
+    FinetuneConfig,
+    FinetuneRunConfig,
+    ModelConfig,
+    RunConfig,
+    ServingConfig,
+    TrainingConfig,
+    TRLTrainerConfig,
+    json_schema,
+    milliseconds,
+    parse_run,
+)
+from tunestream.events import Objective
+
+
+def run(**sections: Any) -> RunConfig:
+    smallest = {"run_id": "r", "trainer": {"model": {"hf_model_ckpt": "m"}}}
+    return RunConfig.model_validate(smallest | sections)
+
+
+def test_the_smallest_run_works_by_defaults() -> None:
+    config = parse_run(SMALLEST).config
+    assert isinstance(config.trainer, TRLTrainerConfig)
+    assert isinstance(config.trajectory_builder, DPOTrajectoryBuilderConfig)
+    assert config.trainer.lora is not None
+    assert config.objective is Objective.DPO
+    assert config.served_name == "small"
+    assert (config.batching.window_pairs, config.batching.min_batch_pairs) == (384, 32)
+    assert milliseconds(config.batching.flush_after) == 60_000
+
+
+def test_the_harness_defaults_of_pairs() -> None:
+    builder = DPOTrajectoryBuilderConfig()
+    assert builder.ttc_step_name == "dpo_candidate_move"
+    assert builder.exhaustive_pairs
+    assert builder.reward_from_score_diff
+    assert builder.require_multiple_candidates
+    assert builder.min_score_diff == 0.0
+    assert builder.max_pairs_per_turn is None
+    assert builder.type == "dpo_traj_builder"
+    assert milliseconds(builder.turn_timeout) == 30_000
+    assert milliseconds(builder.turn_memory) == 600_000
+    assert builder.max_candidates_per_turn == 256
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (DPOTrajectoryBuilderConfig, {"min_score_diff": -0.1}),
+        (DPOTrajectoryBuilderConfig, {"min_score_diff": float("nan")}),
+        (DPOTrajectoryBuilderConfig, {"min_score_diff": float("inf")}),
+        (DPOTrajectoryBuilderConfig, {"max_pairs_per_turn": 0}),
+        (DPOTrajectoryBuilderConfig, {"custom_step_name": "x"}),
+        (ARTTrajectoryBuilderConfig, {"num_generations": 0}),
+        (CurriculumLearningConfig, {"initial_percentile": 0}),
+        (CurriculumLearningConfig, {"increment_percentile": 1.1}),
+        (CurriculumLearningConfig, {"expansion_interval": 0}),
+        (CurriculumLearningConfig, {"min_reward_diff": -3}),
+        (CurriculumLearningConfig, {"random_subsample": 0}),
+        (CurriculumLearningConfig, {"random_subsample": 5}),
+        (FinetuneRunConfig, {"validation_interval": 0}),
+        (FinetuneConfig, {"num_epochs": 0}),
+        (FinetuneConfig, {"enabled": True, "trainer": "t"}),
+        (ServingConfig, {"url": "localhost:8000"}),
+        (ServingConfig, {"url": "http://user:word@host"}),
+        (ServingConfig, {"url": "http://host", "api_key_env": "sk-proj-abc"}),
+        (ServingConfig, {"url": "http://host", "api_key_env": "hf_AbCdEf"}),
+        (ServingConfig, {"url": "http://host", "api_key_env": "AKIAABCDEFGHIJKLMNOP"}),
+    ],
+)
+def test_out_of_bounds(section: type[Any], values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        section(**values)
+
+
+def test_quantize_false_means_unquantised() -> None:
+    assert ModelConfig(hf_model_ckpt="m", bitsandbytes={"load_in_4bit": True}).quantization is None
+    assert ModelConfig(hf_model_ckpt="m", quantize=True).quantization is not None
+
+
+def test_device_map_none_is_no_map() -> None:
+    assert ModelConfig(hf_model_ckpt="m", device_map="None").device_map is None
+
+
+@pytest.mark.parametrize(
+    ("builder", "objective", "fits"),
+    [
+        ("dpo_traj_builder", None, Objective.DPO),
+        ("dpo_traj_builder", "dpo", Objective.DPO),
+        ("openpipe_art_traj_builder", None, Objective.GRPO),
+        ("dpo_traj_builder", "grpo", None),
+        ("openpipe_art_traj_builder", "dpo", None),
+    ],
+)
+def test_the_objective_follows_the_trajectory_builder(
+    builder: str, objective: str | None, fits: Objective | None
+) -> None:
+    trainer = {"model": {"hf_model_ckpt": "m"}, "objective": objective}
+    if fits is None:
+        with pytest.raises(ValidationError, match="does not fit"):
+            run(trajectory_builder={"_type": builder}, trainer=trainer)
+    else:
+        assert run(trajectory_builder={"_type": builder}, trainer=trainer).objective is fits
+
+
+@pytest.mark.parametrize("run_id", ["", "../x", "a/b", "-x", ".x", "x" * 129, "a b", "ä"])
+def test_a_run_id_can_name_a_folder(run_id: str) -> None:
+    with pytest.raises(ValidationError, match="letters, digits"):
+        run(run_id=run_id)
+
+
+def test_keywords_are_what_trl_takes() -> None:
+    trainer = parse_run(RUN).config.trainer
+    assert isinstance(trainer, TRLTrainerConfig)
+    keywords = trainer.training.keywords(Objective.DPO)
+    assert keywords["warmup_steps"] == 0.03
+    assert keywords["max_length"] == 1024
+    assert keywords["beta"] == 0.5
+    assert "warmup_ratio" not in keywords
+
+
+def test_the_length_of_supervised_rows_has_todays_name() -> None:
+    training = TrainingConfig.model_validate({"sft_args": {"max_seq_length": 7}})
+    keywords = training.keywords(Objective.SFT)
+    assert keywords["max_length"] == 7
+    assert "max_seq_length" not in keywords
+    assert "beta" not in keywords
+    assert training.length_limit(Objective.SFT) == ("sft_args.max_seq_length", 7)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_every_objective_has_its_arguments(objective: Objective) -> None:
+    assert TrainingConfig().keywords(objective)["learning_rate"] == 2e-4
+
+
+def test_eight_bits_switch_four_off() -> None:
+    eight = BitsAndBytesConfig.model_validate({"load_in_8bit": True})
+    assert (eight.load_in_8bit, eight.load_in_4bit) == (True, False)
+    assert BitsAndBytesConfig().load_in_4bit
+    assert BitsAndBytesConfig.model_validate_json(eight.model_dump_json()) == eight
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_weights_have_four_bits_or_eight(both: bool) -> None:
+    with pytest.raises(ValidationError, match="one of load_in_8bit and load_in_4bit"):
+        BitsAndBytesConfig(load_in_8bit=both, load_in_4bit=both)
+
+
+def test_quantised_weights_are_not_all_trained() -> None:
+    with pytest.raises(ValidationError, match="set lora"):
+        run(trainer={"model": {"hf_model_ckpt": "m", "quantize": True}, "lora": None})
+
+
+@pytest.mark.parametrize(
+    ("size", "loss", "fits"), [(1, "kto", False), (2, "kto", True), (1, "apo_zero_unpaired", True)]
+)
+def test_kto_needs_neighbours(size: int, loss: str, fits: bool) -> None:
+    trainer = {
+        "model": {"hf_model_ckpt": "m"},
+        "objective": "kto",
+        "training": {
+            "training_args": {"per_device_train_batch_size": size},
+            "kto_args": {"loss_type": loss},
+        },
+    }
+    if fits:
+        assert run(trainer=trainer).objective is Objective.KTO
+    else:
+        with pytest.raises(ValidationError, match="per_device_train_batch_size"):
+            run(trainer=trainer)
+
+
+def test_exo_needs_smoothing() -> None:
+    with pytest.raises(ValidationError, match="label_smoothing"):
+        TrainingConfig.model_validate({"dpo_args": {"loss_type": ["sigmoid", "exo_pair"]}})
+
+
+def test_two_precisions_exclude_each_other() -> None:
+    with pytest.raises(ValidationError, match="exclude"):
+        run(trainer={"model": {"hf_model_ckpt": "m"}, "training": {"training_args": {"bf16": 1, "fp16": 1}}})
+
+
+def test_loss_weights_are_one_per_loss() -> None:
+    arguments = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}
+    with pytest.raises(ValidationError, match="one weight for each"):
+        run(trainer={"model": {"hf_model_ckpt": "m"}, "training": {"dpo_args": arguments}})
+
+
+@pytest.mark.parametrize("key", ["api_key", "hf_token", "password", "SECRET"])
+def test_free_form_sections_refuse_secrets(key: str) -> None:
+    backend = {"ip": "h", "port": 1, "server_config": {"inner": [{key: "word"}]}}
+    with pytest.raises(ValidationError, match="holds a secret") as caught:
+        run(
+            trajectory_builder={"_type": "openpipe_art_traj_builder"},
+            trainer={"_type": "openpipe_art_trainer_adapter", "backend": backend},
+        )
+    assert "environment" in caught.value.errors()[0]["msg"]
+
+
+# --- digest and record -------------------------------------------------------------------------
+
+names = st.text(string.ascii_lowercase, min_size=1, max_size=8)
+shares = st.floats(min_value=0.001, max_value=1.0)
+documents = st.fixed_dictionaries(
+    {
+        "run_id": names,
+        "trainer": st.fixed_dictionaries({"model": st.fixed_dictionaries({"hf_model_ckpt": names})}),
+    },
+    optional={
+        "target_model": names,
+        "trajectory_builder": st.fixed_dictionaries(
+            {},
+            optional={
+                "_type": st.just("dpo_traj_builder"),
+                "exhaustive_pairs": st.booleans(),
+                "min_score_diff": st.floats(min_value=0.0, max_value=1e6),
+                "max_pairs_per_turn": st.none() | st.integers(1, 100),
+                "turn_timeout": st.integers(1, 10**6) | st.sampled_from(["30s", "10m", "250ms"]),
+            },
+        ),
+        "curriculum_learning": st.fixed_dictionaries(
+            {}, optional={"enabled": st.booleans(), "initial_percentile": shares, "random_subsample": shares}
+        ),
+        "serving": st.lists(st.just({"url": "http://localhost:8000"}), max_size=2),
+    },
+)
+
+
+def shuffled(value: Any, draw: st.DataObject) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: shuffled(value[key], draw) for key in draw.draw(st.permutations(list(value)))}
+
+
+@settings(deadline=None)
+@given(documents, st.data())
+def test_the_digest_does_not_depend_on_how_a_file_is_written(
+    document: dict[str, Any], data: st.DataObject
+) -> None:
+    config = RunConfig.model_validate(document)
+    assert RunConfig.model_validate(shuffled(document, data)).digest == config.digest
+    assert RunConfig.model_validate(config.document()).digest == config.digest
+    assert parse_run(yaml.safe_dump(document)).config.digest == config.digest
+    assert len(config.digest) == 32
+
+
+@settings(deadline=None)
+@given(documents)
+def test_a_record_reads_back(document: dict[str, Any]) -> None:
+    config = RunConfig.model_validate(document)
+    record = config.to_record()
+    assert type(record).model_validate_json(record.to_json()) == record
+    assert (record.run_id, record.digest) == (config.run_id, config.digest)
+    assert RunConfig.from_record(record) == config
+
+
+def test_defaults_written_out_do_not_change_the_digest_and_other_values_do() -> None:
+    written = run(batching={"max_wait": 60}, trajectory_builder={"_type": "dpo_traj_builder"})
+    assert written.digest == run(batching={"max_wait": "1m"}).digest == run().digest
+    assert run(batching={"max_wait": "61s"}).digest != run().digest
+
+
+def test_the_digest_does_not_depend_on_the_order_of_free_form_keys() -> None:
+    def digest(arguments: dict[str, int]) -> str:
+        trainer = {
+            "_type": "openpipe_art_trainer_adapter",
+            "backend": {"ip": "h", "port": 1, "engine_args": arguments},
+        }
+        return run(trajectory_builder={"_type": "openpipe_art_traj_builder"}, trainer=trainer).digest
+
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
+
+
+def test_the_schema_accepts_what_the_models_accept() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(RUN), schema)
+    jsonschema.validate(json.loads(json.dumps(parse_run(RUN).config.document())), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(RUN) | {"batchin": {}}, schema)
