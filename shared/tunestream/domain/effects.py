@@ -1,0 +1,85 @@
+"""What handling a record causes: the common vocabulary of the domain cores and the runtime.
+
+A core is a small class that is restored from its changelog and then handles records one by one. It
+never does I/O: everything that should happen is put down in an :class:`Effects`, which the runtime
+commits in one transaction or drops whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from tunestream.events import Wire
+from tunestream.events.cloudevents import Headers
+
+__all__ = ["Effects", "Emission", "Refused"]
+
+# A reason may quote what was sent, of any size, and has to fit into a dead letter's header.
+_LONGEST_REASON: Final = 1000
+
+
+class Refused(Exception):
+    """A record is the sender's fault and goes to the dead letters.
+
+    Attributes:
+        code: the reason's stable name, e.g. ``late``.
+        reason: for people: names the field and the remedy; cut to a thousand characters.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
+        self.reason = reason[:_LONGEST_REASON]
+        super().__init__(f"{code}: {self.reason}")
+
+
+@dataclass(slots=True)
+class Emission:
+    """One output record.
+
+    Attributes:
+        topic: catalogue name, without prefix.
+        body: the record's body.
+        id: deterministic CloudEvents id.
+        time: stream time of the decision, milliseconds since the epoch.
+        key: the parts of the record's key.
+        extensions: CloudEvents extension attributes.
+        partition: where it must lie; None for the key's own partition.
+        payload: the serialised body, once somebody needed it; None until then.
+        trace: trace context headers of the record that caused it.
+    """
+
+    topic: str
+    body: Wire
+    id: str
+    time: int
+    key: tuple[str, ...]
+    extensions: dict[str, str] = field(default_factory=dict)
+    partition: int | None = None
+    payload: bytes | None = None
+    trace: Headers = ()
+
+
+@dataclass(slots=True)
+class Effects:
+    """Everything that one transaction should do beside committing its offsets.
+
+    Attributes:
+        emissions: output records in order.
+        changes: the changelog's new values by key, None for a tombstone; the last change of a key
+            counts, so a key is written at most once per transaction.
+        counts: events worth a metric, by name.
+    """
+
+    emissions: list[Emission] = field(default_factory=list)
+    changes: dict[bytes, bytes | None] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set ``key`` in the state."""
+        self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove ``key`` from the state."""
+        self.changes[key] = None

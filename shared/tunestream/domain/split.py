@@ -1,0 +1,44 @@
+"""Which prompts are held out from training: the same ones for a run's whole life."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+
+from tunestream.events import EpisodeItem, EpisodeItemRole, OpenAIMessage, Prompt, stable_id
+
+__all__ = ["is_held_out", "opening_of"]
+
+_HASH_HEX = 16
+_HASHES = float(1 << 4 * _HASH_HEX)
+
+
+def is_held_out(run_id: str, prompt: Prompt, fraction: float) -> bool:
+    """Say whether a prompt belongs to the validation part.
+
+    The answer depends on the run, the normalised prompt and the fraction alone: a larger fraction holds
+    out the same prompts and more. A text prompt counts as one user message; Unicode form and runs of white
+    space do not matter.
+    """
+    name = stable_id("split", run_id, _normalised(prompt))
+    return int(name[:_HASH_HEX], 16) < fraction * _HASHES
+
+
+def opening_of(items: Iterable[EpisodeItem]) -> list[OpenAIMessage]:
+    """Return an episode's prompt: what was said before the assistant's first message."""
+    prompt = []
+    for item in items:
+        if item.role is EpisodeItemRole.ASSISTANT:
+            break
+        prompt.append(OpenAIMessage(role=item.role, content=item.content))
+    return prompt
+
+
+def _normalised(prompt: Prompt) -> str:
+    messages = [("user", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
+    return json.dumps([(role, _plain(text)) for role, text in messages])
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

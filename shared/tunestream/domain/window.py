@@ -1,0 +1,63 @@
+"""One curriculum window: the groups that are collected for an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunestream.config import BatchingConfig, milliseconds
+from tunestream.events import TrajectoryGroup
+
+__all__ = ["Window"]
+
+
+class Window:
+    """Groups by arrival number; they may be restored in any order.
+
+    Attributes:
+        prefix: of the state keys of its groups.
+        keys: state keys of its groups.
+        pairs: trajectories in it.
+    """
+
+    __slots__ = ("_config", "_first", "_groups", "_last", "keys", "pairs", "prefix")
+
+    def __init__(self, prefix: bytes, config: BatchingConfig, time: int) -> None:
+        self.prefix = prefix
+        self.keys: list[bytes] = []
+        self.pairs = 0
+        self._config = config
+        self._first = time
+        self._last = time
+        self._groups: dict[int, TrajectoryGroup] = {}
+
+    def __iter__(self) -> Iterator[TrajectoryGroup]:
+        """Give the groups in order of arrival."""
+        return (self._groups[number] for number in sorted(self._groups))
+
+    def accept(self, group: TrajectoryGroup, now: int) -> bytes:
+        """Add a group at stream time ``now`` and return its state key."""
+        key = b"%b/%d/%d" % (self.prefix, len(self._groups), now)
+        self.restore(key, group)
+        return key
+
+    def restore(self, key: bytes, group: TrajectoryGroup) -> None:
+        """Take back a group that :meth:`accept` gave ``key``."""
+        _, number, accepted = key.rsplit(b"/", 2)
+        self._groups[int(number)] = group
+        self.keys.append(key)
+        self.pairs += len(group.trajectories)
+        self._first = min(self._first, int(accepted))
+        self._last = max(self._last, int(accepted))
+
+    @property
+    def full(self) -> bool:
+        """Whether the window has all its trajectories."""
+        return self.pairs >= self._config.window_pairs
+
+    @property
+    def deadline(self) -> int:
+        """Stream time at which the window closes unless another group comes, ms."""
+        flush = self._last + milliseconds(self._config.flush_after)
+        if self.pairs < self._config.min_batch_pairs:
+            return flush
+        return min(flush, max(self._last, self._first + milliseconds(self._config.max_wait)))

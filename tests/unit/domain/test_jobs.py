@@ -1,0 +1,131 @@
+"""The life of a job, as a machine that takes any order of commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.helpers.batches import batch
+from tunestream.domain import jobs
+from tunestream.events import (
+    JobRecord,
+    TrainingStatusEnum,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+# The states a job may go to, written down apart from the code.
+ALLOWED = {
+    "pending": {"running", "failed", "canceled"},
+    "running": {"running", "completed", "failed", "canceled"},
+    "completed": set(),
+    "failed": set(),
+    "canceled": set(),
+}
+
+
+class JobLife(RuleBasedStateMachine):
+    @initialize()
+    def create(self) -> None:
+        self.now = START
+        self.job, status = jobs.create(batch(), backend="trl", now=self.now)
+        self.statuses = [status]
+        self.records = [self.job]
+
+    def take(self, step: jobs.JobStep) -> None:
+        self.job = step.record
+        self.statuses.append(step.status)
+        self.records.append(step.record)
+
+    def attempt_step(self, target: str, act: object) -> None:
+        self.now += timedelta(seconds=1)
+        if target in ALLOWED[self.job.status]:
+            self.take(act())  # type: ignore[operator]
+        else:
+            with pytest.raises(jobs.InvalidTransition):
+                act()  # type: ignore[operator]
+
+    @rule(parent=st.sampled_from([None, "v1", "v2"]))
+    def start(self, parent: str | None) -> None:
+        before = self.job
+        self.attempt_step("running", lambda: jobs.start(before, parent_version=parent, now=self.now))
+        if before.status == "running":
+            assert self.job.parent_version == before.parent_version
+        if self.job is not before:
+            assert self.job.attempt == before.attempt + 1
+
+    @rule(progress=st.floats(-1e9, 1e9))
+    def report(self, progress: float) -> None:
+        def act() -> jobs.JobStep:
+            return jobs.report(self.job, progress=progress, message="m", metrics={"loss": 1.0}, now=self.now)
+
+        if self.job.status == "pending":
+            with pytest.raises(jobs.InvalidTransition):
+                act()
+        else:
+            self.attempt_step("running", act)
+
+    @rule()
+    def complete(self) -> None:
+        self.attempt_step(
+            "completed", lambda: jobs.complete(self.job, version="v", message="m", metrics={}, now=self.now)
+        )
+
+    @rule()
+    def fail(self) -> None:
+        self.attempt_step("failed", lambda: jobs.fail(self.job, code="c", message="m", now=self.now))
+
+    @rule()
+    def cancel(self) -> None:
+        self.attempt_step("canceled", lambda: jobs.cancel(self.job, code="c", message="m", now=self.now))
+
+    @invariant()
+    def statuses_count_without_gaps(self) -> None:
+        assert [status.sequence for status in self.statuses] == list(range(len(self.statuses)))
+
+    @invariant()
+    def progress_is_bounded_and_never_falls(self) -> None:
+        seen = [status.progress for status in self.statuses if status.progress is not None]
+        assert seen == sorted(seen)
+        assert all(0.0 <= value <= 100.0 for value in seen)
+
+    @invariant()
+    def only_the_last_status_is_terminal(self) -> None:
+        assert not any(status.status in jobs.TERMINAL for status in self.statuses[:-1])
+
+    @invariant()
+    def only_a_completed_job_has_a_version(self) -> None:
+        assert (self.job.version is not None) == (self.job.status is TrainingStatusEnum.COMPLETED)
+
+    @invariant()
+    def record_and_status_agree_and_travel(self) -> None:
+        status = self.statuses[-1]
+        assert (status.status, status.sequence, status.progress, status.message, status.time) == (
+            self.job.status,
+            self.job.sequence,
+            self.job.progress,
+            self.job.message,
+            self.job.updated,
+        )
+        assert JobRecord.model_validate_json(self.job.to_json()) == self.job
+
+
+TestJobLife = JobLife.TestCase
+TestJobLife.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+
+
+def test_a_batch_delivered_twice_names_one_job() -> None:
+    first = jobs.create(batch(), backend="trl", now=START).record
+    again = jobs.create(batch(), backend="trl", now=START + timedelta(hours=1)).record
+    assert first.job_id == again.job_id
+    assert first.job_id != jobs.create(batch("other"), backend="trl", now=START).record.job_id
+
+
+def test_a_reason_is_found_by_machines() -> None:
+    job = jobs.create(batch(), backend="trl", now=START).record
+    status = jobs.cancel(job, code="stale", message="lag 5 is above 4", now=START).status
+    assert status.metadata == {"reason": "stale"}
+    assert status.message == "lag 5 is above 4"
