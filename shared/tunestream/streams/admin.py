@@ -1,0 +1,218 @@
+"""Topics on a broker: listed, compared with the catalogue, created and altered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.streams.client import client_options
+from tunestream.streams.errors import is_unavailable
+from tunestream.streams.topic_plan import TopicAction, TopicChange, TopicState, plan_topics, wanted_topics
+
+__all__ = [
+    "BrokerUnavailableError",
+    "TopicsError",
+    "TopicsRefusedError",
+    "apply_topics",
+    "diff_topics",
+    "list_topics",
+]
+
+# Kafka's code for a setting on the topic itself, as opposed to a broker's default.
+_SET_ON_TOPIC: Final = 1
+_DEADLINE_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.05
+
+
+class BrokerUnavailableError(ConnectionError):
+    """No broker answers; trying again later may help."""
+
+    def __init__(self, servers: str, reason: str) -> None:
+        super().__init__(
+            f"No Kafka broker answers at {servers}: {reason}. "
+            "Start one (tunestream kafka), or set KAFKA_BOOTSTRAP_SERVERS."
+        )
+
+
+class TopicsError(RuntimeError):
+    """Kafka refused a change to a topic."""
+
+
+class TopicsRefusedError(TopicsError):
+    """The catalogue cannot be applied; nothing was changed.
+
+    Attributes:
+        refused: the topics that stand in the way.
+        problem: what stands in the way.
+        remedy: what to do about it; also the end of the message.
+    """
+
+    def __init__(self, refused: Iterable[TopicChange]) -> None:
+        self.refused = tuple(refused)
+        lines = "\n".join(f"  {change.name} {change.reason}" for change in self.refused)
+        self.problem = f"Nothing was changed, because these topics cannot be:\n{lines}"
+        self.remedy = " ".join(dict.fromkeys(change.remedy or "" for change in self.refused))
+        super().__init__(f"{self.problem}\n{self.remedy}")
+
+
+async def list_topics(settings: KafkaSettings) -> tuple[TopicState, ...]:
+    """Return those of the catalogue's topics that the broker has, in the catalogue's order.
+
+    Raises:
+        BrokerUnavailableError: when no broker answers within 30 s.
+    """
+    async with _admin(settings) as admin:
+        return await _read(admin, _names(settings))
+
+
+async def diff_topics(settings: KafkaSettings) -> tuple[TopicChange, ...]:
+    """Return what :func:`apply_topics` would do, one entry per topic of the catalogue.
+
+    Raises:
+        BrokerUnavailableError: when no broker answers within 30 s.
+    """
+    return plan_topics(wanted_topics(settings), await list_topics(settings))
+
+
+async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tuple[TopicChange, ...]:
+    """Make the broker's topics what the catalogue says, and return what was done.
+
+    Applying twice changes nothing the second time, nor do several processes that apply at once.
+    Returns when every partition has a leader and the settings hold.
+
+    Args:
+        settings: the broker, the prefix, and the partitions and replicas of new topics.
+        dry_run: only check and tell.
+
+    Raises:
+        TopicsRefusedError: when a partition count or replication factor would change.
+        TopicsError: when Kafka refuses a change, e.g. more replicas than brokers.
+        BrokerUnavailableError: when no broker answers within 30 s.
+    """
+    wanted = wanted_topics(settings)
+    async with _admin(settings) as admin:
+        present = await _read(admin, _names(settings))
+        plan = plan_topics(wanted, present)
+        if refused := [change for change in plan if change.action is TopicAction.REFUSE]:
+            raise TopicsRefusedError(refused)
+        if not dry_run:
+            await _create(admin, _chosen(wanted, plan, TopicAction.CREATE))
+            await _alter(admin, _chosen(wanted, plan, TopicAction.ALTER), present)
+            await _await_applied(admin, wanted)
+    return plan
+
+
+def _names(settings: KafkaSettings) -> list[str]:
+    return [state.name for state in wanted_topics(settings)]
+
+
+def _chosen(
+    wanted: Iterable[TopicState], plan: Iterable[TopicChange], action: TopicAction
+) -> list[TopicState]:
+    return [state for state, change in zip(wanted, plan, strict=True) if change.action is action]
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            await admin.start()
+            yield admin
+    except KafkaError as error:
+        if not is_unavailable(error):
+            raise
+        raise BrokerUnavailableError(settings.bootstrap_servers, str(error)) from error
+    except TimeoutError as error:
+        reason = f"not done within {_DEADLINE_SECONDS:g} s"
+        raise BrokerUnavailableError(settings.bootstrap_servers, reason) from error
+    finally:
+        await admin.close()
+
+
+async def _read(admin: AIOKafkaAdminClient, names: Iterable[str]) -> tuple[TopicState, ...]:
+    # All topics are asked for: naming one that is missing could create it.
+    described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+    found = [name for name in names if name in described and described[name]["partitions"]]
+    settings = await _read_settings(admin, found)
+    return tuple(
+        TopicState(
+            name=name,
+            partitions=len(described[name]["partitions"]),
+            replication_factor=len(described[name]["partitions"][0]["replicas"]),
+            settings=settings[name],
+        )
+        for name in found
+    )
+
+
+async def _read_settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    settings = {}
+    for response in await admin.describe_configs(asked):
+        for code, message, _, name, entries in response.resources:
+            _check(code, message, f"describe {name}")
+            settings[name] = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
+    return settings
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[TopicState]) -> None:
+    if not topics:
+        return
+    new = [
+        NewTopic(t.name, t.partitions, t.replication_factor, topic_configs=dict(t.settings)) for t in topics
+    ]
+    response = await admin.create_topics(new)
+    for name, code, message in response.topic_errors:
+        if for_code(code) is not TopicAlreadyExistsError:
+            _check(code, message, f"create {name}")
+
+
+async def _alter(
+    admin: AIOKafkaAdminClient, topics: list[TopicState], present: tuple[TopicState, ...]
+) -> None:
+    if not topics:
+        return
+    held: Mapping[str, Mapping[str, str]] = {state.name: state.settings for state in present}
+    # This request replaces all settings of a topic: those that others have made go along.
+    altered = [
+        ConfigResource(ConfigResourceType.TOPIC, t.name, {**held[t.name], **t.settings}) for t in topics
+    ]
+    for response in await admin.alter_configs(altered):
+        for code, message, _, name in response.resources:
+            _check(code, message, f"alter {name}")
+
+
+async def _await_applied(admin: AIOKafkaAdminClient, wanted: tuple[TopicState, ...]) -> None:
+    # A broker answers a change before it shows it.
+    while not await _is_applied(admin, wanted):  # noqa: ASYNC110 - the broker tells nobody
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _is_applied(admin: AIOKafkaAdminClient, wanted: tuple[TopicState, ...]) -> bool:
+    led = {topic["topic"] for topic in await admin.describe_topics() if _is_led(topic)}
+    names = [state.name for state in wanted]
+    if not led.issuperset(names):
+        return False
+    plan = plan_topics(wanted, await _read(admin, names))
+    return all(change.action is TopicAction.KEEP for change in plan)
+
+
+def _is_led(topic: Mapping[str, Any]) -> bool:
+    partitions = topic["partitions"]
+    return bool(partitions) and all(partition["leader"] >= 0 for partition in partitions)
+
+
+def _check(code: int, message: str | None, doing: str) -> None:
+    kind: type[KafkaError] = for_code(code)
+    if code != 0:
+        raise TopicsError(f"Kafka refused to {doing}: {message or kind.__name__}")

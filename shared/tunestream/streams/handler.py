@@ -1,0 +1,83 @@
+"""What a service gives to the runtime: how one partition's records become effects."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tunestream.domain.effects import Effects
+from tunestream.streams.decoding import Inbound
+
+__all__ = ["Handler", "TaskContext", "Transact"]
+
+Transact = Callable[[Callable[[Effects], None]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a handler may know of its task.
+
+    Attributes:
+        partition: the partition number of all inputs and of the changelog.
+        transact: runs a function on fresh effects in a transaction of its own, between batches of
+            records; for internal events, which carry no offset. Raises
+            :class:`~tunestream.streams.task.TaskClosed` when the partition is away; the runtime then
+            restores it, and its next handler is told by ``start``.
+    """
+
+    partition: int
+    transact: Transact
+
+
+class Handler:
+    """One partition's part of a service.
+
+    The runtime makes a new handler whenever it restores the state, so a handler never has to undo
+    anything: after a fault it is dropped with everything it holds.
+
+    Order of calls: ``restore`` for each live changelog record, ``start``, then any number of
+    ``prepare`` → ``handle`` for each record → ``complete``, with ``on_idle`` between transactions,
+    and ``stop`` at the end. A transaction takes its records a few at a time, so it may have several of
+    these rounds.
+    """
+
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take one live record of the changelog; the order is arbitrary."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no state")
+
+    async def start(self, context: TaskContext) -> None:
+        """Begin work: the state is whole. Called again when the partition comes back unchanged."""
+
+    async def prepare(self, records: Sequence[Inbound], now: float) -> None:
+        """Do what waits (reading a table again) before the records are handled.
+
+        Args:
+            records: decoded records that are handled next.
+            now: monotonic clock, seconds.
+        """
+
+    def handle(self, record: Inbound, effects: Effects) -> None:
+        """Turn one record into effects.
+
+        Raises:
+            Refused: the record is the sender's fault and goes to the dead letters.
+        """
+        raise NotImplementedError
+
+    async def complete(self, effects: Effects) -> None:
+        """Do what has to be durable before the transaction commits (storing a dataset)."""
+
+    def idle_due(self, now: float) -> bool:
+        """Say whether :meth:`on_idle` has something to do; ``now`` is monotonic, in seconds."""
+        del now
+        return False
+
+    def on_idle(self, now: float, effects: Effects) -> None:
+        """Act on silence; called only when every committed record of the inputs was handled."""
+
+    def gauges(self) -> dict[str, float]:
+        """Return what this partition's state looks like, by metric name."""
+        return {}
+
+    async def stop(self) -> None:
+        """End work: the partition is given back. Whatever it started ends here."""

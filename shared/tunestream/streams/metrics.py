@@ -1,0 +1,48 @@
+"""What a service tells Prometheus about its partitions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = [
+    "ABORTS",
+    "DEAD_LETTERS",
+    "DOMAIN_EVENTS",
+    "LAG",
+    "RECORDS",
+    "RESTORED",
+    "STATE",
+    "TRANSACTION_SECONDS",
+]
+
+RECORDS: Final = Counter(
+    "tunestream_records_total", "Input records whose transaction was committed.", ["service", "partition"]
+)
+LAG: Final = Gauge(
+    "tunestream_consumer_lag_records", "Input records not yet handled.", ["service", "topic", "partition"]
+)
+TRANSACTION_SECONDS: Final = Histogram(
+    "tunestream_transaction_seconds",
+    "From the start of a transaction to its commit.",
+    ["service"],
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5, 20),
+)
+ABORTS: Final = Counter(
+    "tunestream_transaction_aborts_total",
+    "Transactions that were given up, by the fault's class.",
+    ["service", "fault"],
+)
+DEAD_LETTERS: Final = Counter(
+    "tunestream_dead_letters_total", "Refused records, by reason code.", ["service", "reason"]
+)
+RESTORED: Final = Counter(
+    "tunestream_restored_records_total", "Changelog records read to restore state.", ["service", "partition"]
+)
+STATE: Final = Gauge(
+    "tunestream_state", "What a partition's state looks like, by name.", ["service", "partition", "name"]
+)
+DOMAIN_EVENTS: Final = Counter(
+    "tunestream_domain_events_total", "What the domain counted, by name.", ["service", "name"]
+)

@@ -1,0 +1,209 @@
+"""Writing records from outside the runtime: agents, the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaProducer
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import Envelope, encode_key
+from tunestream.streams.client import MissingTopic, make_producer, make_transactional_producer
+from tunestream.topics import topic
+
+__all__ = ["DeliveryError", "EventProducer", "EventTooLarge", "Outgoing", "event_record", "write_together"]
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+# What Kafka adds to one record in a batch of its own, rounded up.
+_FRAMING_BYTES: Final = 256
+
+
+class EventTooLarge(ValueError):
+    """An event is larger than its topic takes."""
+
+
+class DeliveryError(Exception):
+    """Records were not delivered.
+
+    Attributes:
+        count: how many.
+        first: the first one's error.
+    """
+
+    def __init__(self, count: int, first: BaseException) -> None:
+        super().__init__(f"{count} records were not delivered; the first: {first!r}")
+        self.count = count
+        self.first = first
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to write.
+
+    Attributes:
+        topic: catalogue name, without prefix.
+        key: encoded.
+        value: the body's bytes, None for a tombstone.
+        headers: of the record.
+        partition: where it must lie; None for the key's own (murmur2).
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int | None = None
+
+
+def event_record(name: str, key: Iterable[str], payload: bytes, envelope: Envelope) -> Outgoing:
+    """Return the record of an event.
+
+    Raises:
+        EventTooLarge: when the topic ``name`` would refuse it.
+        ValueError: when a part of the key is empty.
+    """
+    record = Outgoing(name, encode_key(*key), payload, envelope.to_headers())
+    headers = sum(len(header) + len(value or b"") for header, value in record.headers)
+    size = len(payload) + len(record.key or b"") + headers + _FRAMING_BYTES
+    limit = topic(name).max_message_bytes
+    if size > limit:
+        raise EventTooLarge(
+            f"{envelope.type} {envelope.id} takes {size:,} bytes; topic {name} takes {limit:,}: shorten it"
+        )
+    return record
+
+
+class EventProducer:
+    """An idempotent producer with a bounded buffer.
+
+    ``send`` waits for room in the buffer, not for the delivery. What could not be delivered is raised as
+    :class:`DeliveryError` by the next ``send`` or ``flush``, and at the end.
+
+    Args:
+        settings: the broker.
+        max_in_flight: records that may be on their way; more make ``send`` wait.
+        linger_ms: how long the producer waits for more records before it sends a batch.
+        delivery_timeout: seconds that ``send`` waits for room and ``flush`` for the deliveries.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        max_in_flight: int = 5000,
+        linger_ms: int = 5,
+        delivery_timeout: float = 30.0,
+    ) -> None:
+        self._settings = settings
+        self._linger_ms = linger_ms
+        self._timeout = delivery_timeout
+        self._room = asyncio.Semaphore(max_in_flight)
+        self._pending: set[asyncio.Future[object]] = set()
+        self._failures: list[BaseException] = []
+        self._known: set[str] = set()
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Self:
+        producer = make_producer(self._settings, linger_ms=self._linger_ms)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._producer is not None
+        try:
+            if not isinstance(error, asyncio.CancelledError):
+                await self.flush()
+        finally:
+            await self._producer.stop()
+
+    async def send(self, record: Outgoing) -> None:
+        """Put a record into the buffer, waiting for room.
+
+        Raises:
+            DeliveryError: when earlier records were not delivered.
+            MissingTopic: when the topic does not exist.
+            TimeoutError: when the buffer stayed full for ``delivery_timeout``.
+        """
+        self._raise_failures()
+        assert self._producer is not None, "use it as an async context manager"
+        name = self._settings.topic(record.topic)
+        await self._require(name)
+        await self._take_room()
+        try:
+            sent = await self._producer.send(
+                name, record.value, record.key, partition=record.partition, headers=list(record.headers)
+            )
+        except BaseException:
+            self._room.release()
+            raise
+        self._pending.add(sent)
+        sent.add_done_callback(self._settle)
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is delivered.
+
+        Raises:
+            DeliveryError: when records were not delivered.
+        """
+        if self._pending:
+            _, late = await asyncio.wait(self._pending, timeout=self._timeout)
+            if late:
+                reason = TimeoutError(f"not confirmed by the broker within {self._timeout:.0f} s")
+                self._failures.extend([reason] * len(late))
+        self._raise_failures()
+
+    async def _require(self, name: str) -> None:
+        """Look once whether a topic exists; the client alone would wait for it in silence."""
+        if name in self._known:
+            return
+        assert self._producer is not None
+        cluster = await self._producer.client.fetch_all_metadata()
+        if not cluster.partitions_for_topic(name):
+            raise MissingTopic(name)
+        self._known.add(name)
+
+    async def _take_room(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._room.acquire()
+        except TimeoutError:
+            raise TimeoutError(
+                f"the buffer stayed full for {self._timeout:.0f} s; is the broker up?"
+            ) from None
+
+    def _settle(self, sent: asyncio.Future[object]) -> None:
+        self._room.release()
+        self._pending.discard(sent)
+        if not sent.cancelled() and (error := sent.exception()) is not None:
+            self._failures.append(error)
+
+    def _raise_failures(self) -> None:
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise DeliveryError(len(failures), failures[0])
+
+
+async def write_together(settings: KafkaSettings, transactional_id: str, records: Sequence[Outgoing]) -> None:
+    """Write records in one transaction: readers of committed records see all or none."""
+    producer = make_transactional_producer(settings, settings.topic(transactional_id))
+    try:
+        await producer.start()
+        async with producer.transaction():
+            for record in records:
+                await producer.send_and_wait(
+                    settings.topic(record.topic), record.value, record.key, headers=list(record.headers)
+                )
+    finally:
+        await producer.stop()

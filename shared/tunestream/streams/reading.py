@@ -1,0 +1,153 @@
+"""Reading a topic outside any group: to its end as of now, or on and on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from pydantic import BaseModel
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import Envelope, encode_key, model_of
+from tunestream.streams.client import make_consumer
+from tunestream.streams.encoding import partition_for
+from tunestream.streams.metadata import partition_count
+from tunestream.topics import topic
+
+__all__ = ["RecordReader", "StoredEvent", "latest_bodies", "stored_events"]
+
+_POLL_MS: Final = 500
+_SILENCE: Final = 30.0
+
+
+class RecordReader:
+    """The committed records of one topic, in order within a partition.
+
+    Where it begins is decided when it is entered.
+
+    Args:
+        settings: the broker.
+        name: catalogue name of the topic.
+        from_beginning: begin at the oldest record kept, else at what is written from now on.
+        run_id: read only the partition in which this run's records lie; the topic must be partitioned by
+            run.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, name: str, *, from_beginning: bool, run_id: str | None = None
+    ) -> None:
+        self._catalogued = topic(name)
+        self._name = settings.topic(name)
+        self._from_beginning = from_beginning
+        self._run_id = run_id
+        self._settings = settings
+        self._partitions: list[TopicPartition] = []
+        self._consumer: AIOKafkaConsumer
+
+    async def __aenter__(self) -> Self:
+        self._partitions = await self._find_partitions()
+        self._consumer = make_consumer(self._settings)
+        try:
+            await self._consumer.start()
+            self._consumer.assign(self._partitions)
+            ends = await self._consumer.end_offsets(self._partitions)
+            for partition, end in ends.items():
+                if not self._from_beginning:
+                    self._consumer.seek(partition, end)
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def _find_partitions(self) -> list[TopicPartition]:
+        count = await partition_count(self._settings, self._name)
+        if self._run_id is not None and self._catalogued.by_run:
+            return [TopicPartition(self._name, partition_for(encode_key(self._run_id), count))]
+        return [TopicPartition(self._name, partition) for partition in range(count)]
+
+    async def to_end(self) -> AsyncIterator[ConsumerRecord]:
+        """Yield the records up to the end of the topic as it is now.
+
+        Raises:
+            TimeoutError: when the broker gives nothing for half a minute before the end.
+        """
+        ends = await self._consumer.end_offsets(self._partitions)
+        heard = monotonic()
+        while not await self._reached(ends):
+            records = await self._poll()
+            if records:
+                heard = monotonic()
+            elif monotonic() - heard > _SILENCE:
+                raise TimeoutError(f"topic {self._name}: nothing came for {_SILENCE:.0f} s before its end")
+            for record in records:
+                if record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                    yield record
+
+    async def forever(self) -> AsyncIterator[ConsumerRecord]:
+        """Yield records as they are committed."""
+        while True:
+            for record in await self._poll():
+                yield record
+
+    async def _poll(self) -> list[ConsumerRecord]:
+        fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        return [record for records in fetched.values() for record in records]
+
+    async def _reached(self, ends: dict[TopicPartition, int]) -> bool:
+        positions = await asyncio.gather(*(self._consumer.position(partition) for partition in ends))
+        return all(position >= end for position, end in zip(positions, ends.values(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A decoded record of one of our own topics; ``body`` is None for a tombstone."""
+
+    record: ConsumerRecord
+    envelope: Envelope | None
+    body: BaseModel | None
+
+
+async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator[StoredEvent]:
+    """Decode the records of a topic that the services write.
+
+    Types and fields that a newer service may have added are left out.
+
+    Raises:
+        HeaderError: when a record's headers are not a CloudEvent's.
+        pydantic.ValidationError: when a body is not what its type says.
+    """
+    async for record in records:
+        if record.value is None:
+            yield StoredEvent(record, None, None)
+            continue
+        envelope = Envelope.from_headers(record.headers)
+        model = model_of(envelope.type)
+        if model is not None:
+            body = model.model_validate_json(record.value, extra="ignore")
+            yield StoredEvent(record, envelope, body)
+
+
+async def latest_bodies(settings: KafkaSettings, name: str, run_id: str | None = None) -> list[BaseModel]:
+    """Return the latest body of each key of a compacted topic, in the order of their first records.
+
+    Args:
+        settings: the broker.
+        name: catalogue name of the topic.
+        run_id: only this run's.
+    """
+    latest: dict[bytes, BaseModel | None] = {}
+    async with RecordReader(settings, name, from_beginning=True, run_id=run_id) as reader:
+        async for stored in stored_events(reader.to_end()):
+            latest[stored.record.key] = stored.body
+    bodies = (body for body in latest.values() if body is not None)
+    return [body for body in bodies if run_id in (None, getattr(body, "run_id", None))]

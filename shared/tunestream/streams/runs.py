@@ -1,0 +1,83 @@
+"""The runs that exist: the ``runs`` topic as configurations by (run, digest)."""
+
+from __future__ import annotations
+
+import time
+
+from tunestream.config import RunConfig
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import Envelope, RunPointer, RunRecord, encode_key, stable_id, type_of
+from tunestream.streams.publish import Outgoing, event_record, write_together
+from tunestream.streams.table import Table
+
+__all__ = ["CURRENT", "RunDirectory", "apply_run"]
+
+# Last part of the key of a run's pointer.
+CURRENT = "current"
+
+_Entry = RunConfig | RunPointer
+
+
+async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) -> None:
+    """Make a configuration the one that new turns of its run open with; ``source`` as in CloudEvents."""
+    pointer = RunPointer(run_id=config.run_id, digest=config.digest)
+    records = [
+        _outgoing(config.to_record(), config.digest, source),
+        _outgoing(pointer, CURRENT, source),
+    ]
+    await write_together(settings, f"run-apply-{config.run_id}", records)
+
+
+def _outgoing(body: RunRecord | RunPointer, last: str, source: str) -> Outgoing:
+    envelope = Envelope(
+        id=stable_id("run", body.run_id, body.digest, last),
+        type=type_of(body),
+        source=source,
+        time=time.time_ns() // 1_000_000,
+    )
+    return event_record("runs", (body.run_id, last), body.to_json(), envelope)
+
+
+class RunDirectory(Table[_Entry]):
+    """Looks up the configuration of runs; follows the ``runs`` topic while entered."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        super().__init__(settings, "runs", _decode)
+
+    def current_digest(self, run_id: str) -> str | None:
+        """Return the digest that new turns of a run open with, None when the run is unknown."""
+        pointer = self.get(encode_key(run_id, CURRENT))
+        return pointer.digest if isinstance(pointer, RunPointer) else None
+
+    def config(self, run_id: str, digest: str) -> RunConfig:
+        """Return a run's configuration of that digest.
+
+        Raises:
+            KeyError: when the run has no such configuration.
+        """
+        found = self.get(encode_key(run_id, digest))
+        if not isinstance(found, RunConfig):
+            raise KeyError(f"run {run_id} has no configuration {digest}")
+        return found
+
+    def has(self, run_id: str, digest: str) -> bool:
+        """Say whether a run's configuration of that digest was read."""
+        return isinstance(self.get(encode_key(run_id, digest)), RunConfig)
+
+    def current(self, run_id: str) -> RunConfig | None:
+        """Return the configuration that new turns of a run open with, None when there is none."""
+        digest = self.current_digest(run_id)
+        if digest is None:
+            return None
+        found = self.get(encode_key(run_id, digest))
+        return found if isinstance(found, RunConfig) else None
+
+
+def _decode(key: bytes, value: bytes, headers: dict[str, bytes]) -> _Entry | None:
+    del key
+    kind = headers.get("ce_type", b"").decode()
+    if kind == type_of(RunPointer):
+        return RunPointer.model_validate_json(value)
+    if kind == type_of(RunRecord):
+        return RunConfig.from_record(RunRecord.model_validate_json(value))
+    return None

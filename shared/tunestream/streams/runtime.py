@@ -1,0 +1,266 @@
+"""The exactly-once runtime: tasks opened, fed, retried and given back as the group assigns them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from tunestream.config.settings import ServiceSettings
+from tunestream.streams import metrics
+from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
+
+__all__ = ["Health", "Runtime", "Subscription"]
+
+log = structlog.get_logger(__name__)
+_IDLE_INTERVAL: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a service works, and if not, why not."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+
+class Subscription(Protocol):
+    """What the runtime needs of FastStream's subscriber."""
+
+    consumer: AIOKafkaConsumer | None
+    tasks: list[asyncio.Task[None]]
+
+
+class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs the tasks of one member of a consumer group.
+
+    Invariants: a partition's records are handled only by its open task; a partition whose task is
+    opening or in retry is paused, the others go on; the poll loop never waits for a retry.
+    """
+
+    def __init__(self, plan: Plan, settings: ServiceSettings) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._subscription: Subscription | None = None
+        self._tasks: dict[int, Task] = {}
+        self._openings: dict[int, asyncio.Task[None]] = {}
+        self._dormant: dict[int, Dormant] = {}
+        self._recoveries: set[asyncio.Task[None]] = set()
+        self._faults: dict[int, str] = {}
+        self._attempts: dict[int, int] = defaultdict(int)
+        self._in_hand: set[int] = set()
+        self._batch_since: float | None = None
+        self._idle: asyncio.Task[None] | None = None
+        self._assigned_once = False
+        self._log = log.bind(service=plan.service, replica=settings.replica)
+
+    def attach(self, subscription: Subscription) -> None:
+        """Take the subscription whose records come to :meth:`consume`."""
+        self._subscription = subscription
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """The group's consumer.
+
+        Raises:
+            LookupError: before the subscription was started.
+        """
+        if self._subscription is None or self._subscription.consumer is None:
+            raise LookupError("the subscription was not started")
+        return self._subscription.consumer
+
+    async def __aenter__(self) -> Self:
+        self._idle = asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish running transactions and close every task, without leaving the group."""
+        if self._idle is not None:
+            self._idle.cancel()
+            await asyncio.gather(self._idle, return_exceptions=True)
+        numbers = set(self._tasks) | set(self._openings)
+        await asyncio.gather(*(self._give_back(number, keep=False) for number in numbers))
+
+    # -- assignment
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Pause what came and open it in the background.
+
+        Pausing comes first and without an await before it: records may arrive from here on, and no
+        heartbeat is sent before this returns.
+        """
+        places = list(assigned)
+        self.consumer.pause(*places)
+        self._assigned_once = True
+        partitions = {place.partition for place in places}
+        self._dormant = {number: kept for number, kept in self._dormant.items() if number in partitions}
+        for number in sorted(partitions):
+            self._start_opening(number, delay=0.0)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish running transactions and give the partitions back; heartbeats go on meanwhile."""
+        partitions = {place.partition for place in revoked}
+        await asyncio.gather(*(self._give_back(number, keep=True) for number in partitions))
+
+    async def _give_back(self, number: int, *, keep: bool) -> None:
+        opening = self._openings.pop(number, None)
+        if opening is not None:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+        self._faults.pop(number, None)
+        self._attempts.pop(number, None)
+        task = self._tasks.pop(number, None)
+        if task is None:
+            return
+        kept = await task.close(self._settings.shutdown_seconds, keep=keep)
+        if kept is not None:
+            self._dormant[number] = kept
+
+    # -- opening and retry
+
+    def _start_opening(self, number: int, delay: float) -> None:
+        self._openings[number] = asyncio.create_task(
+            self._open(number, delay), name=f"open {self._plan.service}-{number}"
+        )
+
+    async def _open(self, number: int, delay: float) -> None:
+        """Open a partition, as often as it takes, and let its records flow."""
+        while True:
+            await asyncio.sleep(delay)
+            task = Task(self._plan, number, self._on_fault)
+            self._tasks[number] = task
+            try:
+                await task.open(self.consumer, self._dormant.pop(number, None))
+                break
+            except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+                await task.close(budget=0.0, keep=False)
+                delay = self._fault(number, error)
+        for place, position in task.positions.items():
+            self.consumer.seek(place, position)
+        self._faults.pop(number, None)
+        self._openings.pop(number, None)
+        self.consumer.resume(*task.positions)
+        self._log.info("partition.open", partition=number)
+
+    def _fault(self, number: int, error: Exception) -> float:
+        """Note a fault of ours and return how long to wait before the next try, in seconds."""
+        self._attempts[number] += 1
+        attempt = self._attempts[number]
+        delay = min(self._settings.retry_min_seconds * 2.0 ** (attempt - 1), self._settings.retry_max_seconds)
+        self._faults[number] = f"partition {number}: {type(error).__name__}: {error}"
+        metrics.ABORTS.labels(self._plan.service, type(error).__name__).inc()
+        self._log.error(
+            "partition.fault", partition=number, attempt=attempt, retry_in_seconds=delay, exc_info=error
+        )
+        return delay
+
+    # -- records
+
+    async def consume(self, records: Sequence[ConsumerRecord]) -> None:
+        """Handle one poll's records: one transaction per partition number, side by side.
+
+        Nothing is awaited between the poll and here, so the tasks of this moment own what came. A task
+        that opens from now on starts at its committed offset and must not see these records.
+        """
+        self._batch_since = time.monotonic()
+        by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
+        for record in records:
+            by_partition[record.partition].append(record)
+        # A partition without a task was given back: whoever has it now reads these records again.
+        owned = [
+            (self._tasks[number], part) for number, part in by_partition.items() if number in self._tasks
+        ]
+        self._in_hand = {task.partition for task, _ in owned}
+        await asyncio.gather(*(self._process(task, part) for task, part in owned))
+        self._batch_since = None
+
+    async def _process(self, task: Task, records: Sequence[ConsumerRecord]) -> None:
+        number = task.partition
+        try:
+            await task.process(records)
+            self._attempts.pop(number, None)
+        except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+            await self._recover(number, task, error)
+        finally:
+            self._in_hand.discard(number)
+
+    def _on_fault(self, task: Task, error: Exception) -> None:
+        recovery = asyncio.create_task(self._recover(task.partition, task, error))
+        self._recoveries.add(recovery)
+        recovery.add_done_callback(self._recoveries.discard)
+
+    async def _recover(self, number: int, task: Task, error: Exception) -> None:
+        """Pause a partition whose task is spent and open it again after a while."""
+        if self._tasks.get(number) is not task or number in self._openings:
+            return
+        self.consumer.pause(*self._plan.input_partitions(number))
+        delay = self._fault(number, error)
+        self._start_opening(number, delay)
+        await task.close(budget=0.0, keep=False)
+
+    # -- silence and gauges
+
+    async def _run_idle(self) -> None:
+        while True:
+            await asyncio.sleep(_IDLE_INTERVAL)
+            now = time.monotonic()
+            ready = [(number, task) for number, task in self._tasks.items() if number not in self._openings]
+            await asyncio.gather(*(self._idle_one(number, task, now) for number, task in ready))
+
+    async def _idle_one(self, number: int, task: Task, now: float) -> None:
+        self._measure(number, task)
+        try:
+            if task.idle_due(now) and await task.caught_up(self.consumer) and number not in self._in_hand:
+                await task.idle(now)
+        except TaskClosed:
+            return
+        except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+            await self._recover(number, task, error)
+
+    def _measure(self, number: int, task: Task) -> None:
+        for name, value in task.handler.gauges().items():
+            metrics.STATE.labels(self._plan.service, number, name).set(value)
+        for place, position in task.positions.items():
+            end = self.consumer.highwater(place)
+            if end is not None:
+                metrics.LAG.labels(self._plan.service, place.topic, number).set(max(0, end - position))
+
+    # -- health and the end
+
+    def live(self) -> Health:
+        """Whether the poll loop goes on."""
+        since = self._batch_since
+        stuck = 0.0 if since is None else time.monotonic() - since
+        if stuck > self._settings.progress_deadline_seconds:
+            return Health(ok=False, reasons=(f"a batch has been in hand for {stuck:.0f} s",))
+        loops = [self._idle] if self._idle is not None else []
+        loops += self._subscription.tasks if self._subscription is not None else []
+        if ended := [loop.get_name() for loop in loops if loop.done()]:
+            return Health(ok=False, reasons=tuple(f"loop {name} ended" for name in ended))
+        return Health(ok=True)
+
+    async def ready(self) -> Health:
+        """Whether the broker answers, partitions were assigned, and all of them are open."""
+        reasons = list(self._faults.values())
+        if not self._assigned_once:
+            reasons.append("no assignment yet")
+        reasons += [f"partition {number}: opening" for number in self._openings if number not in self._faults]
+        try:
+            async with asyncio.timeout(_PING_DEADLINE):
+                await self.consumer.topics()
+        except (KafkaError, TimeoutError, LookupError) as error:
+            reasons.append(f"broker not reachable: {type(error).__name__}: {error}")
+        return Health(ok=not reasons, reasons=tuple(reasons))
+
+
+_PING_DEADLINE: Final = 5.0

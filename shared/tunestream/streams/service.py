@@ -1,0 +1,158 @@
+"""A service as FastStream runs it: the runtime around one batch subscriber, health, metrics."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faststream import AckPolicy
+from faststream.asgi import AsgiFastStream, AsgiResponse, AsyncAPIRoute, get
+from faststream.asgi.types import Scope
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.prometheus import KafkaPrometheusMiddleware
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from prometheus_client import REGISTRY, make_asgi_app
+
+from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
+from tunestream.streams.client import FETCH_BYTES, ssl_context
+from tunestream.streams.collecting import calm_garbage_collector
+from tunestream.streams.metadata import await_broker
+from tunestream.streams.runtime import Health, Runtime
+from tunestream.streams.task import Plan
+from tunestream.telemetry import configure_logging
+
+__all__ = ["build_app"]
+
+log = structlog.get_logger(__name__)
+_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+# How long the broker may hold an empty fetch: bounds how late silence is noticed.
+_FETCH_WAIT_MS = 100
+
+
+def build_app(
+    plan: Plan, settings: ServiceSettings, resources: Sequence[AbstractAsyncContextManager[object]] = ()
+) -> AsgiFastStream:
+    """Return the ASGI application of one service.
+
+    Args:
+        plan: inputs, state and handlers.
+        settings: of this replica.
+        resources: entered before the first record and left after the last, e.g. tables.
+
+    Raises:
+        RuntimeError: in a worker of ``--workers``: two members with one id displace each other.
+    """
+    if multiprocessing.parent_process() is not None:
+        raise RuntimeError(
+            f"{plan.service} runs as one process; start more replicas, each with its own "
+            "TUNESTREAM_REPLICA, instead of --workers"
+        )
+    configure_logging(LogSettings(), service=plan.service, replica=settings.replica)
+    runtime = Runtime(plan, settings)
+
+    @asynccontextmanager
+    async def lifespan(**_options: object) -> AsyncIterator[None]:
+        await await_broker(plan.kafka, settings.startup_seconds)
+        async with AsyncExitStack() as stack:
+            for resource in (*resources, runtime):
+                await stack.enter_async_context(resource)
+            calm_garbage_collector()
+            yield
+
+    return AsgiFastStream(
+        _broker(plan, settings, runtime),
+        logger=None,
+        lifespan=lifespan,
+        asgi_routes=[
+            ("/health/live", _health(runtime.live)),
+            ("/health/ready", _health(runtime.ready)),
+            ("/metrics", make_asgi_app(REGISTRY)),
+        ],
+        # Without the page from which anybody could send messages.
+        asyncapi_path=AsyncAPIRoute("/asyncapi", try_it_out_path=None),
+    )
+
+
+def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBroker:
+    broker = KafkaBroker(
+        plan.kafka.bootstrap_servers,
+        client_id=f"{plan.group}-{settings.replica}",
+        security=_security(plan.kafka),
+        allow_auto_create_topics=False,
+        graceful_timeout=settings.shutdown_seconds,
+        middlewares=[KafkaPrometheusMiddleware(registry=REGISTRY, app_name=plan.service)],
+        apply_types=False,
+        logger=None,
+    )
+    subscriber = broker.subscriber(
+        *(plan.kafka.topic(name) for name in plan.inputs),
+        group_id=plan.group,
+        group_instance_id=f"{plan.group}-{settings.replica}",
+        batch=True,
+        max_records=settings.max_records_per_commit * plan.kafka.partitions,
+        batch_timeout_ms=settings.commit_interval_ms,
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=[RangePartitionAssignor],
+        session_timeout_ms=int(settings.session_timeout_seconds * 1000),
+        heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 5),
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        listener=runtime,
+        parser=_raw_message,
+        decoder=_raw_records,
+    )
+
+    @subscriber
+    async def consume(records: tuple[ConsumerRecord, ...]) -> None:
+        await runtime.consume(records)
+
+    runtime.attach(subscriber)
+    return broker
+
+
+def _security(settings: KafkaSettings) -> BaseSecurity:
+    context = ssl_context(settings) if settings.security_protocol.endswith("SSL") else None
+    if not settings.security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context)
+    assert settings.sasl_username is not None
+    assert settings.sasl_password is not None
+    return _SASL[settings.sasl_mechanism](
+        settings.sasl_username, settings.sasl_password.get_secret_value(), ssl_context=context
+    )
+
+
+async def _raw_message(message: tuple[ConsumerRecord, ...]) -> KafkaMessage:
+    """Leave the headers alone: FastStream's own parser fails on one that is not UTF-8."""
+    first, last = message[0], message[-1]
+    return KafkaMessage(
+        body=[],
+        headers={},
+        raw_message=message,
+        consumer=FAKE_CONSUMER,
+        message_id=f"{first.topic}-{first.partition}-{first.offset}-{last.offset}",
+        correlation_id="",
+    )
+
+
+async def _raw_records(message: KafkaMessage) -> tuple[ConsumerRecord, ...]:
+    return message.raw_message
+
+
+def _health(check: Callable[[], Any]) -> Any:
+    @get
+    async def endpoint(scope: Scope) -> AsgiResponse:  # noqa: ARG001
+        found = check()
+        health: Health = found if isinstance(found, Health) else await found
+        body = json.dumps({"ok": health.ok, "reasons": health.reasons}).encode()
+        return AsgiResponse(body, 200 if health.ok else 503, headers={"content-type": "application/json"})
+
+    return endpoint

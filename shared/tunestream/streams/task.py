@@ -1,0 +1,394 @@
+"""One task: a partition number of a group's inputs, its producer, its state, its transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import BaseModel
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.domain.effects import Effects, Refused
+from tunestream.streams import metrics
+from tunestream.streams.client import MissingTopic, make_transactional_producer
+from tunestream.streams.decoding import Inbound, accepted_types, decode
+from tunestream.streams.encoding import BatchSet, TransactionWriter
+from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
+from tunestream.topics import CATALOGUE, topic
+
+__all__ = ["Dormant", "Plan", "Task", "TaskClosed"]
+
+log = structlog.get_logger(__name__)
+# Longer than any healthy step against a broker takes, shorter than the transaction time-out.
+STEP_DEADLINE: Final = 40.0
+# Records go from bytes to bytes a few at a time: their objects then stay in the processor's cache, which
+# takes less CPU and memory than a pass over two thousand of them for each stage.
+_SLICE: Final = 32
+
+
+class TaskClosed(Exception):
+    """The partition was given back, or its task is spent.
+
+    What was asked for did not happen; after a fault it may have, and the restored state tells.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the tasks of a service have in common.
+
+    Attributes:
+        service: name, also of the consumer group (after the prefix).
+        inputs: catalogue names of the co-partitioned input topics.
+        changelog: catalogue name of the topic that holds the state, None without state.
+        new_handler: makes the handler of a partition number.
+        kafka: the broker.
+    """
+
+    service: str
+    inputs: tuple[str, ...]
+    changelog: str | None
+    new_handler: Callable[[int], Handler]
+    kafka: KafkaSettings
+
+    @property
+    def group(self) -> str:
+        """The consumer group and the stem of the transactional ids."""
+        return self.kafka.topic(self.service)
+
+    def input_partitions(self, partition: int) -> list[TopicPartition]:
+        """Return this partition number of every input."""
+        return [TopicPartition(self.kafka.topic(name), partition) for name in self.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class Dormant:
+    """The state of a partition that was given back: good while nobody else wrote."""
+
+    handler: Handler
+    logged: set[bytes]
+    positions: Mapping[TopicPartition, int]
+    changelog_end: int | None
+
+
+class Task:
+    """Serial exactly-once processing of one partition number.
+
+    Opening goes in numbered steps, and the order is what makes it safe:
+
+    1. Start the transactional producer. This fences a predecessor and ends its open transaction, so
+       that nothing read from here on can change under us.
+    2. Read the committed offsets of the inputs.
+    3. Restore the state from the changelog, to its end as of now (skipped when nothing moved since
+       this process gave the partition back).
+    4. The caller seeks the inputs to :attr:`positions`.
+    5. The caller resumes the inputs.
+
+    A task that raised is spent: the caller closes it and opens a new one, which takes the same five
+    steps. That is the only recovery there is.
+
+    Args:
+        plan: of the service.
+        partition: the partition number.
+        on_fault: told when a transaction failed that the handler itself asked for.
+    """
+
+    def __init__(self, plan: Plan, partition: int, on_fault: Callable[[Task, Exception], None]) -> None:
+        self.partition = partition
+        self._on_fault = on_fault
+        self.positions: dict[TopicPartition, int] = {}
+        self.handler: Handler
+        self._plan = plan
+        self._places = {place.topic: place for place in plan.input_partitions(partition)}
+        self._lock = asyncio.Lock()
+        self._open = False
+        self._producer: AIOKafkaProducer | None = None
+        self._writer: TransactionWriter
+        self._accepted = {plan.kafka.topic(name): accepted_types(topic(name).bodies) for name in plan.inputs}
+        self._log = log.bind(service=plan.service, partition=partition)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is running."""
+        return self._lock.locked()
+
+    async def open(self, consumer: AIOKafkaConsumer, dormant: Dormant | None = None) -> None:
+        """Take steps 1 to 3.
+
+        Args:
+            consumer: the group's consumer, which knows the committed offsets.
+            dormant: the state that this process kept when it gave the partition back.
+
+        Raises:
+            KafkaError: when the broker refuses; TimeoutError: when it does not answer.
+        """
+        async with asyncio.timeout(STEP_DEADLINE):
+            self._producer = make_transactional_producer(
+                self._plan.kafka, f"{self._plan.group}-{self.partition}"
+            )
+            await self._producer.start()
+            self._writer = await self._new_writer(self._producer)
+            self.positions = await self._committed(consumer)
+        await self._restore(dormant)
+        await self.handler.start(TaskContext(self.partition, self._transact_for_handler))
+        self._open = True
+
+    async def _new_writer(self, producer: AIOKafkaProducer) -> TransactionWriter:
+        counts: dict[str, int] = {}
+        cluster = await producer.client.fetch_all_metadata()
+        for entry in CATALOGUE:
+            known = cluster.partitions_for_topic(self._plan.kafka.topic(entry.name))
+            if not known:
+                raise MissingTopic(self._plan.kafka.topic(entry.name))
+            counts[entry.name] = len(known)
+        return TransactionWriter(
+            self._plan.service, self.partition, self._plan.kafka.topic_prefix, counts, self._plan.changelog
+        )
+
+    async def _committed(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        places = self._plan.input_partitions(self.partition)
+        committed = {place: await consumer.committed(place) for place in places}
+        first = await consumer.beginning_offsets(places)
+        return {place: first[place] if offset is None else offset for place, offset in committed.items()}
+
+    async def _restore(self, dormant: Dormant | None) -> None:
+        changelog = self._plan.changelog
+        if dormant is not None and await self._unchanged(dormant):
+            self.handler, self._writer.logged = dormant.handler, dormant.logged
+            return
+        self.handler = self._plan.new_handler(self.partition)
+        if changelog is None:
+            return
+        started = time.monotonic()
+        snapshot: Snapshot = await read_changelog(
+            self._plan.kafka, self._plan.kafka.topic(changelog), self.partition
+        )
+        for key, value in snapshot.values.items():
+            self.handler.restore(key, value)
+        self._writer.logged = set(snapshot.values)
+        metrics.RESTORED.labels(self._plan.service, self.partition).inc(snapshot.read)
+        self._log.info(
+            "task.restored",
+            live=len(snapshot.values),
+            read=snapshot.read,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    async def _unchanged(self, dormant: Dormant) -> bool:
+        if dormant.positions != self.positions:
+            return False
+        return dormant.changelog_end == await self._changelog_end()
+
+    async def _changelog_end(self) -> int | None:
+        if self._plan.changelog is None:
+            return None
+        return await changelog_end(
+            self._plan.kafka, self._plan.kafka.topic(self._plan.changelog), self.partition
+        )
+
+    async def process(self, records: Sequence[ConsumerRecord]) -> None:
+        """Handle records of this partition number in one transaction.
+
+        Records before :attr:`positions` were handled already and are passed over; a task that is not
+        open leaves all of them, since its opening will seek back to them.
+        """
+        async with self._working():
+            fresh = [record for record in records if self._is_next(record)] if self._open else []
+            if not fresh:
+                return
+            effects, batches = Effects(), self._new_batches()
+            refused: list[tuple[ConsumerRecord, Refused]] = []
+            for start in range(0, len(fresh), _SLICE):
+                refused += await self._handle(fresh[start : start + _SLICE], effects)
+                await self._finish(effects, batches)
+            offsets = {self._places[record.topic]: record.offset + 1 for record in fresh}
+            await self._commit(batches, effects, refused, offsets)
+            self.positions |= offsets
+            metrics.RECORDS.labels(self._plan.service, self.partition).inc(len(fresh))
+
+    def _is_next(self, record: ConsumerRecord) -> bool:
+        return bool(record.offset >= self.positions[self._places[record.topic]])
+
+    async def _handle(
+        self, records: Sequence[ConsumerRecord], effects: Effects
+    ) -> list[tuple[ConsumerRecord, Refused]]:
+        refused: list[tuple[ConsumerRecord, Refused]] = []
+        inbound: list[Inbound] = []
+        for record in records:
+            try:
+                inbound.append(decode(record, self._accepted_by(record)))
+            except Refused as refusal:
+                refused.append((record, refusal))
+        await self.handler.prepare(inbound, time.monotonic())
+        emissions = effects.emissions
+        for event in inbound:
+            before = len(emissions)
+            try:
+                self.handler.handle(event, effects)
+            except Refused as refusal:
+                refused.append((event.record, refusal))
+            if event.envelope.passed_on:
+                for emission in emissions[before:]:
+                    emission.trace = event.envelope.passed_on
+        return refused
+
+    async def _finish(self, effects: Effects, batches: BatchSet) -> None:
+        await self.handler.complete(effects)
+        self._writer.emissions(batches, effects)
+
+    def _new_batches(self) -> BatchSet:
+        assert self._producer is not None
+        return BatchSet(self._producer)
+
+    def _accepted_by(self, record: ConsumerRecord) -> Mapping[str, type[BaseModel]]:
+        return self._accepted[record.topic]
+
+    async def transact(self, apply: Callable[[Effects], None]) -> None:
+        """Run ``apply`` on fresh effects and commit them in a transaction of their own.
+
+        Raises:
+            TaskClosed: when the partition is not ours any more.
+        """
+        async with self._working():
+            if not self._open:
+                raise TaskClosed(f"partition {self.partition} of {self._plan.service} was given back")
+            effects, batches = Effects(), self._new_batches()
+            apply(effects)
+            await self._finish(effects, batches)
+            await self._commit(batches, effects, [], {})
+
+    async def _transact_for_handler(self, apply: Callable[[Effects], None]) -> None:
+        try:
+            await self.transact(apply)
+        except TaskClosed:
+            raise
+        except asyncio.CancelledError:
+            self._on_fault(self, TaskClosed("a transaction was cancelled"))
+            raise
+        except Exception as error:
+            self._on_fault(self, error)
+            raise TaskClosed(f"partition {self.partition}: {error!r}") from error
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """Hold the task; whatever goes wrong meanwhile leaves it spent."""
+        async with self._lock:
+            try:
+                yield
+            except BaseException:
+                self._open = False
+                raise
+
+    def idle_due(self, now: float) -> bool:
+        """Say whether the handler has something to do about silence."""
+        return self._open and not self.busy and self.handler.idle_due(now)
+
+    async def caught_up(self, consumer: AIOKafkaConsumer) -> bool:
+        """Say whether the consumer has passed every committed record of the inputs.
+
+        Its position decides, not ours: it also passes the ends of transactions, which are no records.
+        """
+        places = self._plan.input_partitions(self.partition)
+        async with asyncio.timeout(STEP_DEADLINE):
+            ends = await consumer.end_offsets(places)
+            return all([await consumer.position(place) >= end for place, end in ends.items()])
+
+    async def idle(self, now: float) -> None:
+        """Let the handler act on silence."""
+        await self.transact(lambda effects: self.handler.on_idle(now, effects))
+
+    async def _commit(
+        self,
+        batches: BatchSet,
+        effects: Effects,
+        refused: Sequence[tuple[ConsumerRecord, Refused]],
+        offsets: Mapping[TopicPartition, int],
+    ) -> None:
+        assert self._producer is not None
+        self._writer.changes(batches, effects)
+        for record, refusal in refused:
+            self._writer.dead_letter(batches, record, refusal)
+        if batches or offsets:
+            started = time.monotonic()
+            await self._write(self._producer, batches, offsets)
+            metrics.TRANSACTION_SECONDS.labels(self._plan.service).observe(time.monotonic() - started)
+        self._writer.committed(effects)
+        self._count(effects, refused)
+
+    async def _write(
+        self, producer: AIOKafkaProducer, batches: BatchSet, offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        async with asyncio.timeout(STEP_DEADLINE):
+            await producer.begin_transaction()
+            deliveries = [
+                await producer.send_batch(batch, name, partition=partition)
+                for name, partition, batch in batches
+            ]
+            # Each delivery is awaited: a failed batch does not make the commit fail. The offsets come
+            # after them: adding them meanwhile makes the broker refuse the batches for 100 ms.
+            await asyncio.gather(*deliveries)
+            if offsets:
+                await producer.send_offsets_to_transaction(offsets, self._plan.group)
+            await producer.commit_transaction()
+
+    def _count(self, effects: Effects, refused: Sequence[tuple[ConsumerRecord, Refused]]) -> None:
+        for name, amount in effects.counts.items():
+            metrics.DOMAIN_EVENTS.labels(self._plan.service, name).inc(amount)
+        for record, refusal in refused:
+            metrics.DEAD_LETTERS.labels(self._plan.service, refusal.code).inc()
+            self._log.warning(
+                "record.refused",
+                topic=record.topic,
+                offset=record.offset,
+                key=(record.key or b"").decode(errors="replace"),
+                code=refusal.code,
+                reason=refusal.reason,
+            )
+
+    async def close(self, budget: float, *, keep: bool) -> Dormant | None:
+        """Finish the running transaction and give the partition back, within ``budget`` seconds.
+
+        Returns:
+            The state, if asked to ``keep`` it and it is known to equal the changelog.
+        """
+        end = time.monotonic() + budget
+        try:
+            async with asyncio.timeout(budget), self._lock:
+                was_open, self._open = self._open, False
+        except TimeoutError:
+            self._log.warning("task.transaction_abandoned", after_seconds=budget)
+            was_open, self._open = False, False
+        dormant = await self._to_dormant() if keep and was_open else None
+        await self._stop_parts(max(end - time.monotonic(), _CLOSE_FLOOR))
+        return dormant
+
+    async def _to_dormant(self) -> Dormant | None:
+        try:
+            end = await self._changelog_end()
+        except (KafkaError, OSError, TimeoutError) as error:  # without the end the state is restored again
+            self._log.info("task.state_not_kept", reason=repr(error))
+            return None
+        return Dormant(self.handler, self._writer.logged, dict(self.positions), end)
+
+    async def _stop_parts(self, budget: float) -> None:
+        if hasattr(self, "handler"):
+            await self.handler.stop()
+        if self._producer is None:
+            return
+        try:
+            async with asyncio.timeout(budget):
+                await self._producer.stop()
+        except TimeoutError:
+            self._log.warning("task.producer_abandoned", after_seconds=budget)
+
+
+# Closing a producer needs a round trip or two, whatever was used up before.
+_CLOSE_FLOOR: Final = 2.0

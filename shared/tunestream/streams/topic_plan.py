@@ -1,0 +1,120 @@
+"""What the catalogue wants of a broker's topics, against what is there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.topics import CATALOGUE
+
+__all__ = ["TopicAction", "TopicChange", "TopicSettingChange", "TopicState", "plan_topics", "wanted_topics"]
+
+_PARTITIONS_REMEDY: Final = (
+    "Another partition count would move keys between partitions: ask for the present one, or drain the "
+    "services and use a new topic prefix (TUNESTREAM_KAFKA_TOPIC_PREFIX)."
+)
+_REPLICATION_REMEDY: Final = (
+    "Only Kafka's own tool changes a replication factor (kafka-reassign-partitions): "
+    "run it, or ask for the present one."
+)
+
+
+class TopicAction(StrEnum):
+    """What applying the catalogue does to a topic."""
+
+    CREATE = "create"
+    ALTER = "alter"
+    REFUSE = "refuse"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """One topic, as a broker has it or as the catalogue wants it.
+
+    Attributes:
+        name: with the deployment's prefix.
+        partitions: how many.
+        replication_factor: copies of each partition.
+        settings: what is set on the topic itself, without the broker's defaults.
+    """
+
+    name: str
+    partitions: int
+    replication_factor: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettingChange:
+    """One setting of a topic that differs; ``current`` is None where the broker's default holds."""
+
+    name: str
+    current: str | None
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """What is to be done to one topic.
+
+    Attributes:
+        name: with the deployment's prefix.
+        action: create, alter, refuse or keep.
+        partitions: how many the topic has, or will have when it is created.
+        settings: the settings that differ; all of them for a new topic.
+        reason: why it is refused, else None.
+        remedy: what to do about a refusal, else None.
+    """
+
+    name: str
+    action: TopicAction
+    partitions: int
+    settings: tuple[TopicSettingChange, ...] = ()
+    reason: str | None = None
+    remedy: str | None = None
+
+
+def wanted_topics(settings: KafkaSettings) -> tuple[TopicState, ...]:
+    """Return the catalogue's topics as they should be in a deployment."""
+    replicas = {"min.insync.replicas": str(settings.min_insync_replicas)}
+    return tuple(
+        TopicState(
+            name=settings.topic(entry.name),
+            partitions=settings.partitions,
+            replication_factor=settings.replication_factor,
+            settings=entry.settings() | replicas,
+        )
+        for entry in CATALOGUE
+    )
+
+
+def plan_topics(wanted: Iterable[TopicState], present: Iterable[TopicState]) -> tuple[TopicChange, ...]:
+    """Return one change per wanted topic, in its order. Settings that nobody wants are left alone."""
+    by_name = {state.name: state for state in present}
+    return tuple(_plan(state, by_name.get(state.name)) for state in wanted)
+
+
+def _plan(wanted: TopicState, present: TopicState | None) -> TopicChange:
+    held = present.settings if present else {}
+    changes = tuple(
+        TopicSettingChange(name, held.get(name), value)
+        for name, value in wanted.settings.items()
+        if held.get(name) != value
+    )
+    if present is None:
+        return TopicChange(wanted.name, TopicAction.CREATE, wanted.partitions, changes)
+    if refusal := _refusal(wanted, present):
+        return TopicChange(wanted.name, TopicAction.REFUSE, present.partitions, changes, *refusal)
+    action = TopicAction.ALTER if changes else TopicAction.KEEP
+    return TopicChange(wanted.name, action, present.partitions, changes)
+
+
+def _refusal(wanted: TopicState, present: TopicState) -> tuple[str, str] | None:
+    if wanted.partitions != present.partitions:
+        return f"has {present.partitions} partitions, not {wanted.partitions}", _PARTITIONS_REMEDY
+    has, asked = present.replication_factor, wanted.replication_factor
+    return None if has == asked else (f"has replication factor {has}, not {asked}", _REPLICATION_REMEDY)

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tunestream.streams.embedded import (
+    BrokerDiedError,
+    DataFolderInUseError,
+    DataFolderVersionError,
+    EmbeddedKafka,
+    EmbeddedKafkaError,
+    JarsUnavailableError,
+    PortTakenError,
+    StartTimeoutError,
+)
+from tunestream.streams.embedded.folder import DataFolder, ProcessRecord
+from tunestream.streams.embedded.jars import class_path
+from tunestream.streams.embedded.ports import HOST, answers, free_port
+
+HOLD_A_BROKER = """
+import sys
+from tunestream.streams.embedded import EmbeddedKafka
+broker = EmbeddedKafka(sys.argv[1])
+broker.start()
+print(broker.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+async def write_committed(servers: str, *values: bytes) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="test")
+    await producer.start()
+    async with producer.transaction():
+        await asyncio.gather(*[await producer.send("kept", value) for value in values])
+    await producer.stop()
+
+
+async def read_committed(servers: str, count: int) -> list[bytes]:
+    consumer = AIOKafkaConsumer(
+        "kept", bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
+    await consumer.start()
+    async with asyncio.timeout(30):
+        values = [(await consumer.getone()).value for _ in range(count)]
+    await consumer.stop()
+    return values
+
+
+async def create_topic(servers: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", 1, 1)])
+    await admin.close()
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Another process that has its broker on ``tmp_path``, and the broker's pid."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_A_BROKER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    yield process, next(int(line) for line in lines if line.strip().isdigit())
+    process.communicate(timeout=30)
+
+
+async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: EmbeddedKafka) -> None:
+    servers, cluster_id, first_pid = own_kafka.bootstrap_servers, own_kafka.cluster_id, own_kafka.pid
+    await create_topic(servers)
+    await write_committed(servers, b"1", b"2")
+
+    await asyncio.to_thread(own_kafka.restart)
+    assert own_kafka.bootstrap_servers == servers
+    await write_committed(servers, b"3")
+
+    await asyncio.to_thread(own_kafka.kill)
+    await asyncio.to_thread(own_kafka.start)
+    assert await read_committed(servers, 3) == [b"1", b"2", b"3"]
+    assert (own_kafka.bootstrap_servers, own_kafka.cluster_id) == (servers, cluster_id)
+    assert own_kafka.pid != first_pid
+
+    await asyncio.to_thread(own_kafka.stop)
+    async with EmbeddedKafka(own_kafka.data) as later:
+        assert (later.bootstrap_servers, later.cluster_id) == (servers, cluster_id)
+
+
+def test_stop_leaves_no_process_and_may_be_repeated(tmp_path: Path) -> None:
+    with EmbeddedKafka(tmp_path) as broker:
+        process = psutil.Process(broker.pid)
+        assert os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C must reach clients before their broker"
+        broker.start()
+        assert broker.pid == process.pid, "a running broker is left alone"
+    assert not process.is_running()
+    assert broker.pid is None
+    assert not answers(int(broker.bootstrap_servers.split(":")[1]))
+    broker.stop()
+
+
+def test_a_folder_has_one_owner(tmp_path: Path, holder: tuple[subprocess.Popen[str], int]) -> None:
+    owner, _ = holder
+    with pytest.raises(DataFolderInUseError, match=rf"live process {owner.pid}\b"):
+        EmbeddedKafka(tmp_path).start()
+
+
+def test_the_orphan_of_a_killed_parent_is_ended_by_the_next_start(
+    tmp_path: Path, holder: tuple[subprocess.Popen[str], int]
+) -> None:
+    owner, broker_pid = holder
+    orphan = psutil.Process(broker_pid)
+    owner.kill()
+    owner.wait()
+    assert orphan.is_running()
+
+    with EmbeddedKafka(tmp_path):
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_recycled_pid_is_not_taken_for_the_broker(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    ours = ProcessRecord.of(os.getpid())
+    (tmp_path / "broker.pid").write_text(json.dumps({"pid": ours.pid, "started": ours.started - 100}))
+    assert folder.find_broker() is None
+    folder.write_broker(ours.pid)
+    assert folder.find_broker() == psutil.Process()
+
+
+def test_a_taken_port_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind((HOST, free_port()))
+        other.listen()
+        port = other.getsockname()[1]
+        broker = EmbeddedKafka(tmp_path, port=port)
+        with pytest.raises(PortTakenError, match=str(port)):
+            broker.start()
+    broker.start()
+    assert broker.bootstrap_servers == f"{HOST}:{port}"
+    broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("identity", "problem"),
+    [
+        ({"cluster_id": "c", "kafka_version": "99.0.0", "port": 1, "controller_port": 2}, r"Kafka 99\.0\.0"),
+        ({"layout": 2}, "another version of tunestream"),
+        ({"cluster_id": "c", "kafka_version": "new", "port": 1, "controller_port": 2}, "another version"),
+        (None, "something else than tunestream"),
+    ],
+)
+def test_a_folder_of_another_version_is_refused(
+    tmp_path: Path, identity: dict[str, object] | None, problem: str
+) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "meta.properties").touch()
+    if identity:
+        (tmp_path / "identity.json").write_text(json.dumps(identity))
+    with pytest.raises(DataFolderVersionError, match=problem):
+        EmbeddedKafka(tmp_path).start()
+    DataFolder(tmp_path).acquire()
+
+
+def test_a_broker_that_dies_shows_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "identity.json").write_text(
+        json.dumps({"cluster_id": "c", "kafka_version": "4.3.1", "port": 1, "controller_port": 2})
+    )
+    (tmp_path / "records" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=other\n")
+    with pytest.raises(BrokerDiedError, match=r"meta\.properties") as caught:
+        EmbeddedKafka(tmp_path).start()
+    assert "exit code 1" in str(caught.value)
+    assert DataFolder(tmp_path).find_broker() is None
+
+
+def test_a_start_that_takes_too_long_ends_the_broker(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path)
+    with pytest.raises(StartTimeoutError):
+        broker.start(timeout=0.001)
+    assert not broker.is_running
+    assert DataFolder(tmp_path).find_broker() is None
+
+
+async def test_a_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path)
+    entering = asyncio.ensure_future(broker.__aenter__())
+    async with asyncio.timeout(60):
+        while broker.pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    process = psutil.Process(broker.pid)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert not process.is_running()
+
+
+def test_a_second_start_needs_no_resolver_and_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{free_port()}")
+    with monkeypatch.context() as empty_home:
+        empty_home.setenv("HOME", str(tmp_path))
+        empty_home.setenv("M2_REPO", str(tmp_path / "m2"))
+        with pytest.raises(JarsUnavailableError, match="HTTPS_PROXY"):
+            class_path(tmp_path / "cache")
+    monkeypatch.setitem(sys.modules, "jgo", None)
+    assert "kafka" in class_path()
+
+
+def test_every_error_is_one_kind_with_a_remedy(tmp_path: Path) -> None:
+    error = PortTakenError(9092)
+    assert isinstance(error, EmbeddedKafkaError)
+    assert str(error).endswith(error.remedy)
+
+
+def test_a_missing_extra_is_told_with_the_command_that_installs_it() -> None:
+    without = "import sys; sys.modules['jgo'] = None; import tunestream.streams.embedded"
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'tunestream[embedded]'" in done.stderr

@@ -1,0 +1,201 @@
+"""The runtime with a handler that is small enough to see through."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from aiokafka import ConsumerRecord
+
+from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.log import header, read_all, read_until
+from tests.helpers.services import ServiceProcess
+from tunestream.config.settings import KafkaSettings
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.dead_letters import DLQ_REASON
+from tunestream.streams.publish import Outgoing, write_together
+from tunestream.streams.task import TaskClosed
+
+PARTITIONS = range(4)
+REASON = "the artifact store is away"
+_PARTITION = re.compile(r'"partition": (\d+)')
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
+    await apply_topics(kafka_settings)
+    return kafka_settings
+
+
+def _run(partition: int) -> str:
+    return f"run{partition}"
+
+
+def _complete(count: int, *partitions: int) -> Callable[[list[ConsumerRecord]], bool]:
+    return lambda found: all(len(numbers(found, _run(number))) >= count for number in partitions)
+
+
+async def _until(
+    client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
+) -> httpx.Response:
+    async with asyncio.timeout(30):
+        while not holds(answer := await client.get(path)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kafka: KafkaSettings) -> None:
+    board = Board(failing={1: REASON})
+    bad = Outgoing(INPUT, b"key", b"\xff", [("x", b"\xfe")], 1)
+    records = [example_end(_run(number), number) for number in PARTITIONS for _ in range(5)]
+    await send(kafka, [*records, bad, example_end(_run(1), 1)])
+    async with running(plan(kafka, board)) as client:
+        await read_until(kafka, OUTPUT, _complete(5, 0, 2, 3))
+        answer = await _until(client, "/health/ready", lambda answer: REASON in answer.text)
+        assert answer.status_code == 503
+        assert answer.json()["reasons"] == [f"partition 1: RuntimeError: {REASON}"]
+        assert (await client.get("/health/live")).status_code == 200
+        await send(kafka, [example_end(_run(number), number) for number in (0, 2, 3)])
+        found = await read_until(kafka, OUTPUT, _complete(6, 0, 2, 3))
+        assert numbers(found, _run(1)) == []
+        assert await read_all(kafka, f"{INPUT}.dlq") == []  # a refusal commits with its neighbours
+        async with asyncio.timeout(30):
+            while board.failures[1] < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        metrics = (await client.get("/metrics")).text
+        assert re.search(r'tunestream_transaction_aborts_total{fault="RuntimeError".*} [3-9]', metrics)
+
+        board.failing.clear()
+        found = await read_until(kafka, OUTPUT, _complete(6, *PARTITIONS))
+        await _until(client, "/health/ready", _is_ready)
+    for number in PARTITIONS:
+        assert numbers(found, _run(number)) == [1, 2, 3, 4, 5, 6]
+    (letter,) = await read_all(kafka, f"{INPUT}.dlq")
+    assert (letter.key, letter.value, header(letter, DLQ_REASON)) == (b"key", b"\xff", "undecodable.header")
+
+
+async def test_two_inputs_and_internal_events_make_one_order(kafka: KafkaSettings) -> None:
+    board = Board()
+    other = "training.control"
+    async with running(plan(kafka, board, INPUT, other)) as client:
+        await _until(client, "/health/ready", _is_ready)
+        async with asyncio.TaskGroup() as together:
+            together.create_task(send(kafka, [example_end(_run(2), 2) for _ in range(300)]))
+            together.create_task(send(kafka, [Outgoing(other, b"key", b"{}", [], 2)]))
+            for _ in range(20):
+                await board.contexts[2].transact(lambda effects: board.handlers[2].count(_run(2), effects))
+        found = await read_until(kafka, OUTPUT, _complete(320, 2))
+        (letter,) = await read_until(kafka, f"{other}.dlq", bool)
+    assert numbers(found, _run(2)) == list(range(1, 321))
+    assert letter.partition == 2
+
+
+async def test_a_failed_internal_event_is_told_and_the_partition_recovers(kafka: KafkaSettings) -> None:
+    board = Board()
+    async with running(plan(kafka, board)) as client:
+        await _until(client, "/health/ready", _is_ready)
+        board.failing[0] = REASON
+        with pytest.raises(TaskClosed):
+            await board.contexts[0].transact(lambda effects: board.handlers[0].count(_run(0), effects))
+        await _until(client, "/health/ready", lambda answer: REASON in answer.text)
+        board.failing.clear()
+        await send(kafka, [example_end(_run(0), 0)])
+        found = await read_until(kafka, OUTPUT, _complete(1, 0))
+    assert numbers(found, _run(0)) == [1]
+
+
+async def test_silence_is_noticed_behind_the_end_of_a_transaction(kafka: KafkaSettings) -> None:
+    """A transaction leaves a marker at the end of its topic, which is no record to handle."""
+    board = Board(idle=set(PARTITIONS))
+    event = example_end(_run(0), 0)
+    async with running(plan(kafka, board)):
+        await write_together(kafka, "agent", [event])
+        await read_until(kafka, OUTPUT, lambda found: len(numbers(found, _run(0))) == 1)
+        board.idle.clear()
+        async with asyncio.timeout(10):
+            while board.idle != set(PARTITIONS):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+async def test_health_and_metrics(kafka: KafkaSettings) -> None:
+    await send(kafka, [example_end(_run(number), number) for number in PARTITIONS])
+    async with running(plan(kafka, Board())) as client:
+        await read_until(kafka, OUTPUT, _complete(1, *PARTITIONS))
+        ready = await _until(client, "/health/ready", _is_ready)
+        assert ready.json() == {"ok": True, "reasons": []}
+        assert (await client.get("/health/live")).json() == {"ok": True, "reasons": []}
+        metrics = (await client.get("/metrics")).text
+    for name in (
+        "tunestream_records_total",
+        "tunestream_consumer_lag_records",
+        "tunestream_transaction_seconds_bucket",
+        "tunestream_transaction_aborts_total",
+        "tunestream_dead_letters_total",
+        "tunestream_restored_records_total",
+        "tunestream_state",
+        "tunestream_domain_events_total",
+    ):
+        assert name.removesuffix("_bucket").removesuffix("_total") in metrics, name
+
+
+async def test_workers_are_refused(kafka: KafkaSettings) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "faststream", "run", "services.ttc_collector.app:app", "--workers", "2"),
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            seen = b""
+            while b"TUNESTREAM_REPLICA, instead of --workers" not in seen:
+                line = await process.stdout.readline()
+                assert line, seen.decode()
+                seen += line
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_a_killed_replica_comes_back_and_no_partition_moves(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    first, second = (ServiceProcess("ttc_collector", kafka, tmp_path, replica) for replica in "01")
+    async with first, second:
+        await _spread(first, second)
+        before = _opened(second)
+        first.kill()
+        first.start()
+        await first.ready()
+        await _spread(first, second)
+        assert _opened(second) == before
+    assert len(_opened(first)) >= 4
+
+
+def _opened(service: ServiceProcess) -> list[int]:
+    """Return the partitions that a replica opened, in order."""
+    lines = service.log.read_text().splitlines()
+    return [
+        int(found[1]) for line in lines if "partition.open" in line and (found := _PARTITION.search(line))
+    ]
+
+
+async def _spread(*services: ServiceProcess) -> None:
+    async with asyncio.timeout(30):
+        while len({number for service in services for number in _opened(service)[-2:]}) < len(PARTITIONS):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+def _is_ready(answer: httpx.Response) -> bool:
+    return answer.status_code == 200
