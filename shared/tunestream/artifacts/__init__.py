@@ -1,0 +1,19 @@
+"""Datasets and weights by content address, over any fsspec file system."""
+
+from tunestream.artifacts.checkpoints import CheckpointStore
+from tunestream.artifacts.datasets import put_rows, read_rows, rows_to_jsonl
+from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
+from tunestream.artifacts.store import ArtifactStore, StoredDirectory, StoredObject
+
+__all__ = [
+    "ArtifactCorrupt",
+    "ArtifactError",
+    "ArtifactMissing",
+    "ArtifactStore",
+    "CheckpointStore",
+    "StoredDirectory",
+    "StoredObject",
+    "put_rows",
+    "read_rows",
+    "rows_to_jsonl",
+]

@@ -1,0 +1,17 @@
+"""What can be wrong with an artifact."""
+
+from __future__ import annotations
+
+__all__ = ["ArtifactCorrupt", "ArtifactError", "ArtifactMissing"]
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be used."""
+
+
+class ArtifactMissing(ArtifactError):
+    """The store has no artifact of this name."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    """The content is not what its digest says."""
