@@ -1,0 +1,49 @@
+"""From a collection of trajectories to the rows of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunestream.events import (
+    DatasetRow,
+    EpisodeItem,
+    EpisodeRow,
+    PreferenceRow,
+    Trajectory,
+    TrajectoryCollection,
+)
+
+__all__ = ["rows_of"]
+
+
+def rows_of(collection: TrajectoryCollection) -> list[DatasetRow]:
+    """Return a row for each trajectory; those of one group share its number as their ``group_id``.
+
+    Raises:
+        ValueError: when there is no trajectory, or an empty one.
+    """
+    groups = enumerate(collection.trajectories)
+    rows = [_row(one, group) for group, members in groups for one in members]
+    if not rows:
+        raise ValueError(f"the collection of run {collection.run_id!r} has no trajectories to train on")
+    return rows
+
+
+def _row(trajectory: Trajectory, group: int) -> DatasetRow:
+    meta: dict[str, Any] = trajectory.metadata or {}
+    names = {"group_id": str(group), "example_id": str(meta.get("example_id", group))}
+    if not trajectory.episode:
+        raise ValueError(f"a trajectory of group {group} is empty; leave it out")
+    first, *more = trajectory.episode
+    if isinstance(first, EpisodeItem):
+        return EpisodeRow(**names, items=[first, *more], reward=trajectory.reward)
+    return PreferenceRow(
+        **names,
+        turn_id=str(meta.get("turn_id", "")),
+        prompt=first.prompt,
+        chosen=first.chosen_response,
+        rejected=first.rejected_response,
+        chosen_score=meta.get("chosen_score", trajectory.reward),
+        rejected_score=meta.get("rejected_score", 0.0),
+        reward=trajectory.reward,
+    )

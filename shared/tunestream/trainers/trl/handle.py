@@ -1,0 +1,203 @@
+"""The owner's side of a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+from tunestream.trainers.base import JobSpec, TrainingFailed
+from tunestream.trainers.trl.protocol import (
+    REPORTS,
+    CancelJob,
+    Command,
+    Heartbeat,
+    Progress,
+    Ready,
+    Report,
+    RunJob,
+    Terminal,
+)
+from tunestream.trainers.trl.settings import ENVIRONMENT, WorkerSettings
+
+__all__ = ["WorkerDied", "WorkerHandle"]
+
+_LINE_LIMIT: Final = 1 << 20  # bytes of one report
+_NEEDED: Final = ("torch", "transformers", "peft", "trl", "datasets")
+
+
+class WorkerDied(Exception):
+    """The worker ended, or had to be killed, before its job did. Another attempt may succeed."""
+
+
+class WorkerHandle:
+    """Starts a worker process when it is needed, gives it jobs one by one, and ends it.
+
+    One task at a time may run jobs; :meth:`cancel`, :meth:`kill` and :meth:`close` may come from others.
+    """
+
+    def __init__(self, settings: WorkerSettings | None = None) -> None:
+        self.settings = settings or WorkerSettings()
+        self._process: Process | None = None
+        self._scratch: str | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._busy = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The living worker's process id."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the worker unless it lives; it takes jobs when this returns.
+
+        Raises:
+            TrainingFailed: when what it needs is not installed.
+            WorkerDied: when it does not come up.
+        """
+        async with self._starting:
+            if self.pid is None:
+                await self._start()
+
+    async def run(self, spec: JobSpec) -> AsyncGenerator[Progress | Terminal, None]:
+        """Train a job: yields its progress at least every 2 s, and how it ended as the last.
+
+        Close the iterator (``contextlib.aclosing``) when you leave it early: that kills the worker.
+
+        Raises:
+            TrainingFailed: when what the worker needs is not installed.
+            WorkerDied: when the worker ends, falls silent or stalls.
+        """
+        async with self._busy:
+            await self.start()
+            await self._send(RunJob(spec=spec))
+            finished = False
+            try:
+                async for report in self._reports():
+                    finished = isinstance(report, Terminal)
+                    yield report
+            finally:
+                if not finished:
+                    await self.kill()
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask the worker to stop a job after its current step; it answers in :meth:`run`."""
+        if self.pid is not None:
+            await self._send(CancelJob(job_id=job_id))
+
+    async def close(self) -> None:
+        """End the worker: by closing its line, by force when that takes too long."""
+        process = self._process
+        if process is not None and process.returncode is None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self.settings.close_timeout)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the worker at once, and remove what it left."""
+        process, self._process = self._process, None
+        if self._heart is not None:
+            self._heart.cancel()
+            self._heart = None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    async def _start(self) -> None:
+        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise TrainingFailed(
+                "missing_dependency",
+                f"the trl trainer needs {', '.join(missing)}: pip install 'tunestream[trl]'",
+            )
+        await self.kill()
+        ready = False
+        try:
+            await self._spawn()
+            ready = isinstance(await self._receive(self.settings.start_timeout), Ready)
+        finally:
+            if not ready:
+                await self.kill()
+
+    async def _spawn(self) -> None:
+        self._scratch = tempfile.mkdtemp(prefix="tunestream-worker-")
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tunestream.trainers.trl.worker",
+            *("--heartbeat-timeout", str(self.settings.heartbeat_timeout)),
+            *("--scratch", self._scratch),
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**ENVIRONMENT, **os.environ},
+            limit=_LINE_LIMIT,
+        )
+        self._heart = asyncio.create_task(self._beat(), name="worker-heartbeat")
+
+    async def _beat(self) -> None:
+        while self.pid is not None:
+            await self._send(Heartbeat())
+            await asyncio.sleep(self.settings.heartbeat_timeout / 4)
+
+    async def _reports(self) -> AsyncIterator[Progress | Terminal]:
+        last, moved = None, time.monotonic()
+        while True:
+            report = await self._receive(self.settings.silence_timeout)
+            if isinstance(report, Ready):
+                raise WorkerDied("the worker started again in mid-job")
+            yield report
+            if isinstance(report, Terminal):
+                return
+            if last is None or (report.phase, report.step) != (last.phase, last.step):
+                last, moved = report, time.monotonic()
+            elif time.monotonic() - moved > self.settings.stall_timeout:
+                limit = self.settings.stall_timeout
+                raise WorkerDied(
+                    f"no step finished for {limit:g} s while {report.phase}: the worker was killed"
+                )
+
+    async def _receive(self, timeout: float) -> Report:
+        stdout: Any = self._process and self._process.stdout
+        if stdout is None:
+            raise WorkerDied("the worker was killed")
+        try:
+            line = await asyncio.wait_for(stdout.readline(), timeout)
+        except TimeoutError:
+            await self.kill()
+            raise WorkerDied(f"the worker gave no sign of life for {timeout:g} s and was killed") from None
+        if not line.endswith(b"\n"):
+            raise WorkerDied(await self._epitaph())
+        return REPORTS.validate_json(line)
+
+    async def _send(self, command: Command) -> None:
+        stdin: Any = self._process and self._process.stdin
+        if stdin is None:
+            return
+        # A line that broke means a dead worker, which the next read tells with its reason.
+        with contextlib.suppress(ConnectionError):
+            stdin.write(command.to_json() + b"\n")
+            await stdin.drain()
+
+    async def _epitaph(self) -> str:
+        process = self._process
+        if process is None:
+            return "the worker was killed"
+        code = await process.wait()
+        if code == -9:
+            return "the worker was killed by signal 9; if nobody did it, the machine ran out of memory"
+        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        return f"the worker {how}; its log on standard error has the reason"
