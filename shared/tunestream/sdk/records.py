@@ -1,0 +1,96 @@
+"""From what an agent publishes to records of ``ttc.events``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tunestream.events import (
+    Envelope,
+    IntermediateStep,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    candidate_id,
+    content_digest,
+    episode_id,
+    stable_id,
+    type_of,
+)
+from tunestream.streams.publish import Outgoing, event_record
+
+__all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]
+
+TOPIC: Final = "ttc.events"
+NativeEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode
+
+
+def native_record(
+    event: NativeEvent, *, source: str, time: int, extensions: Mapping[str, str] | None = None
+) -> Outgoing:
+    """Return the record of a native event.
+
+    Args:
+        event: the body.
+        source: the agent, as a CloudEvents source.
+        time: when it happened, milliseconds since the epoch.
+        extensions: more CloudEvents attributes.
+
+    Raises:
+        EventTooLarge: when it is larger than the topic takes.
+    """
+    envelope = Envelope(
+        id=_event_id(event, time), type=type_of(event), source=source, time=time, extensions=extensions or {}
+    )
+    return event_record(TOPIC, (event.run_id, event.example_id), event.to_json(), envelope)
+
+
+def _event_id(event: NativeEvent, time: int) -> str:
+    """Name an event by what it says; an example may end more than once, so its end is named by time too."""
+    match event:
+        case TTCCandidate():
+            return candidate_id(event.run_id, event.example_id, event.turn_id, event.candidate_id)
+        case TTCEpisode():
+            return episode_id(event.run_id, event.example_id, event.episode_id)
+        case TTCTurnEnd():
+            return stable_id("turn-end", event.run_id, event.example_id, event.turn_id)
+        case TTCExampleEnd():
+            return stable_id("example-end", event.run_id, event.example_id, str(time))
+
+
+def nat_record(
+    run_id: str,
+    example_id: str,
+    payload: bytes,
+    *,
+    source: str,
+    time: int,
+    step: IntermediateStep | None = None,
+    extensions: Mapping[str, str] | None = None,
+) -> Outgoing:
+    """Return the record of a NAT IntermediateStep, whose body names neither run nor example.
+
+    Args:
+        run_id: the run that it is for.
+        example_id: the example that it belongs to.
+        payload: the step's JSON, sent as it is.
+        source: the agent, as a CloudEvents source.
+        time: when it happened, milliseconds since the epoch.
+        step: the parsed step, when the caller has it.
+        extensions: more CloudEvents attributes.
+
+    Raises:
+        pydantic.ValidationError: when ``payload`` is no step.
+        EventTooLarge: when it is larger than the topic takes.
+    """
+    parsed = step or IntermediateStep.model_validate_json(payload)
+    named = parsed.payload.UUID or content_digest(payload)
+    envelope = Envelope(
+        id=stable_id("step", run_id, example_id, parsed.payload.event_type, named),
+        type=type_of(IntermediateStep),
+        source=source,
+        time=time,
+        extensions={"tsrun": run_id, "tsexample": example_id, **(extensions or {})},
+    )
+    return event_record(TOPIC, (run_id, example_id), payload, envelope)

@@ -1,0 +1,150 @@
+"""Agents' events on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import Envelope, EpisodeItem, EpisodeItemRole, decode_key, model_of
+from tunestream.sdk import BlockingTTCPublisher, TTCPublisher
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.client import MissingTopic
+from tunestream.streams.embedded import EmbeddedKafka
+from tunestream.streams.publish import DeliveryError, EventProducer, Outgoing
+from tunestream.streams.reading import RecordReader
+
+
+@pytest.fixture
+async def settings(kafka_settings: KafkaSettings) -> KafkaSettings:
+    await apply_topics(kafka_settings)
+    return kafka_settings
+
+
+async def published(settings: KafkaSettings) -> list[ConsumerRecord]:
+    async with RecordReader(settings, "ttc.events", from_beginning=True) as reader:
+        return [record async for record in reader.to_end()]
+
+
+def body(record: ConsumerRecord) -> object:
+    model = model_of(Envelope.from_headers(record.headers).type)
+    assert model is not None
+    return model.model_validate_json(record.value)
+
+
+async def test_a_turn_arrives_in_order_and_in_one_partition(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings, policy_version="v1", source="/agent/1") as publisher:
+        async with publisher.turn("run", "game", prompt="p", policy_version="v2") as turn:
+            sent = [turn.candidate(str(n), score=n) for n in range(4)]
+        await publisher.end_example("run", "game")
+    records = await published(settings)
+    kinds = [type(body(record)).__name__ for record in records]
+    assert kinds == ["TTCCandidate"] * 4 + ["TTCTurnEnd", "TTCExampleEnd"]
+    assert [body(record) for record in records[:4]] == sent
+    assert sent[0].policy_version == "v2"
+    assert len({record.partition for record in records}) == 1
+    assert {decode_key(record.key) for record in records} == {("run", "game")}
+    assert {Envelope.from_headers(record.headers).source for record in records} == {"/agent/1"}
+
+
+async def test_a_turn_that_raises_publishes_nothing(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings) as publisher:
+        with pytest.raises(RuntimeError, match="the model is away"):  # noqa: PT012
+            async with publisher.turn("run", "game", prompt="p") as turn:
+                turn.candidate("a", score=1)
+                raise RuntimeError("the model is away")
+    assert await published(settings) == []
+
+
+async def test_the_end_flushes_even_when_the_agent_fails(settings: KafkaSettings) -> None:
+    with pytest.raises(RuntimeError, match="the agent died"):  # noqa: PT012
+        async with TTCPublisher(settings) as publisher:
+            await publisher.end_example("run", "game")
+            raise RuntimeError("the agent died")
+    assert len(await published(settings)) == 1
+
+
+async def test_episodes_and_steps(settings: KafkaSettings) -> None:
+    items = [EpisodeItem(role=EpisodeItemRole.USER, content="hello")]
+    async with TTCPublisher(settings, policy_version="v1") as publisher:
+        episode = await publisher.episode("run", "game", items, reward=1.0)
+        await publisher.nat_step("run", "7", b'{"payload":{"event_type":"TTC_END"}}')
+    records = await published(settings)
+    assert episode.policy_version == "v1"
+    assert episode in [body(record) for record in records]
+    assert b'{"payload":{"event_type":"TTC_END"}}' in {record.value for record in records}
+
+
+async def test_many_publish_at_once_through_a_small_buffer(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings, max_in_flight=3) as publisher:
+
+        async def play(game: int) -> None:
+            async with publisher.turn("run", str(game), prompt="p") as turn:
+                for score in range(5):
+                    turn.candidate("a", score=score)
+
+        await asyncio.gather(*(play(game) for game in range(20)))
+    assert len(await published(settings)) == 20 * 6
+
+
+async def test_blocking(settings: KafkaSettings) -> None:
+    def agent() -> None:
+        with BlockingTTCPublisher(settings, policy_version="v1") as publisher:
+            with publisher.turn("run", "game", prompt="p", turn_id="t") as turn:
+                turn.candidate("a", score=1)
+            publisher.policy_version = "v2"
+            with publisher.turn("run", "game", prompt="p", expected=2) as turn:
+                turn.candidate("b", score=1)
+            publisher.end_example("run", "game")
+            publisher.flush()
+
+    await asyncio.to_thread(agent)
+    bodies = [body(record) for record in await published(settings)]
+    assert [type(event).__name__ for event in bodies] == [
+        "TTCCandidate",
+        "TTCTurnEnd",
+        "TTCCandidate",
+        "TTCExampleEnd",
+    ]
+    assert [bodies[0].policy_version, bodies[2].policy_version] == ["v1", "v2"]  # type: ignore[attr-defined]
+
+
+async def test_a_missing_topic_is_named_with_the_remedy(kafka_settings: KafkaSettings) -> None:
+    async with TTCPublisher(kafka_settings) as publisher:
+        with pytest.raises(MissingTopic, match="tunestream topics apply"):
+            await publisher.end_example("run", "game")
+
+
+async def test_what_the_broker_refuses_is_raised_once(settings: KafkaSettings) -> None:
+    async with EventProducer(settings) as producer:
+        await producer.send(Outgoing("ttc.events", b"k", b"x" * (5 << 20), []))
+        with pytest.raises(DeliveryError, match="1 records were not delivered") as raised:
+            await producer.flush()
+        assert raised.value.count == 1
+        await producer.flush()
+        await producer.send(Outgoing("ttc.events", b"k", b"small", []))
+    assert [record.value for record in await published(settings)] == [b"small"]
+
+
+async def test_what_was_not_delivered_is_raised_at_the_end(settings: KafkaSettings) -> None:
+    with pytest.raises(DeliveryError):
+        async with EventProducer(settings) as producer:
+            await producer.send(Outgoing("ttc.events", b"k", b"x" * (5 << 20), []))
+
+
+async def test_a_broker_that_stays_away_ends_in_an_error(own_kafka: EmbeddedKafka) -> None:
+    settings = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
+    await apply_topics(settings)
+    record = Outgoing("ttc.events", b"k", b"v", [])
+    async with EventProducer(settings, delivery_timeout=1.0, max_in_flight=1) as producer:
+        await producer.send(record)
+        await producer.flush()
+        await asyncio.to_thread(own_kafka.kill)
+        await producer.send(record)
+        with pytest.raises(TimeoutError, match="buffer stayed full"):
+            await producer.send(record)
+        with pytest.raises(DeliveryError, match="not confirmed"):
+            await producer.flush()
+        await asyncio.to_thread(own_kafka.start)

@@ -1,0 +1,64 @@
+"""What a turn collects and refuses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from tunestream.events import OpenAIMessage, TTCTurnEnd
+from tunestream.sdk import Turn
+
+
+def a_turn(expected: int | None = None) -> Turn:
+    prompt = [OpenAIMessage(role="user", content="your move")]
+    return Turn("run", "game", "turn", prompt=prompt, expected=expected, policy_version="v3")
+
+
+def test_candidates_are_counted_and_stamped() -> None:
+    turn = a_turn()
+    first, second = turn.candidate("a", score=1), turn.candidate("b", score=0.5, metadata={"depth": 2})
+    assert [first.candidate_index, second.candidate_index] == [0, 1]
+    assert first.candidate_id != second.candidate_id
+    assert {first.policy_version, second.policy_version} == {"v3"}
+    assert second.metadata == {"depth": 2}
+
+
+def test_what_the_agent_names_is_kept() -> None:
+    candidate = a_turn().candidate("a", score=1, index=7, candidate_id="mine")
+    assert (candidate.candidate_index, candidate.candidate_id) == (7, "mine")
+
+
+def test_an_end_follows_the_candidates() -> None:
+    turn = a_turn()
+    candidate = turn.candidate("a", score=1)
+    assert turn.events() == [candidate, TTCTurnEnd(run_id="run", example_id="game", turn_id="turn")]
+
+
+def test_an_announced_number_needs_no_end() -> None:
+    turn = a_turn(expected=2)
+    candidate = turn.candidate("a", score=1)
+    assert turn.events() == [candidate]
+    assert candidate.expected_candidates == 2
+
+
+def test_an_empty_turn_publishes_nothing() -> None:
+    assert a_turn().events() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("score", {"response": "a", "score": math.nan}),
+        ("score", {"response": "a", "score": -math.inf}),
+        ("score", {"response": "a", "score": "high"}),
+        ("response", {"response": None, "score": 1.0}),
+        ("candidate_id", {"response": "a", "score": 1.0, "candidate_id": ""}),
+    ],
+)
+def test_a_bad_field_is_refused_at_the_call_and_named(field: str, arguments: dict[str, object]) -> None:
+    turn = a_turn()
+    with pytest.raises(ValidationError, match=field):
+        turn.candidate(**arguments)  # type: ignore[arg-type]
+    assert turn.candidates == []
