@@ -1,0 +1,1 @@
+"""Batches trajectory groups by reward into what jobs train on."""

@@ -1,0 +1,1 @@
+"""Turns each turn's candidates into preference trajectories."""

@@ -1,0 +1,1 @@
+"""Trains batches into model versions, one job at a time."""

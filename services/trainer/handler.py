@@ -1,0 +1,116 @@
+"""Batches and commands → jobs; the jobs themselves are run by the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from typing_extensions import override
+
+from services.trainer.models import ModelDirectory
+from services.trainer.scheduler import Owner, Scheduler
+from tunestream.domain.commands import obey
+from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.jobs import TERMINAL
+from tunestream.domain.ledger import JobLedger
+from tunestream.events import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum, encode_key
+from tunestream.streams.decoding import Inbound
+from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.runs import RunDirectory
+
+__all__ = ["TrainerHandler"]
+
+Result = TypeVar("Result")
+
+
+class TrainerHandler(Handler, Owner):
+    """One partition number of ``training.batches`` and ``training.control``: the owner of its runs."""
+
+    def __init__(self, runs: RunDirectory, models: ModelDirectory, scheduler: Scheduler) -> None:
+        self.ledger = JobLedger()
+        self._runs = runs
+        self._models = models
+        self._scheduler = scheduler
+        self._context: TaskContext | None = None
+
+    @override
+    def restore(self, key: bytes, value: bytes) -> None:
+        self.ledger.restore_job(JobRecord.model_validate_json(value))
+
+    @override
+    async def start(self, context: TaskContext) -> None:
+        """Read the models as they are now that the predecessor is fenced, and offer the jobs."""
+        self._context = context
+        await self._models.refresh()
+        self.ledger.restore_models(self._models.values())
+        self._scheduler.register(context.partition, self)
+
+    @override
+    async def prepare(self, records: Sequence[Inbound], now: float) -> None:
+        """Read the runs again when a batch names a configuration that is not known."""
+        del now
+        for record in records:
+            batch = record.body.batch if isinstance(record.body, ControlCommand) else record.body
+            if isinstance(batch, TrainingBatch) and not self._runs.has(batch.run_id, batch.config_digest):
+                await self._runs.refresh()
+                return
+
+    @override
+    def handle(self, record: Inbound, effects: Effects) -> None:
+        """Make a batch's job, or carry out a command."""
+        body = record.body
+        assert isinstance(body, TrainingBatch | ControlCommand)
+        if record.record.key != encode_key(body.run_id):
+            raise Refused(
+                "wrong_key", f"the record's key is not the run {body.run_id!r}; its owner is elsewhere"
+            )
+        now = datetime.now(UTC)
+        if isinstance(body, ControlCommand):
+            backend = None if body.batch is None else self._backend(body.batch)
+            obey(self.ledger, body, now=now, effects=effects, backend=backend)
+            return
+        backend = self._backend(body)
+        if backend is None:
+            raise Refused("unknown_run", f"run {body.run_id!r} has no configuration {body.config_digest}")
+        self.ledger.accept(body, backend=backend, now=now, effects=effects)
+
+    def _backend(self, batch: TrainingBatch) -> str | None:
+        if not self._runs.has(batch.run_id, batch.config_digest):
+            return None
+        return self._runs.config(batch.run_id, batch.config_digest).trainer.type
+
+    @override
+    async def complete(self, effects: Effects) -> None:
+        """Wake the scheduler: there may be a job to run, or one to stop."""
+        if effects.emissions:
+            self._scheduler.wake()
+
+    @override
+    async def transact(self, step: Callable[[Effects], Result]) -> Result:
+        """Take a step of the ledger in a transaction of its own and return what it returned."""
+        assert self._context is not None
+        results: list[Result] = []
+        await self._context.transact(lambda effects: results.append(step(effects)))
+        return results[0]
+
+    @override
+    def gauges(self) -> dict[str, float]:
+        jobs = self.ledger.jobs()
+        return {
+            "jobs_pending": sum(job.status is TrainingStatusEnum.PENDING for job in jobs),
+            "jobs_running": sum(job.status is TrainingStatusEnum.RUNNING for job in jobs),
+            "jobs_finished": sum(job.status in TERMINAL for job in jobs),
+        }
+
+    @override
+    def idle_due(self, now: float) -> bool:
+        """Let a fault of the scheduler become one of this partition: visible, and tried again."""
+        del now
+        self._scheduler.check()
+        return False
+
+    @override
+    async def stop(self) -> None:
+        if self._context is not None:
+            self._scheduler.unregister(self._context.partition, self)

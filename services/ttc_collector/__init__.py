@@ -1,0 +1,1 @@
+"""Validates what agents publish and keeps the stream's clock."""

@@ -1,0 +1,48 @@
+"""Reading topics as an auditor does: committed records only, to the end as of now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.streams.client import make_consumer
+from tunestream.streams.metadata import partition_count
+
+DEADLINE = 120.0
+
+
+async def read_all(settings: KafkaSettings, name: str) -> list[ConsumerRecord]:
+    """Return every committed record of a topic, partition by partition."""
+    return await read_until(settings, name, lambda _records: False, wait=False)
+
+
+async def read_until(
+    settings: KafkaSettings,
+    name: str,
+    enough: Callable[[list[ConsumerRecord]], bool],
+    *,
+    wait: bool = True,
+    deadline: float = DEADLINE,
+) -> list[ConsumerRecord]:
+    """Read a topic from its beginning until it is `enough`, or to its end without `wait`."""
+    records: list[ConsumerRecord] = []
+    async with asyncio.timeout(deadline), make_consumer(settings) as consumer:
+        count = await partition_count(settings, settings.topic(name))
+        places = [TopicPartition(settings.topic(name), number) for number in range(count)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        while not enough(records):
+            if not wait and all([await consumer.position(place) >= ends[place] for place in places]):
+                break
+            for fetched in (await consumer.getmany(timeout_ms=100)).values():
+                records.extend(fetched)
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def header(record: ConsumerRecord, name: str) -> str | None:
+    """Return a header's text."""
+    return next((value.decode() for key, value in record.headers if key == name), None)

@@ -1,0 +1,119 @@
+"""Services as processes, and what tests do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tunestream.config.settings import KafkaSettings
+
+READY_DEADLINE = 60.0
+STOP_DEADLINE = 20.0
+_POLL = 0.05
+_FASTSTREAM = ("-m", "faststream", "run", "--host", "127.0.0.1")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class ServiceProcess:
+    """One replica of a service under `faststream run`."""
+
+    name: str
+    kafka: KafkaSettings
+    folder: Path
+    replica: str = "0"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / f"{self.name}-{self.replica}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; the same replica may be started again after its end."""
+        settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "TUNESTREAM_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
+            "TUNESTREAM_ARTIFACTS": str(self.folder / "artifacts"),
+            "TUNESTREAM_REPLICA": self.replica,
+            "PYTHONUNBUFFERED": "1",
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *_FASTSTREAM, f"services.{self.name}.app:app", "--port", str(self.port)],
+                env=os.environ | settings | dict(self.env),
+                stdout=log,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
+            )
+
+    async def ready(self) -> None:
+        """Wait until the service says that it is ready."""
+        async with asyncio.timeout(READY_DEADLINE), httpx.AsyncClient() as client:
+            while not await self._says_ready(client):
+                assert self.process is not None
+                if (code := self.process.poll()) is not None:
+                    raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
+                await asyncio.sleep(_POLL)
+
+    async def _says_ready(self, client: httpx.AsyncClient) -> bool:
+        try:
+            answer = await client.get(f"http://127.0.0.1:{self.port}/health/ready")
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200
+
+    async def metrics(self) -> str:
+        """Return what the service tells Prometheus."""
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End the process without a word (-9)."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(STOP_DEADLINE)
+
+    def stop(self) -> None:
+        """End the process in good order."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        await self.ready()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)

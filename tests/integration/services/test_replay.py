@@ -1,0 +1,148 @@
+"""The same events again, at another speed and with a restart, give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import ConsumerRecord
+
+from tests.helpers.audit import bodies_by_turn
+from tests.helpers.chaos import crash
+from tests.helpers.log import header, read_all, read_until
+from tests.helpers.runs import apply_run
+from tests.helpers.services import ServiceProcess
+from tests.helpers.workload import PAIRS, RUNS, publish
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import TrainingBatch
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.publish import EventProducer, Outgoing
+
+TURNS = 480
+WINDOW_TURNS = 20
+BATCHING = {
+    "window_pairs": WINDOW_TURNS * PAIRS,
+    "min_batch_pairs": 1,
+    "max_wait": "1h",
+    "flush_after": "5s",
+    "validation_fraction": 0.2,
+}
+CURRICULUM = {
+    "enabled": True,
+    "initial_percentile": 0.5,
+    "increment_percentile": 0.25,
+    "expansion_interval": 2,
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a replay goes."""
+
+    records_per_commit: int
+    chunk: int
+    restart: bool
+
+
+async def test_events_replayed_give_the_same_groups(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
+    first = await _deployment(kafka, f"{topic_prefix}1.")
+    async with _collector(first, tmp_path / "1"), _pair_builder(first, tmp_path / "1"):
+        await publish(first, TURNS)
+        expected = await _groups(first)
+    events = await read_all(first, "ttc.events")
+    for number, pace in enumerate((Pace(7, 50, restart=False), Pace(1000, 3000, restart=True)), start=2):
+        again = await _deployment(kafka, f"{topic_prefix}{number}.")
+        folder = tmp_path / str(number)
+        env = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": str(pace.records_per_commit)}
+        async with _collector(again, folder, env) as collector, _pair_builder(again, folder, env) as builder:
+            middle = len(events) // 2
+            await _replay(again, "ttc.events", events[:middle], pace.chunk)
+            if pace.restart:
+                await crash(builder)
+                await crash(collector)
+            await _replay(again, "ttc.events", events[middle:], pace.chunk)
+            assert await _groups(again) == expected
+
+
+async def test_trajectories_replayed_give_the_same_batches_and_datasets(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    first = await _deployment(kafka, f"{topic_prefix}1.")
+    async with (
+        _collector(first, tmp_path / "1"),
+        _pair_builder(first, tmp_path / "1"),
+        ServiceProcess("curriculum_gate", first, tmp_path / "1"),
+    ):
+        await publish(first, TURNS + len(RUNS) * 8)  # the last window of a run closes by ticks
+        expected = _batches(await read_until(first, "training.batches", _all_windows))
+    records = await read_all(first, "trajectories")
+    assert any(header(record, "ce_type") == "tunestream.tick.v1" for record in records)
+
+    for number, records_per_commit in enumerate(("3", "500"), start=2):
+        again = await _deployment(kafka, f"{topic_prefix}{number}.")
+        folder = tmp_path / str(number)
+        env = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": records_per_commit}
+        async with ServiceProcess("curriculum_gate", again, folder, env=env) as gate:
+            middle = len(records) // 2
+            await _replay(again, "trajectories", records[:middle], 100)
+            await crash(gate)
+            await _replay(again, "trajectories", records[middle:], 100)
+            assert _batches(await read_until(again, "training.batches", _all_windows)) == expected
+        assert _datasets(folder) == _datasets(tmp_path / "1")
+
+
+async def _deployment(kafka: str, prefix: str) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix=prefix)
+    await apply_topics(settings)
+    for run in RUNS:
+        await apply_run(
+            settings,
+            run,
+            trajectory_builder={"turn_timeout": "1h"},
+            batching=BATCHING,
+            curriculum_learning=CURRICULUM,
+        )
+    return settings
+
+
+def _collector(kafka: KafkaSettings, folder: Path, env: dict[str, str] | None = None) -> ServiceProcess:
+    return ServiceProcess("ttc_collector", kafka, folder, env=env or {})
+
+
+def _pair_builder(kafka: KafkaSettings, folder: Path, env: dict[str, str] | None = None) -> ServiceProcess:
+    return ServiceProcess("pair_builder", kafka, folder, env=env or {})
+
+
+async def _groups(settings: KafkaSettings) -> dict[tuple[str, str, str], list[bytes]]:
+    records = await read_until(settings, "trajectories", lambda found: len(bodies_by_turn(found)) == TURNS)
+    return bodies_by_turn(records)
+
+
+async def _replay(settings: KafkaSettings, topic: str, records: Sequence[ConsumerRecord], chunk: int) -> None:
+    """Copy records as they are, each into its partition, with the log time that they first had."""
+    async with EventProducer(settings) as producer:
+        for number, record in enumerate(records, start=1):
+            headers = [*record.headers, ("ce_tslogtime", b"%d" % record.timestamp)]
+            await producer.send(Outgoing(topic, record.key, record.value, headers, record.partition))
+            if number % chunk == 0:
+                await producer.flush()
+
+
+def _all_windows(records: list[ConsumerRecord]) -> bool:
+    return len(records) >= len(RUNS) * (TURNS // len(RUNS) // WINDOW_TURNS + 1)
+
+
+def _batches(records: Sequence[ConsumerRecord]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for record in records:
+        body = TrainingBatch.model_validate_json(record.value)
+        found.setdefault(body.run_id, []).append(record.value)
+    return found
+
+
+def _datasets(folder: Path) -> dict[str, bytes]:
+    root = folder / "artifacts"
+    # A gate that is killed while it writes leaves a partial file, which nobody refers to.
+    whole = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".partial")
+    return {str(path.relative_to(root)): path.read_bytes() for path in whole}

@@ -1,0 +1,57 @@
+"""A turn that nobody ends is closed by silence, also when the collector dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.audit import TICK_TYPE, bodies_by_turn
+from tests.helpers.chaos import crash
+from tests.helpers.log import header, read_until
+from tests.helpers.runs import apply_run
+from tests.helpers.services import ServiceProcess
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import TTCCandidate
+from tunestream.sdk import TTCPublisher
+from tunestream.streams.admin import apply_topics
+
+NO_GRACE = {"TUNESTREAM_COLLECTOR_GRACE_SECONDS": "0", "TUNESTREAM_PAIR_BUILDER_GRACE_SECONDS": "0"}
+
+
+async def _nothing(_collector: ServiceProcess) -> None:
+    """Leave the collector alone."""
+
+
+@pytest.mark.parametrize("accident", [_nothing, crash])
+async def test_silence_closes_a_turn(
+    kafka_settings: KafkaSettings, tmp_path: Path, accident: Callable[[ServiceProcess], Awaitable[None]]
+) -> None:
+    await apply_topics(kafka_settings)
+    await apply_run(kafka_settings, "run", trajectory_builder={"turn_timeout": "1s"})
+    collector = ServiceProcess("ttc_collector", kafka_settings, tmp_path, env=NO_GRACE)
+    async with collector, ServiceProcess("pair_builder", kafka_settings, tmp_path, env=NO_GRACE):
+        async with TTCPublisher(kafka_settings) as publisher:
+            for index in range(2):
+                await publisher.publish(_candidate(index))
+        await read_until(kafka_settings, "ttc.candidates", lambda found: len(found) >= 2)
+        await accident(collector)
+        records = await read_until(kafka_settings, "trajectories", lambda found: bool(bodies_by_turn(found)))
+    (body,) = bodies_by_turn(records)["run", "example", "turn"]
+    assert json.loads(body)["closed_by"] == "timeout"
+    assert len(json.loads(body)["trajectories"]) == 1
+    assert {header(record, "ce_type") for record in records} <= {TICK_TYPE, "tunestream.trajectory_group.v1"}
+
+
+def _candidate(index: int) -> TTCCandidate:
+    return TTCCandidate(
+        run_id="run",
+        example_id="example",
+        turn_id="turn",
+        candidate_id=str(index),
+        prompt="prompt",
+        response=f"response {index}",
+        score=float(index),
+    )

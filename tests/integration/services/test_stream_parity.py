@@ -1,0 +1,68 @@
+"""The recording through the running services gives the reference's pairs, turn by turn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from tests.helpers import recordings
+from tests.helpers.log import read_until
+from tests.helpers.runs import apply_run
+from tests.helpers.services import ServiceProcess
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import TrajectoryGroup
+from tunestream.sdk import TTCPublisher
+from tunestream.streams.admin import apply_topics
+
+TURNS = 1211
+Pair = tuple[int, int, float]
+
+
+@recordings.needs_recordings
+async def test_the_recording_gives_the_references_pairs_per_turn(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    await apply_topics(kafka_settings)
+    cases = recordings.expected()
+    for name, case in cases.items():
+        await apply_run(kafka_settings, name, trajectory_builder=case["config"] | {"nat_parity": True})
+    async with (
+        ServiceProcess("ttc_collector", kafka_settings, tmp_path),
+        ServiceProcess("pair_builder", kafka_settings, tmp_path),
+    ):
+        async with TTCPublisher(kafka_settings) as publisher:
+            for example, step in recordings.events():
+                for name in cases:
+                    await publisher.nat_step(name, example, _json(step))
+        records = await read_until(
+            kafka_settings, "trajectories", lambda found: _groups(found) == TURNS * len(cases)
+        )
+    made: dict[str, dict[tuple[str, str], list[Pair]]] = defaultdict(dict)
+    for record in records:
+        if record.value and b'"group_id"' in record.value:
+            group = TrajectoryGroup.model_validate_json(record.value)
+            made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
+    for name, case in cases.items():
+        wanted: dict[tuple[str, str], list[Pair]] = {turn: [] for turn in made[name]}
+        for example, turn, chosen, rejected, reward in case["pairs"]:
+            wanted[example, turn].append((chosen, rejected, reward))
+        assert made[name] == wanted, name
+
+
+def _json(step: dict[str, object]) -> bytes:
+    import json
+
+    return json.dumps(step).encode()
+
+
+def _groups(records: list[object]) -> int:
+    return sum(b'"group_id"' in (getattr(record, "value", None) or b"") for record in records)
+
+
+def _pairs(group: TrajectoryGroup) -> list[Pair]:
+    pairs = []
+    for trajectory in group.trajectories:
+        facts = trajectory.metadata
+        assert facts is not None
+        pairs.append((facts["chosen_index"], facts["rejected_index"], trajectory.reward))
+    return pairs

@@ -1,0 +1,254 @@
+"""Batches in, statuses and model versions out: the trainer service with real training."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from aiokafka import ConsumerRecord
+
+from tests.helpers import tiny_model
+from tests.helpers.log import read_all, read_until
+from tests.helpers.runs import apply_run
+from tests.helpers.services import ServiceProcess
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.config import RunConfig
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import (
+    ControlCommand,
+    ControlResult,
+    CurrentModel,
+    CurriculumState,
+    Envelope,
+    ModelStatus,
+    ModelVersion,
+    Objective,
+    TrainingBatch,
+    TrainingJobStatus,
+    TrainingStatusEnum,
+    Wire,
+    type_of,
+)
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.publish import EventProducer, event_record
+
+pytestmark = pytest.mark.timeout(240)
+
+COMPLETED, FAILED = TrainingStatusEnum.COMPLETED, TrainingStatusEnum.FAILED
+TRAINING = {
+    "training_args": {"learning_rate": 3e-3, "num_train_epochs": 4, "per_device_train_batch_size": 8},
+    "dpo_args": {"beta": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+async def trainer(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
+    await apply_topics(kafka_settings)
+    async with ServiceProcess("trainer", kafka_settings, tmp_path) as service:
+        yield service
+
+
+async def _apply(settings: KafkaSettings, run_id: str, model: Path, save_steps: int = 500) -> RunConfig:
+    arguments = TRAINING["training_args"] | {"save_steps": save_steps}
+    return await apply_run(
+        settings,
+        run_id,
+        trainer={
+            "_type": "trl",
+            "model": {"hf_model_ckpt": str(model)},
+            "lora": {"r": 4},
+            "training": TRAINING | {"training_args": arguments},
+        },
+    )
+
+
+def _batch(config: RunConfig, store: ArtifactStore, epoch: int, rows: int = 64) -> TrainingBatch:
+    train = put_rows(store, tiny_model.rows(rows, seed=epoch))
+    return TrainingBatch(
+        run_id=config.run_id,
+        batch_id=f"batch-{epoch}",
+        config_digest=config.digest,
+        objective=Objective.DPO,
+        epoch=epoch,
+        train=train,
+        validation=put_rows(store, tiny_model.rows(32, seed=1000)),
+        groups=rows,
+        curriculum=CurriculumState(current_percentile=1.0),
+        policy_versions=[],
+    )
+
+
+async def _send(settings: KafkaSettings, *bodies: Wire) -> None:
+    names = {TrainingBatch: "training.batches", ControlCommand: "training.control"}
+    async with EventProducer(settings) as producer:
+        for number, body in enumerate(bodies):
+            envelope = Envelope(id=str(number), type=type_of(body), source="/tests", time=1)
+            run = getattr(body, "run_id", "")
+            await producer.send(event_record(names[type(body)], (run,), body.to_json(), envelope))
+
+
+def _statuses(records: list[ConsumerRecord]) -> list[TrainingJobStatus]:
+    return [TrainingJobStatus.model_validate_json(record.value) for record in records]
+
+
+def _ended(count: int) -> Callable[[list[ConsumerRecord]], bool]:
+    def enough(records: list[ConsumerRecord]) -> bool:
+        ends = {COMPLETED, FAILED, TrainingStatusEnum.CANCELED}
+        return sum(status.status in ends for status in _statuses(records)) >= count
+
+    return enough
+
+
+async def _models(settings: KafkaSettings) -> tuple[list[ModelVersion], list[CurrentModel]]:
+    """Return the latest record of each version, and every pointer."""
+    records = await read_all(settings, "models")
+    versions = [r.value for r in records if dict(r.headers)["ce_type"] == type_of(ModelVersion).encode()]
+    pointers = [r.value for r in records if dict(r.headers)["ce_type"] == type_of(CurrentModel).encode()]
+    latest = {one.version: one for one in map(ModelVersion.model_validate_json, versions)}
+    return (
+        list(latest.values()),
+        [CurrentModel.model_validate_json(value) for value in pointers],
+    )
+
+
+async def test_each_batch_trains_once_from_the_version_before(
+    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path
+) -> None:
+    config = await _apply(kafka_settings, "run", model)
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    first, second = _batch(config, store, 0), _batch(config, store, 1)
+    unusable = _batch(config, store, 2).model_copy(
+        update={"train": first.train.model_copy(update={"sha256": "0" * 64})}
+    )
+    await _send(kafka_settings, first, first, second, first, unusable)
+    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(3)))
+    by_job: dict[str, list[TrainingJobStatus]] = {}
+    for status in statuses:
+        by_job.setdefault(status.job_id, []).append(status)
+    assert len(by_job) == 3
+    for told in by_job.values():
+        assert [status.sequence for status in told] == list(range(len(told)))
+        progress = [status.progress or 0.0 for status in told]
+        assert progress == sorted(progress)
+    ends = [told[-1] for told in by_job.values()]
+    assert [end.status for end in ends] == [COMPLETED, COMPLETED, FAILED]
+    assert "sha256" in (ends[2].message or "")
+    versions, pointers = await _models(kafka_settings)
+    assert [version.number for version in versions] == [1, 2]
+    assert versions[1].parent == versions[0].version
+    assert [(pointer.version, pointer.generation) for pointer in pointers] == [
+        (versions[0].version, 1),
+        (versions[1].version, 2),
+    ]
+    metrics = versions[1].metrics
+    assert metrics["validation_accuracy_after"] > versions[0].metrics["validation_accuracy_before"]
+
+    async def answer(**fields: object) -> ControlResult:
+        command = ControlCommand.model_validate({"run_id": "run", "command_id": str(fields), **fields})
+        await _send(kafka_settings, command)
+        found = await read_until(
+            kafka_settings,
+            "training.control.results",
+            lambda records: any(str(fields) in _command(record) for record in records),
+        )
+        return ControlResult.model_validate_json(found[-1].value)
+
+    refused = await answer(action="rollback", expected_generation=1)
+    assert not refused.accepted
+    assert "generation is 2" in refused.reason
+    taken = await answer(action="rollback", expected_generation=2)
+    assert (taken.accepted, taken.generation) == (True, 3)
+    _, pointers = await _models(kafka_settings)
+    assert pointers[-1].version == versions[0].version
+
+
+def _command(record: ConsumerRecord) -> str:
+    return ControlResult.model_validate_json(record.value).command_id
+
+
+@pytest.mark.parametrize("victim", ["worker", "service"])
+async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
+    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path, victim: str
+) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    disturbed = await _apply(kafka_settings, "disturbed", model, save_steps=4)
+    calm = await _apply(kafka_settings, "calm", model, save_steps=4)
+    await _send(kafka_settings, _batch(disturbed, store, 0, rows=192))
+    await read_until(kafka_settings, "training.status", _checkpointed)
+    _kill(trainer, victim)
+    if victim == "service":
+        trainer.start()
+        await trainer.ready()
+    await _send(kafka_settings, _batch(calm, store, 0, rows=192))
+    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(2)))
+    assert [status.status for status in statuses if status.status in {COMPLETED, FAILED}] == [COMPLETED] * 2
+    versions, _ = await _models(kafka_settings)
+    assert len(versions) == 2
+    assert len({version.artifact.sha256 for version in versions}) == 1
+    attempts = [status.metadata for status in statuses if status.metadata and "attempt" in status.metadata]
+    assert len(attempts) == 3, "two attempts of the killed job and one of the other"
+
+
+def _checkpointed(records: list[ConsumerRecord]) -> bool:
+    return any((status.metadata or {}).get("checkpoint", 0) > 0 for status in _statuses(records))
+
+
+def _kill(trainer: ServiceProcess, victim: str) -> None:
+    assert trainer.process is not None
+    if victim == "service":
+        trainer.kill()
+        return
+    children = psutil.Process(trainer.process.pid).children(recursive=True)
+    workers = [child for child in children if "tunestream.trainers.trl.worker" in " ".join(child.cmdline())]
+    assert len(workers) == 1
+    os.kill(workers[0].pid, signal.SIGKILL)
+
+
+async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
+    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path
+) -> None:
+    config = await _apply(kafka_settings, "run", model)
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    good, poisoned = _batch(config, store, 0, rows=192), _batch(config, store, 1)
+    flipped = [
+        row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen})
+        for row in tiny_model.rows(192, seed=1)
+    ]
+    # Its own held-out rows are poisoned as well: they must not speak for it.
+    part = put_rows(store, flipped)
+    poisoned = poisoned.model_copy(update={"train": part, "validation": part})
+    await _send(kafka_settings, good, poisoned)
+    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(2)))
+    versions, pointers = await _models(kafka_settings)
+    assert [version.status for version in versions] == [ModelStatus.PROMOTED, ModelStatus.REJECTED]
+    assert [pointer.version for pointer in pointers] == [versions[0].version]
+    verdicts = [version.evaluation for version in versions]
+    assert verdicts[0] is not None
+    assert verdicts[0].verdict == "unevaluated", "there were no earlier rows"
+    assert verdicts[1] is not None
+    assert (verdicts[1].verdict, verdicts[1].items) == ("rejected", 32)
+    assert verdicts[1].high is not None
+    assert verdicts[1].high < 0
+    assert (statuses[-1].metadata or {})["model_status"] == "rejected"
+
+
+async def test_a_missing_model_fails_with_the_remedy(
+    trainer: ServiceProcess, kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    config = await _apply(kafka_settings, "run", tmp_path / "nowhere")
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    await _send(kafka_settings, _batch(config, store, 0))
+    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(1)))
+    assert statuses[-1].status is FAILED
+    assert "nowhere" in (statuses[-1].message or "")
+    assert await asyncio.to_thread(lambda: trainer.process is not None and trainer.process.poll() is None)

