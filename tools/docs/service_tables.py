@@ -1,0 +1,94 @@
+"""Tables of the services' settings and metrics."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any, Final, Literal, get_args, get_origin
+
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+import services
+from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
+from tunestream.streams import metrics
+from tunestream.trainers.trl.settings import WorkerSettings
+from tunestream.wire.readme import table
+
+__all__ = ["SETTINGS", "service_settings", "service_tables", "variable_of"]
+
+SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings)
+
+
+def service_settings() -> dict[str, type[BaseSettings]]:
+    """Return the settings class of each service's own, by the service's name."""
+    found: dict[str, type[BaseSettings]] = {}
+    for module in pkgutil.iter_modules(services.__path__):
+        holder = importlib.import_module(f"services.{module.name}.settings")
+        found[module.name] = next(getattr(holder, name) for name in holder.__all__)
+    return found
+
+
+def service_tables() -> dict[str, str]:
+    """Return the tables by the name of their block."""
+    shared = {f"settings-{_slug(cls)}": _settings_table([cls]) for cls in SETTINGS}
+    own = _settings_table(list(service_settings().values()))
+    return {**shared, "settings-services": own, "metrics": _metrics_table()}
+
+
+def variable_of(settings: type[BaseSettings], name: str) -> str:
+    """Return the environment variable that a field is read from."""
+    alias = settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"{settings.model_config['env_prefix']}{name}".upper()
+
+
+def _slug(settings: type[BaseSettings]) -> str:
+    return settings.__name__.removesuffix("Settings").lower()
+
+
+def _settings_table(classes: list[type[BaseSettings]]) -> str:
+    rows = [
+        (f"`{variable_of(cls, name)}`", _default(field), _values(field), field.description or "")
+        for cls in classes
+        for name, field in cls.model_fields.items()
+    ]
+    return table(("variable", "default", "takes", "what it does"), rows)
+
+
+def _default(field: FieldInfo) -> str:
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    return "" if field.default in {None, ""} else f"`{field.default}`"
+
+
+def _values(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
+    return {"SecretStr": "a secret", "Path": "a file", "str": "text", "bool": "`true`, `false`"}.get(
+        kinds[0].__name__, " ".join(["a number", *_bounds(field)])
+    )
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    names = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    for bound in field.metadata:
+        for name, sign in names.items():
+            value: Any = getattr(bound, name, None)
+            if value is not None:
+                yield f"{sign} {value:g}"
+
+
+def _metrics_table() -> str:
+    found = (getattr(metrics, name) for name in metrics.__all__)
+    rows = [_metric(metric) for metric in found if isinstance(metric, MetricWrapperBase)]
+    return table(("metric", "kind", "labels", "what it says"), rows)
+
+
+def _metric(metric: MetricWrapperBase) -> tuple[str, ...]:
+    family = next(iter(metric.collect()))
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    return f"`{name}`", family.type, ", ".join(metric._labelnames), family.documentation  # noqa: SLF001
