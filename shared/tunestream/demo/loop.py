@@ -1,0 +1,243 @@
+"""The closed loop: agents play, windows train, promoted versions are served and measured.
+
+Broker, services and policy server run already; starting them is the command's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from pydantic import BaseModel
+
+from tunestream.artifacts import ArtifactStore
+from tunestream.config.settings import KafkaSettings
+from tunestream.demo.agents import Arena, Throttle, play_forever
+from tunestream.demo.evaluation import Outcomes, evaluate, play_random
+from tunestream.demo.observer import ENDED, Observations, Observer
+from tunestream.demo.policy_client import Policy, PolicyClient
+from tunestream.demo.results import Activity, DemoResults
+from tunestream.demo.run_config import BASE_NAME, WINDOW_PAIRS
+from tunestream.demo.view import Screen
+from tunestream.events import ModelStatus, ModelVersion, TrainingJobStatus, TrainingStatusEnum
+from tunestream.sdk import TTCPublisher
+
+__all__ = ["DemoFailed", "DemoPlan", "DemoSite", "play"]
+
+AGENTS: Final = 32
+MAX_WAITING_WINDOWS: Final = 2
+SERVED_BESIDE: Final = 2  # older versions that answers may still be running on
+STALL_SECONDS: Final = 180.0
+
+
+class DemoFailed(RuntimeError):
+    """A training job failed, or nothing happened for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """How long to play; a round is one full window. ``keep`` goes on after the last round."""
+
+    seed: int = 0
+    rounds: int = 8
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSite:
+    """Where things are; ``versions`` is a folder for downloaded weights that the policy server can read."""
+
+    kafka: KafkaSettings
+    store: ArtifactStore
+    policy_url: str
+    run_id: str
+    versions: Path
+
+
+async def play(
+    plan: DemoPlan,
+    site: DemoSite,
+    *,
+    on_start: Callable[[Screen], None],
+    on_results: Callable[[DemoResults], None],
+) -> DemoResults:
+    """Run the loop for the plan's rounds and return what it has shown.
+
+    Args:
+        plan: how long to play.
+        site: where things are.
+        on_start: given the screen's content, which changes while the loop runs.
+        on_results: given the results; with ``plan.keep`` the loop goes on afterwards until cancelled.
+
+    Raises:
+        DemoFailed: a training job failed, or nothing happened for three minutes.
+    """
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(PolicyClient(site.policy_url))
+        publisher = await stack.enter_async_context(TTCPublisher(site.kafka, source="/demo/agents"))
+        loop = _Loop(plan, site, client, publisher)
+        await stack.enter_async_context(loop.observer)
+        on_start(loop.screen)
+        return await loop.run(on_results)
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Wakes one waiter; complains when it was not woken for too long."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def next(self, waiting_for: str) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await self.event.wait()
+        except TimeoutError:
+            raise DemoFailed(f"nothing happened for {STALL_SECONDS:.0f} s: {waiting_for}") from None
+        self.event.clear()
+
+
+class _Loop:
+    def __init__(self, plan: DemoPlan, site: DemoSite, client: PolicyClient, publisher: TTCPublisher) -> None:
+        self.observer = Observer(site.kafka, site.run_id, on_event=self._on_event)
+        self._plan = plan
+        self._site = site
+        self._client = client
+        # One window more than needed would start a job that nobody waits for.
+        enough = None if plan.keep else plan.rounds * WINDOW_PAIRS + AGENTS
+        throttle = Throttle(MAX_WAITING_WINDOWS * WINDOW_PAIRS, most_published=enough)
+        self._arena = Arena(site.run_id, client, Policy(BASE_NAME), publisher, throttle)
+        self.screen = Screen(plan.rounds, self.observer.seen, self._arena)
+        self._promoted: asyncio.Queue[ModelVersion] = asyncio.Queue()
+        self._wanted: str | None = None
+        self._loaded: list[str] = []
+        self._ended: set[str] = set()
+        self._changes = _Changes()
+
+    async def run(self, on_results: Callable[[DemoResults], None]) -> DemoResults:
+        self.screen.activity = "measuring the base model"
+        first = await evaluate(self._client, BASE_NAME, number=0, version=None)
+        self.screen.strengths.append(first)
+        before = await self._games()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.observer.follow()),
+                    group.create_task(self._serve_versions()),
+                    group.create_task(play_forever(self._arena, agents=AGENTS, seed=self._plan.seed)),
+                ]
+                results = await self._play_rounds(before)
+                on_results(results)
+                if not self._plan.keep:
+                    for task in tasks:
+                        task.cancel()
+        except ExceptionGroup as faults:
+            raise _first(faults) from faults
+        return results
+
+    async def _play_rounds(self, before: Outcomes) -> DemoResults:
+        start = monotonic()
+        self.screen.activity = "agents play, windows train, versions are served"
+        while not self._is_done():
+            await self._changes.next(self._waiting_for())
+        seconds = monotonic() - start
+        self.screen.activity = "playing against the last version"
+        after = await self._games()
+        return self._results(before, after, seconds)
+
+    async def _games(self) -> Outcomes:
+        return await play_random(self._client, self._arena.policy.model, seed=self._plan.seed)
+
+    def _results(self, before: Outcomes, after: Outcomes, seconds: float) -> DemoResults:
+        arena = self._arena
+        return DemoResults(
+            run_id=self._site.run_id,
+            seed=self._plan.seed,
+            strengths=tuple(self.screen.strengths),
+            before=before,
+            after=after,
+            activity=Activity(
+                games=arena.games,
+                turns=arena.turns,
+                pairs=arena.throttle.published,
+                held_out_turns=arena.held_out_turns,
+                illegal=arena.illegal,
+                seconds=seconds,
+            ),
+        )
+
+    def _on_event(self, body: BaseModel) -> None:
+        if isinstance(body, TrainingJobStatus):
+            self._on_status(body)
+        current = self.observer.seen.current
+        version = None if current is None else self.observer.seen.versions.get(current.version)
+        if version is not None and version.version != self._wanted:
+            self._wanted = version.version
+            self._promoted.put_nowait(version)
+        self._changes.event.set()
+
+    def _on_status(self, status: TrainingJobStatus) -> None:
+        if status.status is TrainingStatusEnum.FAILED:
+            raise DemoFailed(f"training job {status.job_id} failed: {status.message}")
+        if status.status in ENDED and status.job_id not in self._ended:
+            self._ended.add(status.job_id)
+            self._arena.throttle.train(WINDOW_PAIRS)
+
+    async def _serve_versions(self) -> None:
+        while True:
+            version = await self._promoted.get()
+            name = await self._serve(version)
+            if version.version not in self._measured():
+                strength = await evaluate(self._client, name, number=version.number, version=version.version)
+                self.screen.strengths.append(strength)
+            self._changes.event.set()
+
+    async def _serve(self, version: ModelVersion) -> str:
+        """Load a version beside the others, check it, send new turns to it, and return its served name."""
+        folder = self._site.versions / version.version
+        artifact = version.artifact
+        if not folder.exists():
+            await asyncio.to_thread(self._site.store.fetch_directory, artifact.uri, artifact.sha256, folder)
+        name = f"{BASE_NAME}@{version.version}"
+        if name not in self._loaded:
+            await self._client.load(name, str(folder.absolute()))
+            self._loaded.append(name)
+        self._arena.policy.model, self._arena.policy.version = name, version.version
+        if len(self._loaded) > 1 + SERVED_BESIDE:
+            await self._client.unload(self._loaded.pop(0))
+        return name
+
+    def _measured(self) -> set[str | None]:
+        return {strength.version for strength in self.screen.strengths}
+
+    def _is_done(self) -> bool:
+        """All rounds have ended, and every version that they promoted is measured."""
+        seen = self.observer.seen
+        made = {version.job_id for version in seen.versions.values()}
+        promoted = {each.version for each in seen.versions.values() if each.status is ModelStatus.PROMOTED}
+        measured = promoted <= self._measured()
+        return len(self._ended) >= self._plan.rounds and _completed(seen) <= made and measured
+
+    def _waiting_for(self) -> str:
+        seen = self.observer.seen
+        states = ", ".join(f"{count} {state}" for state, count in sorted(seen.statuses().items())) or "none"
+        return (
+            f"{len(self._ended)} of {self._plan.rounds} rounds have ended; {self._arena.throttle.published} "
+            f"pairs published, {seen.groups} turns closed, {seen.batches} batches, jobs: {states}"
+        )
+
+
+def _completed(seen: Observations) -> set[str]:
+    return {status.job_id for status in seen.jobs.values() if status.status is TrainingStatusEnum.COMPLETED}
+
+
+def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the fault that came first, for people: a group of one says nothing more."""
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault

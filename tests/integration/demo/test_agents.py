@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.demo import game
+from tunestream.demo.agents import Arena, Throttle, play_forever
+from tunestream.demo.policy_client import Policy, PolicyClient
+from tunestream.events import TTCCandidate, TTCExampleEnd
+from tunestream.sdk import TTCPublisher
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.reading import RecordReader, stored_events
+
+HELD_OUT_PROMPTS = {game.prompt(board) for board in game.held_out_boards()}
+BOARDS = {game.prompt(board): board for board in game.boards()}
+
+
+async def play(settings: KafkaSettings, url: str, turns: int) -> Arena:
+    async with PolicyClient(url) as client, TTCPublisher(settings, source="/test") as publisher:
+        arena = Arena("run", client, Policy("player", "v7"), publisher, Throttle(10**6))
+        playing = asyncio.create_task(play_forever(arena, agents=16, seed=3))
+        while arena.turns < turns and not playing.done():
+            await asyncio.wait({playing}, timeout=0.05)
+        playing.cancel()
+        await asyncio.wait({playing})
+    return arena
+
+
+async def test_agents_publish_four_scored_answers_and_never_a_held_out_board(
+    kafka_settings: KafkaSettings, policy_url: str
+) -> None:
+    await apply_topics(kafka_settings)
+    arena = await asyncio.wait_for(play(kafka_settings, policy_url, turns=300), 120)
+    async with RecordReader(kafka_settings, "ttc.events", from_beginning=True) as reader:
+        events = [stored.body async for stored in stored_events(reader.to_end())]
+
+    turns: dict[tuple[str, str], list[TTCCandidate]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, TTCCandidate):
+            turns[event.example_id, event.turn_id].append(event)
+    assert len(turns) >= 300
+    assert arena.held_out_turns > 0
+    for candidates in turns.values():
+        (prompt,) = {str(candidate.prompt) for candidate in candidates}
+        assert prompt not in HELD_OUT_PROMPTS
+        assert len({candidate.response for candidate in candidates}) == 4
+        assert [candidate.candidate_index for candidate in candidates] == [0, 1, 2, 3]
+        assert {candidate.policy_version for candidate in candidates} == {"v7"}
+        assert [each.score for each in candidates] == [
+            game.reward(BOARDS[prompt], each.response) for each in candidates
+        ]
+    finished = {event.example_id for event in events if isinstance(event, TTCExampleEnd)}
+    assert len(finished) >= arena.games > 0
