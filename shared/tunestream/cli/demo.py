@@ -1,0 +1,204 @@
+"""``tunestream demo``: the whole loop on this machine, and whether the model got better."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic, time
+from typing import Annotated, Final
+
+import typer
+from rich.live import Live
+
+from tunestream.artifacts import ArtifactStore
+from tunestream.cli.embedding import BrokerOption, embedded_kafka
+from tunestream.cli.errors import Failure
+from tunestream.cli.output import JsonOption, console, emit, logs, note
+from tunestream.cli.services import SERVICES, free_port, service_processes
+from tunestream.cli.stopping import until_stopped
+from tunestream.cli.supervisor import ProcessSpec, Supervisor
+from tunestream.config import RunConfig
+from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.demo.loop import DemoFailed, DemoPlan, DemoSite, play
+from tunestream.demo.report import render, write_report
+from tunestream.demo.results import DemoResults
+from tunestream.demo.run_config import BASE_NAME, run_document
+from tunestream.demo.view import Screen, render_screen
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.runs import apply_run
+from tunestream.telemetry import configure_logging
+
+__all__ = ["register"]
+
+# The base model's warm start, torch's imports and the services' start share two cores.
+_READY_SECONDS: Final = 240.0
+_BASE_SECONDS: Final = 300.0
+_REFRESH_SECONDS: Final = 0.5
+_NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
+
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the base model, the games and the jobs.")]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows of pairs to train on.")]
+KeepOption = Annotated[
+    bool, typer.Option("--keep", help="Go on playing and training after the last round, until Ctrl-C.")
+]
+CurriculumOption = Annotated[
+    bool, typer.Option("--curriculum", help="Begin with the best 60 % of each window's groups.")
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", file_okay=False, help="Folder of the broker, models, logs and the report.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    plan: DemoPlan
+    curriculum: bool
+    broker: str | None
+    data: Path
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``demo`` to ``app``."""
+    app.command("demo")(demo)
+
+
+def demo(
+    seed: SeedOption = 0,
+    rounds: RoundsOption = 8,
+    keep: KeepOption = False,
+    curriculum: CurriculumOption = False,
+    broker: BrokerOption = None,
+    data: DataOption = Path(".tunestream/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a small model get better at tic-tac-toe while it plays.
+
+    Starts the broker, the four services and a policy server; agents play through it and publish scored
+    candidates; windows of pairs train; each promoted version is served and measured on boards that were
+    never published. Exit code 1 unless the 95 % interval of the gain is above 0.
+    """
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise Failure(f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[demo]'")
+    configure_logging(LogSettings(level="warning", format="console"))
+    options = _Options(DemoPlan(seed, rounds, keep), curriculum, broker, data.absolute())
+    results = asyncio.run(until_stopped(_demo(options, as_json=as_json)))
+    if results is None or not results.passed:
+        raise typer.Exit(1)
+
+
+async def _demo(options: _Options, *, as_json: bool) -> DemoResults:
+    """Run the demo and tell its results; the process ends with all that it started."""
+    told: list[DemoResults] = []
+
+    def tell(results: DemoResults) -> None:
+        told.append(results)
+        _report(results, options.data / "report", as_json=as_json)
+
+    async with _site(options) as (site, supervisor):
+        playing = asyncio.create_task(_watch(options.plan, site, tell))
+        dying = asyncio.create_task(supervisor.wait())
+        try:
+            done, _ = await asyncio.wait({playing, dying}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return playing.result()
+        except DemoFailed as failed:
+            raise Failure(str(failed), remedy=f"Read the logs in {options.data / 'logs'}") from failed
+        except asyncio.CancelledError:
+            if told:  # with --keep, Ctrl-C is the ordinary end
+                return told[0]
+            raise
+        finally:
+            for task in (playing, dying):
+                task.cancel()
+            await asyncio.gather(playing, dying, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]:
+    """Start broker, services and policy server."""
+    data, plan = options.data, options.plan
+    async with AsyncExitStack() as stack:
+        note("making the base model (once for each seed) and starting Kafka")
+        making = asyncio.create_task(_base_model(plan.seed, data / "models"))
+        stack.callback(making.cancel)
+        broker = options.broker
+        if broker is None:
+            broker = (await stack.enter_async_context(embedded_kafka(data / "kafka"))).bootstrap_servers
+        kafka = KafkaSettings(bootstrap_servers=broker)
+        await apply_topics(kafka)
+        base = await making
+        run_id = f"tic-tac-toe-{plan.seed}-{int(time())}"
+        document = run_document(run_id, base, seed=plan.seed, curriculum=options.curriculum)
+        await apply_run(kafka, RunConfig.model_validate(document), source="/demo")
+        services = service_processes(SERVICES, kafka, artifacts=str(data / "artifacts"), logs=data / "logs")
+        policy, url = _policy_server(base, data / "logs")
+        note("starting the services and the policy server")
+        processes = [*(service.process for service in services), policy]
+        supervisor = await stack.enter_async_context(Supervisor(processes, say=note))
+        await supervisor.wait_ready(_READY_SECONDS)
+        store = ArtifactStore(str(data / "artifacts"))
+        yield DemoSite(kafka, store, url, run_id, data / "versions"), supervisor
+
+
+async def _base_model(seed: int, folder: Path) -> Path:
+    command = ("-m", "tunestream.demo.base_model", "--seed", str(seed), "--folder", str(folder))
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE, stderr=PIPE)
+    try:
+        async with asyncio.timeout(_BASE_SECONDS):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise Failure(f"the base model could not be made:\n{err.decode(errors='replace')[-2000:]}")
+    return Path(out.decode().strip())
+
+
+def _policy_server(base: Path, folder: Path) -> tuple[ProcessSpec, str]:
+    port = free_port(8100)
+    url = f"http://127.0.0.1:{port}"
+    arguments = ("--model", str(base), "--name", BASE_NAME, "--port", str(port))
+    command = (sys.executable, "-m", "tunestream.demo.policy_server", *arguments)
+    # One thread: the model is tiny, and the trainer needs the other core.
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    return ProcessSpec("policy_server", command, folder / "policy_server.log", threads, f"{url}/health"), url
+
+
+async def _watch(plan: DemoPlan, site: DemoSite, tell: Callable[[DemoResults], None]) -> DemoResults:
+    """Play while the screen shows it."""
+    with Live(console=logs(), auto_refresh=False, transient=True) as live:
+        drawing: list[asyncio.Task[None]] = []
+
+        def start(screen: Screen) -> None:
+            drawing.append(asyncio.create_task(_draw(screen, live)))
+
+        try:
+            return await play(plan, site, on_start=start, on_results=tell)
+        finally:
+            for task in drawing:
+                task.cancel()
+
+
+async def _draw(screen: Screen, live: Live) -> None:
+    start = monotonic()
+    while True:
+        now = monotonic()
+        live.update(render_screen(screen, now=now, elapsed=now - start), refresh=True)
+        await asyncio.sleep(_REFRESH_SECONDS)
+
+
+def _report(results: DemoResults, folder: Path, *, as_json: bool) -> None:
+    files = write_report(results, folder)
+    if as_json:
+        emit(results.document())
+    else:
+        console().print(render(results))
+    note(f"picture {files.picture}\npage    {files.page}")

@@ -1,0 +1,76 @@
+"""What goes wrong in a command, and the exit code that it becomes."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+from pydantic import ValidationError
+from rich.markup import escape
+
+__all__ = ["Failure", "TryAgain", "failure_of"]
+
+
+class Failure(Exception):
+    """The user's fault or a failed run.
+
+    Attributes:
+        remedy: what to do about it, a sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    @property
+    def markup(self) -> str:
+        """The message and the remedy, for Rich."""
+        text = escape(str(self))
+        return f"{text}\n[dim]→ {escape(self.remedy)}[/]" if self.remedy else text
+
+
+class TryAgain(Failure):
+    """Nothing is wrong with the call; something it needs is away."""
+
+    exit_code: ClassVar[int] = 3
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """Return what an error means to the user, None when it is our bug."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, ValidationError):
+        return Failure(_fields(error))
+    if isinstance(error, BrokenPipeError):  # the reader of our output left; Typer ends quietly
+        return None
+    if isinstance(error, ConnectionError | TimeoutError):
+        return TryAgain(str(error) or type(error).__name__)
+    if isinstance(error, OSError) and error.filename is not None:
+        return Failure(f"{error.filename}: {error.strerror}")
+    return _of_configuration(error) or _of_kafka(error)
+
+
+def _fields(error: ValidationError) -> str:
+    """Name every field that is wrong, one a line, and never its value: it may be a secret."""
+    lines = (f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}" for item in error.errors())
+    return "\n".join(lines)
+
+
+def _of_configuration(error: Exception) -> Failure | None:
+    if "tunestream.config" not in sys.modules:
+        return None
+    from tunestream.config.errors import ConfigError  # noqa: PLC0415 - help is fast without it
+
+    return Failure(str(error)) if isinstance(error, ConfigError) else None
+
+
+def _of_kafka(error: Exception) -> Failure | None:
+    if "aiokafka" not in sys.modules:
+        return None
+    from tunestream.streams.errors import is_unavailable, is_users_fault  # noqa: PLC0415 - the same
+
+    if is_unavailable(error):
+        return TryAgain(str(error), remedy="Check KAFKA_BOOTSTRAP_SERVERS, or start one: tunestream kafka")
+    return Failure(str(error)) if is_users_fault(error) else None

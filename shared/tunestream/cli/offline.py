@@ -1,0 +1,182 @@
+"""``tunestream pairs`` and ``tunestream curriculum``: the domain's rules over files, without a broker."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+from rich.markup import escape
+
+from tunestream.cli.errors import Failure
+from tunestream.cli.jsonl import read_lines, write_lines
+from tunestream.cli.output import JsonOption, emit_line, logs, note, table
+from tunestream.config import ConfigError, DPOTrajectoryBuilderConfig, OfflineConfig, load_offline
+from tunestream.config.loading import OfflineSection
+from tunestream.domain.effects import Refused
+from tunestream.domain.epochs import run_epochs
+from tunestream.domain.offline import Summary, as_the_reference, as_the_stream
+from tunestream.domain.preferences import preference_pair, trl_row
+from tunestream.domain.recording import RecordingError
+from tunestream.events import Trajectory
+
+__all__ = ["PairFormat", "make_curriculum", "make_pairs_file", "register"]
+
+InputArgument = Annotated[str, typer.Argument(help="JSON lines; .gz is unpacked, - is stdin.")]
+OutputOption = Annotated[str, typer.Option("--output", "-o", help="File to write; - is stdout.")]
+ConfigOption = Annotated[str, typer.Option("--config", "-c", help="The run's YAML file.")]
+
+_SHOWN_REFUSALS: Final = 10
+
+
+class PairFormat(StrEnum):
+    """What a line of the output is."""
+
+    PAIRS = "pairs"
+    TRL = "trl"
+
+
+_ROWS: Final[dict[PairFormat, Callable[[Trajectory], dict[str, Any]]]] = {
+    PairFormat.PAIRS: preference_pair,
+    PairFormat.TRL: trl_row,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``pairs`` and ``curriculum`` to ``app``."""
+    app.command()(pairs)
+    app.command()(curriculum)
+
+
+def pairs(
+    source: InputArgument,
+    *,
+    config: ConfigOption,
+    output: OutputOption = "-",
+    nat_parity: Annotated[
+        bool, typer.Option("--nat-parity", help="Exactly as the NeMo Agent Toolkit pairs.")
+    ] = False,
+    form: Annotated[PairFormat, typer.Option("--format", help="Our pairs, or TRL's preference rows.")] = (
+        PairFormat.PAIRS
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Make preference pairs of recorded events.
+
+    A line of the input is {"example_id": …, "step": <NAT IntermediateStep>}. The summary goes to stderr,
+    or with --json and an output file to stdout.
+    """
+    builder = _section(config, "trajectory_builder").trajectory_builder
+    if not isinstance(builder, DPOTrajectoryBuilderConfig):
+        raise Failure(
+            f"{config}: trajectory_builder._type is {builder.type}, which makes no pairs",
+            remedy="Set it to dpo_traj_builder.",
+        )
+    with _user_faults(source):
+        summary = make_pairs_file(source, builder, output, nat_parity=nat_parity, form=form)
+    _report(summary, as_json=as_json, data_on_stdout=output == "-")
+
+
+def curriculum(source: InputArgument, config: ConfigOption, output: OutputOption = "-") -> None:
+    """Run the curriculum over epochs of groups, its state carried from line to line.
+
+    A line of the input is {"epoch": n, "group_rewards": [[…], …]}; a line of the output is {"epoch": n,
+    "selected_groups": [input indices in rank order], "state": {…}}.
+    """
+    sections = _section(config, "curriculum_learning", "batching")
+    with _user_faults(source):
+        make_curriculum(source, sections, output)
+
+
+def make_pairs_file(
+    source: str,
+    config: DPOTrajectoryBuilderConfig,
+    output: str,
+    *,
+    nat_parity: bool = False,
+    form: PairFormat = PairFormat.PAIRS,
+) -> Summary:
+    """Make pairs of a file of recorded events; the output appears when it is whole.
+
+    Raises:
+        RecordingError: at the first line that is not a recorded step.
+    """
+    summary, make = Summary(), as_the_reference if nat_parity else as_the_stream
+    with read_lines(source) as lines, _without_collector():
+        trajectories = make(lines, config, summary, _Refusals(summary))
+        to_row = _ROWS[form]
+        write_lines(output, (orjson.dumps(to_row(trajectory)) for trajectory in trajectories))
+    return summary
+
+
+def make_curriculum(source: str, config: OfflineConfig, output: str) -> None:
+    """Run the curriculum over a file of epochs.
+
+    Raises:
+        RecordingError: at the first line that is not an epoch.
+    """
+    with read_lines(source) as lines:
+        results = run_epochs(lines, config.curriculum_learning, config.batching.seed)
+        write_lines(output, (orjson.dumps(result) for result in results))
+
+
+class _Refusals:
+    """Names the first refused candidates on stderr."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+
+    def __call__(self, line: int, refused: Refused) -> None:
+        count = self._summary.refused.total()
+        if count <= _SHOWN_REFUSALS:
+            note(f"[yellow]line {line}:[/] {escape(str(refused))}")
+        if count == _SHOWN_REFUSALS:
+            note("[dim]further refusals are only counted[/]")
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing here makes cycles, and walking millions of live rows would cost most of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _user_faults(source: str) -> Iterator[None]:
+    try:
+        yield
+    except RecordingError as error:
+        raise Failure(f"{source}: {error}") from error
+
+
+def _section(path: str, *sections: OfflineSection) -> OfflineConfig:
+    try:
+        loaded = load_offline(path, *sections)
+    except ConfigError as error:
+        raise Failure(str(error)) from error
+    for text in loaded.notes:
+        note(f"[dim]note:[/] {escape(text)}")
+    return loaded.config
+
+
+def _report(summary: Summary, *, as_json: bool, data_on_stdout: bool) -> None:
+    if as_json and not data_on_stdout:
+        emit_line(summary.to_dict())
+        return
+    if as_json:
+        note(escape(orjson.dumps(summary.to_dict()).decode()))
+        return
+    counts = {name: count for name, count in summary.to_dict().items() if isinstance(count, int)}
+    rows = [*counts.items(), *_reasons("skipped", summary.skipped), *_reasons("refused", summary.refused)]
+    logs().print(table(["", "count"], rows))
+
+
+def _reasons(kind: str, counts: dict[str, int]) -> list[tuple[str, int]]:
+    return [(f"{kind}: {reason}", count) for reason, count in sorted(counts.items())]

@@ -1,0 +1,231 @@
+"""Processes that are kept running: started, restarted when they die, ended with this one.
+
+Invariants: a process that died is said to have died, with its reason, before it is started again; one
+that keeps dying ends :meth:`Supervisor.wait`; when the block is left, none of them is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+
+from tunestream.cli.errors import Failure
+
+__all__ = ["KeepsDying", "NotReady", "ProcessSpec", "Supervisor"]
+
+# The first restart is immediate; the waits after it, in seconds, until the process gives up dying.
+_BACK_OFF: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
+_WINDOW: Final = 120.0
+_TAIL_LINES: Final = 8
+_TAIL_BYTES: Final = 8192
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process to keep running.
+
+    Attributes:
+        name: for people.
+        command: program and arguments.
+        log: takes its stdout and stderr.
+        environment: set on top of ours.
+        ready_url: answers 200 once it is at work; None when it counts as ready at once.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready_url: str | None = None
+
+
+class KeepsDying(Failure):
+    """A process died again and again."""
+
+
+class NotReady(Failure):
+    """Processes were not at work in time."""
+
+
+class Supervisor:
+    """Keeps processes running while its block is open.
+
+    Args:
+        specs: the processes; their names differ.
+        say: told, in one line or a few, of every death and restart.
+        stop_timeout: seconds that all have together to end by themselves, before they are killed.
+        back_off: waits before the restarts; one more death within two minutes ends :meth:`wait`.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec],
+        *,
+        say: Callable[[str], None],
+        stop_timeout: float = 15.0,
+        back_off: Sequence[float] = _BACK_OFF,
+    ) -> None:
+        self.specs = tuple(specs)
+        self._say = say
+        self._stop_timeout = stop_timeout
+        self._back_off = tuple(back_off)
+        self._processes: dict[str, Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        try:
+            for spec in self.specs:
+                await self._start(spec)
+        except BaseException:
+            await self._end_all()
+            raise
+        self._keepers = [asyncio.create_task(self._keep(spec), name=spec.name) for spec in self.specs]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._end_all()
+
+    def pid(self, name: str) -> int:
+        """Return the id of the process as it runs now."""
+        return self._processes[name].pid
+
+    async def wait(self) -> None:
+        """Wait until a process keeps dying.
+
+        Raises:
+            KeepsDying: naming it and its last reason.
+        """
+        done, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_EXCEPTION)
+        for keeper in done:
+            keeper.result()
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Wait until every process is at work.
+
+        Args:
+            timeout: seconds for all together.
+
+        Raises:
+            KeepsDying: when one dies again and again instead.
+            NotReady: when the time is over; names each that is not ready and why.
+        """
+        racing = {asyncio.create_task(self.wait()), asyncio.create_task(self._all_ready(timeout))}
+        try:
+            done, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in racing:
+                task.cancel()
+            await asyncio.gather(*racing, return_exceptions=True)
+
+    async def _all_ready(self, timeout: float) -> None:
+        reasons: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(timeout), httpx.AsyncClient() as client:
+                await asyncio.gather(*(_ready(client, spec, reasons) for spec in self.specs))
+        except TimeoutError:
+            lines = (f"{name}: {reason}" for name, reason in sorted(reasons.items()))
+            raise NotReady(f"not ready within {timeout:.0f} s:\n" + "\n".join(lines)) from None
+
+    async def _keep(self, spec: ProcessSpec) -> None:
+        deaths: deque[float] = deque(maxlen=len(self._back_off) + 1)
+        while True:
+            code = await self._processes[spec.name].wait()
+            _kill_group(self._processes[spec.name])
+            deaths.append(monotonic())
+            reason = (
+                f"{spec.name} ended with {_named(code)}; its last lines in {spec.log}:\n{_tail(spec.log)}"
+            )
+            recent = sum(monotonic() - death < _WINDOW for death in deaths)
+            if recent > len(self._back_off):
+                raise KeepsDying(f"{reason}\n{spec.name} died {recent} times within {_WINDOW:.0f} s")
+            wait = self._back_off[recent - 1]
+            self._say(f"{reason}\nit is started again " + (f"in {wait:g} s" if wait else "at once"))
+            await asyncio.sleep(wait)
+            await self._start(spec)
+
+    async def _start(self, spec: ProcessSpec) -> None:
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        with spec.log.open("ab") as log:
+            self._processes[spec.name] = await asyncio.create_subprocess_exec(
+                *spec.command,
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=STDOUT,
+                env={**os.environ, **spec.environment},
+                # Ctrl-C in the terminal is for us; we end them in order.
+                start_new_session=True,
+                preexec_fn=_end_with_parent if _LIBC else None,
+            )
+
+    async def _end_all(self) -> None:
+        alive = [process for process in self._processes.values() if process.returncode is None]
+        for process in alive:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        if alive:
+            await asyncio.wait(
+                {asyncio.create_task(process.wait()) for process in alive}, timeout=self._stop_timeout
+            )
+        for process in self._processes.values():
+            _kill_group(process)
+            await process.wait()
+
+
+async def _ready(client: httpx.AsyncClient, spec: ProcessSpec, reasons: dict[str, str]) -> None:
+    while spec.ready_url is not None:
+        try:
+            answer = await client.get(spec.ready_url)
+            if answer.status_code == httpx.codes.OK:
+                break
+            reasons[spec.name] = answer.text
+        except httpx.HTTPError as error:
+            reasons[spec.name] = f"{spec.ready_url} does not answer ({type(error).__name__})"
+        await asyncio.sleep(0.1)
+    reasons.pop(spec.name, None)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end the process when we are killed and cannot."""
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _kill_group(process: Process) -> None:
+    """Kill a process with what it started, also when itself is gone."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _named(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - _TAIL_BYTES))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (nothing)"

@@ -1,0 +1,114 @@
+"""``tunestream up``: the broker, the topics and the services, kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.markup import escape
+
+from tunestream.cli.embedding import BrokerOption, embedded_kafka
+from tunestream.cli.errors import Failure
+from tunestream.cli.output import JsonOption, console, emit_line, note, table
+from tunestream.cli.services import SERVICES, RunningService, service_processes
+from tunestream.cli.stopping import until_stopped
+from tunestream.cli.supervisor import Supervisor
+from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.streams.admin import apply_topics
+from tunestream.telemetry import configure_logging
+
+__all__ = ["register"]
+
+_READY_SECONDS: Final = 90.0
+
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help=f"Run only these of {', '.join(SERVICES)}; may repeat."),
+]
+DataOption = Annotated[
+    Path, typer.Option("--data", file_okay=False, help="Folder of the embedded broker, artifacts and logs.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``up`` to ``app``."""
+    app.command("up")(up)
+
+
+def up(
+    only: OnlyOption = None,
+    broker: BrokerOption = None,
+    data: DataOption = Path(".tunestream"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run the services, with the embedded broker or with KAFKA_BOOTSTRAP_SERVERS.
+
+    A service that dies is started again at once and its reason is said; one that keeps dying ends the
+    command with exit code 1. Ctrl-C or SIGTERM ends everything in order.
+    """
+    names = [name.replace("-", "_") for name in only or SERVICES]
+    if unknown := sorted(set(names) - set(SERVICES)):
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}; there are {', '.join(SERVICES)}", param_hint="--only"
+        )
+    configure_logging(LogSettings(level="warning", format="console"))
+    asyncio.run(until_stopped(_serve(list(dict.fromkeys(names)), broker, data.absolute(), as_json=as_json)))
+
+
+async def _serve(names: Sequence[str], broker: str | None, data: Path, *, as_json: bool) -> None:
+    async with AsyncExitStack() as stack:
+        ended = None
+        if broker is None:
+            kafka = await stack.enter_async_context(embedded_kafka(data / "kafka"))
+            broker = kafka.bootstrap_servers
+            ended = asyncio.create_task(asyncio.to_thread(kafka.wait))
+            stack.callback(ended.cancel)
+        settings = KafkaSettings(bootstrap_servers=broker)
+        await apply_topics(settings)
+        services = service_processes(
+            names,
+            settings,
+            artifacts=os.environ.get("TUNESTREAM_ARTIFACTS", str(data / "artifacts")),
+            logs=data / "logs",
+        )
+        processes = [service.process for service in services]
+        supervisor = await stack.enter_async_context(Supervisor(processes, say=_say))
+        note(f"starting {', '.join(names)} on {escape(broker)}")
+        await supervisor.wait_ready(_READY_SECONDS)
+        _tell(broker, services, supervisor, as_json=as_json)
+        await _first(asyncio.create_task(supervisor.wait()), ended)
+        raise Failure("the embedded broker has ended", remedy=f"Read its log in {data / 'kafka'}")
+
+
+async def _first(*tasks: asyncio.Task[None] | None) -> None:
+    waiting = {task for task in tasks if task is not None}
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+def _say(text: str) -> None:
+    note(f"[yellow]{escape(text)}[/]")
+
+
+def _tell(broker: str, services: Sequence[RunningService], supervisor: Supervisor, *, as_json: bool) -> None:
+    rows = [
+        {
+            "name": service.process.name,
+            "url": service.url,
+            "pid": supervisor.pid(service.process.name),
+            "log": str(service.process.log),
+        }
+        for service in services
+    ]
+    if as_json:
+        emit_line({"bootstrap_servers": broker, "services": rows})
+        return
+    console().print(table(["service", "url", "pid", "log"], [list(row.values()) for row in rows]))
+    note(f"broker  [bold]{escape(broker)}[/]\nclients export KAFKA_BOOTSTRAP_SERVERS={escape(broker)}")
+    note("Ctrl-C stops everything")

@@ -1,0 +1,98 @@
+"""``tunestream up``: services that live, die, come back and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tunestream.config.settings import KafkaSettings
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@contextmanager
+def up(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tunestream", "up", "--json", "--data", str(folder), *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def started(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return json.loads(line)  # type: ignore[no-any-return]
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def wait_said(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stderr is not None
+    said = ""
+    while text not in said:
+        line = process.stderr.readline()
+        assert line, f"{text!r} was never said: {said}"
+        said += line
+    return said
+
+
+def test_a_killed_service_comes_back_and_everything_ends(settings: KafkaSettings, tmp_path: Path) -> None:
+    with up(tmp_path, "--only", "ttc_collector", "--only", "pair-builder") as process:
+        told = started(process)
+        services = {service["name"]: service for service in told["services"]}
+        assert told["bootstrap_servers"] == settings.bootstrap_servers
+        assert services.keys() == {"ttc_collector", "pair_builder"}
+        assert httpx.get(f"{services['pair_builder']['url']}/health/live").status_code == 200
+        os.kill(services["ttc_collector"]["pid"], signal.SIGKILL)
+        said = wait_said(process, "started again at once")
+        assert "ttc_collector ended with signal SIGKILL" in said
+        assert is_alive(services["pair_builder"]["pid"])
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "everything has stopped" in said
+    assert not is_alive(services["pair_builder"]["pid"])
+
+
+def test_a_service_that_keeps_dying_ends_the_command(settings: KafkaSettings, tmp_path: Path) -> None:
+    with up(tmp_path, "--only", "ttc_collector", TUNESTREAM_COMMIT_INTERVAL_MS="0") as process:
+        out, said = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, "")
+    assert "commit_interval_ms" in said
+    assert "died 6 times" in said
+
+
+def test_the_embedded_broker_is_started_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    with up(tmp_path, "--only", "ttc_collector") as process:
+        told = started(process)
+        (service,) = told["services"]
+        assert "tunestream_" in httpx.get(f"{service['url']}/metrics", follow_redirects=True).text
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert not is_alive(service["pid"])
+
+
+def test_unknown_services_are_named(tmp_path: Path) -> None:
+    with up(tmp_path, "--only", "colector") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "colector" in said

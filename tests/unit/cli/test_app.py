@@ -1,0 +1,126 @@
+"""The frame of the command: help, exit codes, streams, laziness."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import typer
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from typer.testing import CliRunner
+
+from tunestream.cli import app, output
+from tunestream.cli.app import COMMANDS, load
+from tunestream.cli.errors import Failure, TryAgain, failure_of
+
+runner = CliRunner()
+
+
+def tunestream(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tunestream", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command_and_imports_none() -> None:
+    code = (
+        "import sys, tunestream.cli\n"
+        "try: tunestream.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'faststream', 'aiokafka', 'trl', 'jgo', 'fastapi'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f" {name} " in done.stdout for name in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_listed_help_is_the_commands_own(name: str) -> None:
+    if find_spec(f"tunestream.cli.{COMMANDS[name][0]}") is None:
+        pytest.skip("not written yet")
+    assert (load(name).help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+def test_usage_errors_exit_2() -> None:
+    assert tunestream("no-such-command").returncode == 2
+    assert tunestream("run", "show").returncode == 2
+
+
+def test_shell_completion_offers_commands() -> None:
+    done = tunestream(_TUNESTREAM_COMPLETE="complete_bash", COMP_WORDS="tunestream pu", COMP_CWORD="1")
+    assert done.stdout.split() == ["publish"]
+
+
+def test_shell_completion_reaches_into_lazy_commands() -> None:
+    done = tunestream(_TUNESTREAM_COMPLETE="complete_bash", COMP_WORDS="tunestream run ap", COMP_CWORD="2")
+    assert done.stdout.split() == ["apply"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Failure("no"), 1),
+        (TryAgain("later"), 3),
+        (KafkaConnectionError("refused"), 3),
+        (ConnectionRefusedError("refused"), 3),
+        (TimeoutError(), 3),
+        (TopicAuthorizationFailedError("runs"), 1),
+        (FileNotFoundError(2, "No such file or directory", "run.yaml"), 1),
+    ],
+)
+def test_exit_code_of_an_error(error: Exception, code: int) -> None:
+    failure = failure_of(error)
+    assert failure is not None
+    assert failure.exit_code == code
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), typer.Exit(1), BrokenPipeError()])
+def test_other_errors_are_not_explained_away(error: Exception) -> None:
+    assert failure_of(error) is None
+
+
+def test_the_remedy_is_said_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(app: typer.Typer) -> None:
+        @app.command("status")
+        def status() -> None:
+            raise TryAgain("the [broker] is away", remedy="Start it.")
+
+        app.command("other")(lambda: None)
+
+    monkeypatch.setattr("tunestream.cli.training.register", fail)
+    result = runner.invoke(app, ["status"])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "error: the [broker] is away" in result.stderr
+    assert "Start it." in result.stderr
+
+
+def test_json_is_neither_wrapped_nor_styled(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": "[bold]" + "long " * 100}]
+    output.show(rows, as_json=True, columns=["text"])
+    assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_no_rows_is_an_empty_array_or_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show([], as_json=True, columns=["a"])
+    assert capsys.readouterr().out == "[]\n"
+    output.show([], as_json=False, columns=["a"], empty="no runs")
+    assert capsys.readouterr() == ("", "no runs\n")
+
+
+def test_cells_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show([{"a": "[red]x", "b": None}], as_json=False, columns=["a", "b"])
+    assert "[red]x" in capsys.readouterr().out
+
+
+def test_tables_are_not_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show([{"a": "long " * 60, "b": "end"}], as_json=False, columns=["a", "b"])
+    assert len(capsys.readouterr().out.splitlines()) == 2

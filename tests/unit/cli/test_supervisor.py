@@ -1,0 +1,172 @@
+"""Processes are restarted, explained, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tunestream.cli.supervisor import KeepsDying, NotReady, ProcessSpec, Supervisor
+
+SLEEP = "import time; print('working', flush=True); time.sleep(60)"
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Said:
+    """What a supervisor said, awaitable."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        self._more.set()
+
+    async def first(self) -> str:
+        async with asyncio.timeout(20):
+            await self._more.wait()
+        return self.lines[0]
+
+
+def spec(folder: Path, code: str, name: str = "worker", **fields: object) -> ProcessSpec:
+    return ProcessSpec(name, (sys.executable, "-S", "-c", code), folder / f"{name}.log", **fields)  # type: ignore[arg-type]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_killed_process_is_started_again_and_explained(tmp_path: Path) -> None:
+    said = Said()
+    child = spec(tmp_path, SLEEP)
+    async with Supervisor([child], say=said) as supervisor:
+        await until(lambda: child.log.exists() and "working" in child.log.read_text())
+        first = supervisor.pid("worker")
+        os.kill(first, signal.SIGKILL)
+        line = await said.first()
+        await until(lambda: supervisor.pid("worker") != first)
+        second = supervisor.pid("worker")
+        assert is_alive(second)
+    assert "worker ended with signal SIGKILL" in line
+    assert "working" in line
+    assert "at once" in line
+    assert not is_alive(second)
+
+
+async def test_one_that_keeps_dying_ends_the_wait_with_its_last_words(tmp_path: Path) -> None:
+    said = Said()
+    child = spec(tmp_path, "import sys; sys.exit('no such model: m')")
+    async with Supervisor([child, spec(tmp_path, SLEEP, "other")], say=said, back_off=(0.0, 0.01)) as running:
+        other = running.pid("other")
+        with pytest.raises(KeepsDying, match=r"(?s)exit code 1.*no such model: m.*died 3 times"):
+            await running.wait()
+    assert len(said.lines) == 2
+    assert "in 0.01 s" in said.lines[1]
+    assert not is_alive(other)
+
+
+async def test_one_that_ignores_the_end_is_killed_with_its_children(tmp_path: Path) -> None:
+    stubborn = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork();"
+        "print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    child = spec(tmp_path, stubborn)
+    async with Supervisor([child], say=Said(), stop_timeout=0.2):
+        await until(lambda: child.log.exists() and len(child.log.read_text().split()) == 2)
+    # A killed grandchild is there until init has reaped it.
+    await until(lambda: not any(is_alive(int(pid)) for pid in child.log.read_text().split()))
+
+
+async def test_processes_end_by_themselves_when_asked(tmp_path: Path) -> None:
+    polite = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye')));"
+        "print('up', flush=True); time.sleep(60)"
+    )
+    child = spec(tmp_path, polite)
+    async with Supervisor([child], say=Said()):
+        await until(lambda: child.log.exists() and "up" in child.log.read_text())
+    assert child.log.read_text().split() == ["up", "bye"]
+
+
+async def test_environment_and_readiness(tmp_path: Path) -> None:
+    serve = (
+        "import http.server, os\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n"
+        "    asked = 0\n"
+        "    def do_GET(self):\n"
+        "        Handler.asked += 1\n"
+        "        self.send_response(503 if Handler.asked < 3 else 200); self.end_headers()\n"
+        "server = http.server.HTTPServer(('127.0.0.1', 0), Handler)\n"
+        "open(os.environ['PORT_FILE'], 'w').write(str(server.server_port))\n"
+        "server.serve_forever()"
+    )
+    port_file = tmp_path / "port"
+    starter = spec(tmp_path, serve, environment={"PORT_FILE": str(port_file)})
+    async with Supervisor([starter], say=Said()):
+        await until(lambda: port_file.exists() and port_file.read_text())
+        url = f"http://127.0.0.1:{port_file.read_text()}/health/ready"
+        watched = spec(tmp_path, SLEEP, "watched", ready_url=url)
+        async with Supervisor([watched], say=Said()) as supervisor:
+            await supervisor.wait_ready(20)
+
+
+async def test_what_is_not_ready_in_time_is_named(tmp_path: Path) -> None:
+    child = spec(tmp_path, SLEEP, ready_url="http://127.0.0.1:9/health/ready")
+    async with Supervisor([child], say=Said()) as supervisor:
+        with pytest.raises(NotReady, match=r"worker: .*:9/health/ready does not answer"):
+            await supervisor.wait_ready(0.3)
+
+
+async def test_dying_is_noticed_while_waiting_to_be_ready(tmp_path: Path) -> None:
+    child = spec(tmp_path, "raise SystemExit(3)", ready_url="http://127.0.0.1:9/")
+    async with Supervisor([child], say=Said(), back_off=()) as supervisor:
+        with pytest.raises(KeepsDying, match="exit code 3"):
+            await supervisor.wait_ready(20)
+
+
+async def test_a_program_that_does_not_exist_leaves_nothing_behind(tmp_path: Path) -> None:
+    missing = ProcessSpec("missing", ("no-such-program",), tmp_path / "missing.log")
+    first = spec(tmp_path, "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+    with pytest.raises(FileNotFoundError):
+        async with Supervisor([first, missing], say=Said()):
+            pass
+    assert not any(is_alive(int(pid)) for pid in first.log.read_text().split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, pathlib, sys
+from tunestream.cli.supervisor import ProcessSpec, Supervisor
+async def main():
+    child = ProcessSpec("worker", (sys.executable, "-c", {SLEEP!r}), pathlib.Path({str(tmp_path / "log")!r}))
+    async with Supervisor([child], say=print) as supervisor:
+        print(supervisor.pid("worker"), flush=True)
+        await supervisor.wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while is_alive(child):
+        assert time.monotonic() < deadline, "the child outlived its supervisor"
+        time.sleep(0.01)
