@@ -1,0 +1,135 @@
+"""Whatever dies, and however often: every event counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.audit import bodies_by_turn, origins, until_handled
+from tests.helpers.chaos import DISTURBANCES, Cluster, crash, freeze, restart
+from tests.helpers.log import read_all, read_until
+from tests.helpers.runs import apply_run
+from tests.helpers.workload import CANDIDATES, PAIRS, RUNS, publish
+from tunestream.artifacts import ArtifactStore, read_rows
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import PreferenceRow, TrainingBatch
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.embedded import EmbeddedKafka
+
+SERVICES = ("ttc_collector", "pair_builder", "curriculum_gate")
+WINDOW_TURNS = 50
+# A multiple of the runs' windows; published in about the time that a round takes.
+TURNS_PER_ROUND = 400
+BUILDER = {"turn_timeout": "1h", "exhaustive_pairs": True, "max_pairs_per_turn": None}
+BATCHING = {
+    "window_pairs": WINDOW_TURNS * PAIRS,
+    "min_batch_pairs": 1,
+    "max_wait": "1h",
+    "flush_after": "1h",
+    "validation_fraction": 0.1,
+}
+Chaos = Callable[[Cluster, EmbeddedKafka], Awaitable[None]]
+
+
+async def _a_few_of_each(cluster: Cluster, broker: EmbeddedKafka) -> None:
+    replicas = cluster.replicas
+    frozen = asyncio.create_task(freeze(replicas["pair_builder", 1]))
+    await crash(replicas["ttc_collector", 0])
+    await crash(replicas["pair_builder", 0])
+    await restart(replicas["curriculum_gate", 0])
+    await frozen
+    frozen = asyncio.create_task(freeze(replicas["ttc_collector", 1]))
+    await crash(replicas["curriculum_gate", 1])
+    await asyncio.to_thread(broker.restart)
+    await frozen
+    await restart(replicas["pair_builder", 1])
+    await asyncio.gather(crash(replicas["ttc_collector", 1]), crash(replicas["pair_builder", 1]))
+
+
+async def test_every_turn_is_closed_once_whatever_dies(own_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    await _compare(own_kafka, tmp_path, turns=2400, pause=0.11, chaos=_a_few_of_each)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_every_turn_is_closed_once_in_many_random_rounds(
+    own_kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("SOAK_SEED", random.randrange(1 << 32)))
+    count = int(os.environ.get("SOAK_ROUNDS", "60"))
+    print(f"SOAK_SEED={seed} SOAK_ROUNDS={count}")
+    dice = random.Random(seed)
+
+    async def rounds(cluster: Cluster, broker: EmbeddedKafka) -> None:
+        for number in range(count):
+            victims = dice.sample(sorted(cluster.replicas), dice.choice((1, 1, 2, 3)))
+            acts = [dice.choice(DISTURBANCES)(cluster.replicas[victim]) for victim in victims]
+            if number % 5 == 4:
+                acts.append(asyncio.to_thread(dice.choice((broker.restart, lambda: _power_cut(broker)))))
+            await asyncio.gather(*acts)
+
+    await _compare(own_kafka, tmp_path, turns=count * TURNS_PER_ROUND, pause=0.3, chaos=rounds)
+
+
+def _power_cut(broker: EmbeddedKafka) -> None:
+    broker.kill()
+    broker.start()
+
+
+async def _compare(broker: EmbeddedKafka, folder: Path, *, turns: int, pause: float, chaos: Chaos) -> None:
+    """Run the same turns undisturbed, and, each event twice, disturbed."""
+    calm = await _settings(broker, "calm.")
+    async with Cluster(calm, folder / "calm", SERVICES[:2], replicas=1):
+        await publish(calm, turns)
+        expected = bodies_by_turn(
+            await read_until(calm, "trajectories", lambda found: len(bodies_by_turn(found)) == turns)
+        )
+    assert {len(bodies) for bodies in expected.values()} == {1}
+
+    rough = await _settings(broker, "rough.")
+    async with Cluster(rough, folder / "rough", SERVICES, replicas=2) as cluster:
+        publishing = asyncio.create_task(publish(rough, turns, times=2, pause=pause))
+        await chaos(cluster, broker)
+        events = await publishing
+        for service, topic in zip(SERVICES, ("ttc.events", "ttc.candidates", "trajectories"), strict=True):
+            await until_handled(rough, service.replace("_", "-"), topic)
+
+    counted = origins(await read_all(rough, "ttc.candidates"))
+    assert (len(counted), set(counted.values())) == (events, {1})
+    assert bodies_by_turn(await read_all(rough, "trajectories")) == expected
+    assert not await read_all(rough, "ttc.events.dlq")
+    assert not await read_all(rough, "ttc.candidates.dlq")
+    await _every_pair_is_in_one_batch(rough, folder / "rough", turns)
+
+
+async def _settings(broker: EmbeddedKafka, prefix: str) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
+    await apply_topics(settings)
+    for run in RUNS:
+        await apply_run(settings, run, trajectory_builder=BUILDER, batching=BATCHING)
+    return settings
+
+
+async def _every_pair_is_in_one_batch(settings: KafkaSettings, folder: Path, turns: int) -> None:
+    batches = [
+        TrainingBatch.model_validate_json(record.value)
+        for record in await read_all(settings, "training.batches")
+    ]
+    windows = turns // len(RUNS) // WINDOW_TURNS
+    epochs = sorted((batch.run_id, batch.epoch) for batch in batches)
+    assert epochs == [(run, epoch) for run in sorted(RUNS) for epoch in range(windows)]
+    store = ArtifactStore(str(folder / "artifacts"))
+    rows = [
+        (batch.run_id, row.example_id, row.turn_id, row.chosen, row.rejected)
+        for batch in batches
+        for part in (batch.train, batch.validation)
+        if part is not None
+        for row in read_rows(store.get_bytes(part.uri, part.sha256))
+        if isinstance(row, PreferenceRow)
+    ]
+    assert len(rows) == len(set(rows)) == turns * CANDIDATES
