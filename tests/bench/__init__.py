@@ -1,0 +1,1 @@
+"""What tunestream reaches, measured: ``python -m tests.bench --help``."""

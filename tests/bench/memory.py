@@ -1,0 +1,42 @@
+"""Resident memory of a light service over many candidates."""
+
+from __future__ import annotations
+
+import psutil
+
+from tests.bench.context import Context
+from tests.bench.deployment import deploy, fill
+from tests.bench.race import until_committed
+from tests.bench.results import Figure, at_most
+from tests.bench.workload import candidate_events, whole_blocks
+
+__all__ = ["memory"]
+
+_PARTS = 10
+_DEADLINE_SECONDS = 600.0
+
+
+async def memory(context: Context) -> list[Figure]:
+    """The collector over a million candidates (quick: 100,000), measured after each tenth."""
+    part = whole_blocks(context.sized(100_000, 10_000))
+    where = await deploy(context.servers, context.folder)
+    records = candidate_events(part * _PARTS)
+    sizes: list[float] = []
+    async with where.service("ttc_collector") as service:
+        assert service.process is not None
+        process = psutil.Process(service.process.pid)
+        for number in range(1, _PARTS + 1):
+            await fill(where.kafka, "ttc.events", (next(records) for _ in range(part)))
+            await until_committed(where.kafka, where.kafka.topic("ttc-collector"), number * part)
+            sizes.append(process.memory_info().rss / 1e6)
+    title = f"collector, resident over {part * _PARTS:,} candidates"
+    return [
+        Figure("memory", f"{title}: largest", (max(sizes),), "MB", at_most(150)),
+        Figure(
+            "memory",
+            f"{title}: second half over first",
+            (max(sizes[5:]) / max(sizes[:5]),),
+            "x",
+            at_most(1.05),
+        ),
+    ]
