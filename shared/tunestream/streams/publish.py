@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import Envelope, encode_key
-from tunestream.streams.client import MissingTopic, make_producer, make_transactional_producer
+from tunestream.streams.client import (
+    MissingTopic,
+    make_consumer,
+    make_producer,
+    make_transactional_producer,
+)
 from tunestream.topics import topic
 
 __all__ = ["DeliveryError", "EventProducer", "EventTooLarge", "Outgoing", "event_record", "write_together"]
@@ -21,6 +26,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 # What Kafka adds to one record in a batch of its own, rounded up.
 _FRAMING_BYTES: Final = 256
+_READABLE_SECONDS: Final = 30.0
+# Between two looks; markers follow within milliseconds.
+_MARKER_SECONDS: Final = 0.01
 
 
 class EventTooLarge(ValueError):
@@ -196,14 +204,43 @@ class EventProducer:
 
 
 async def write_together(settings: KafkaSettings, transactional_id: str, records: Sequence[Outgoing]) -> None:
-    """Write records in one transaction: readers of committed records see all or none."""
+    """Write records in one transaction, and return when they can be read.
+
+    Readers of committed records see all or none.
+
+    Raises:
+        TimeoutError: when they cannot be read within half a minute, since another transaction is open.
+    """
     producer = make_transactional_producer(settings, settings.topic(transactional_id))
+    ends: dict[TopicPartition, int] = {}
     try:
         await producer.start()
         async with producer.transaction():
             for record in records:
-                await producer.send_and_wait(
+                written = await producer.send_and_wait(
                     settings.topic(record.topic), record.value, record.key, headers=list(record.headers)
                 )
+                ends[written.topic_partition] = written.offset + 1
     finally:
         await producer.stop()
+    await _await_readable(settings, ends)
+
+
+async def _await_readable(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
+    """Wait for the broker's commit markers, which it writes after it has confirmed the commit."""
+    consumer = make_consumer(settings)
+    try:
+        await consumer.start()
+        async with asyncio.timeout(_READABLE_SECONDS):
+            while True:
+                readable = await consumer.end_offsets(list(ends))
+                if all(readable[at] >= end for at, end in ends.items()):
+                    return
+                await asyncio.sleep(_MARKER_SECONDS)
+    except TimeoutError:
+        raise TimeoutError(
+            f"written, but not readable within {_READABLE_SECONDS:.0f} s: another transaction is open on "
+            f"{', '.join(sorted(at.topic for at in ends))}"
+        ) from None
+    finally:
+        await consumer.stop()
