@@ -1,0 +1,1 @@
+"""Experiments: from a file of examples to a judged model, and grids of them."""
