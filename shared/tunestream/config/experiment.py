@@ -27,6 +27,7 @@ __all__ = [
     "columns_of",
 ]
 
+_TEMPLATES: Final = ("prompt", "prompt_stub", "messages", "chosen", "rejected")
 _TRAINABLE: Final = (Objective.SFT, Objective.DPO, Objective.KTO)
 
 
@@ -148,12 +149,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _has_answers(self) -> Self:
         if self.stream is not None:
-            given = [
-                n for n in ("prompt", "prompt_stub", "messages", "chosen", "rejected") if getattr(self, n)
-            ]
-            if given:
-                raise ValueError(f"{', '.join(given)}: trajectories have prompts and answers of their own")
-            return self
+            return self._nothing_beside_the_stream()
         if (self.chosen is None) != (self.rejected is None):
             raise ValueError("chosen and rejected go together")
         if self.chosen is not None and self.prompt_stub is not None:
@@ -164,6 +160,12 @@ class DataConfig(Section):
             raise ValueError("prompt_stub does nothing beside messages, whose last one is the answer")
         if self.messages is None and self.chosen is None and self.prompt_stub is None:
             raise ValueError("prompt needs prompt_stub, the answer's template, or chosen and rejected")
+        return self
+
+    def _nothing_beside_the_stream(self) -> Self:
+        given = [name for name in _TEMPLATES if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)}: trajectories have prompts and answers of their own")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ Blocking functions, called in a thread with a request and told of progress by ``
 
 They raise :class:`StageFailed` for what a user can mend. Files of a save_dir::
 
-    experiments/<id>/experiment.json          ExperimentManifest; summary.csv, summary.md, report.html beside it
+    experiments/<id>/experiment.json    ExperimentManifest; beside it summary.csv, summary.md, report.html
     stages/<stage>/<key>/manifest.json        StageManifest, beside the stage's outputs:
       ingest/…    train.jsonl validation.jsonl (dataset rows) test.jsonl (TestRow) report.json
       finetune/…  weights/ curve.jsonl ({"step", "loss", …} a line) result.json (TrainingResult)
