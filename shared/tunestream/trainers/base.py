@@ -90,6 +90,10 @@ class TrainingResult(Wire):
     rows_used: int = Field(ge=1)
     rows_skipped: dict[str, int] = Field(description="rows left out of the training, by reason")
     message: str
+    curve: list[dict[str, FiniteFloat]] = Field(
+        default_factory=list,
+        description="step, loss, learning_rate and the like as logged, at most 1,000 of them",
+    )
     judged: list[JudgedRow] = Field(
         default_factory=list,
         description="the rows of ``judging``, or the best and the worst episode of each of their groups, "

@@ -31,7 +31,7 @@ from tunestream.trainers.trl.models import (
     save_policy,
 )
 from tunestream.trainers.trl.objectives import find_method
-from tunestream.trainers.trl.watch import Watch, last_logged
+from tunestream.trainers.trl.watch import Watch, curve, last_logged
 
 __all__ = ["train"]
 
@@ -180,6 +180,7 @@ class _Job:
             rows_used=used,
             rows_skipped=dict(rows.skipped),
             message="; ".join([_summary(used, rows.skipped), *notes]),
+            curve=curve(trainer.state.log_history),
         )
 
 

@@ -14,8 +14,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from tunestream.trainers.base import TrainingFailed
 from tunestream.trainers.trl.channel import JobCanceled
 
-__all__ = ["Guarded", "Watch", "last_logged"]
+__all__ = ["Guarded", "Watch", "curve", "last_logged"]
 
+_MOST_POINTS: Final = 1000
+_DRAWN: Final = ("step", "epoch", "learning_rate", "grad_norm")
 _LOGGED: Final = {
     "loss": "loss",
     "rewards/accuracies": "reward_accuracy",
@@ -117,6 +119,19 @@ def last_logged(history: list[dict[str, float]]) -> dict[str, float]:
         values |= _ours(entry)
     values.pop("loss", None)
     return values
+
+
+def curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Return what was logged while training, evenly thinned where it is long."""
+    points = []
+    for entry in history:
+        if "loss" in entry:
+            drawn = {name: float(entry[name]) for name in _DRAWN if name in entry}
+            points.append(
+                {name: value for name, value in drawn.items() if math.isfinite(value)} | _ours(entry)
+            )
+    every = -(-len(points) // _MOST_POINTS) or 1
+    return points[::every]
 
 
 def _ours(logs: dict[str, float]) -> dict[str, float]:
