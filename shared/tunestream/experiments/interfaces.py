@@ -2,10 +2,11 @@
 
 Blocking functions, called in a thread with a request and told of progress by ``progress``::
 
-    infer(request: InferenceRequest, *, progress: OnProgress) -> None
-    evaluate(request: QaRequest, *, progress: OnProgress) -> None
+    infer(request: InferenceRequest, *, progress: OnProgress, worker: ModelWorker | None) -> StageReport
+    evaluate(request: QaRequest, *, progress: OnProgress, worker: ModelWorker | None) -> StageReport
 
-They raise :class:`StageFailed` for what a user can mend. Files of a save_dir::
+They raise :class:`StageFailed` for what a user can mend. ``worker`` is the process that holds models;
+without one, one is started where it is needed, and ended. Files of a save_dir::
 
     experiments/<id>/experiment.json    ExperimentManifest; beside it summary.csv, summary.md, report.html
     stages/<stage>/<key>/manifest.json        StageManifest, beside the stage's outputs:
@@ -48,6 +49,7 @@ __all__ = [
     "Stage",
     "StageFailed",
     "StageManifest",
+    "StageReport",
     "StageState",
     "TestBank",
     "TestRow",
@@ -109,6 +111,15 @@ class ResultRow(TestRow):
     """One line of ``results.jsonl``; ``results.csv`` has Prompt, Ground Truth and Predicted."""
 
     predicted: str
+    error: str | None = Field(default=None, description="why there is no answer; `predicted` is empty then")
+
+
+class StageReport(Wire):
+    """What a stage tells beside its files; it goes into the stage's manifest."""
+
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list, description="what people should know")
 
 
 class ModelReference(Wire):
@@ -136,11 +147,14 @@ class InferenceRequest(Wire):
 
 
 class MetricEstimate(Wire):
-    """The mean over ``rows`` rows, with its bootstrap interval."""
+    """The mean over ``rows`` rows, with its bootstrap interval; rows of one prompt are drawn together.
+
+    A single prompt tells nothing about others: its interval has no ends.
+    """
 
     mean: FiniteFloat
-    low: FiniteFloat
-    high: FiniteFloat
+    low: FiniteFloat | None
+    high: FiniteFloat | None
     rows: int
 
 
@@ -160,6 +174,9 @@ class QaResult(Wire):
     tuned: dict[str, MetricEstimate]
     baseline: dict[str, MetricEstimate] = Field(default_factory=dict)
     difference: dict[str, MetricEstimate] = Field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="metric → why it could not be taken → of how many answers"
+    )
     tests: list[TestBank] = Field(default_factory=list)
 
 
