@@ -25,10 +25,11 @@ from tunestream.trainers.base import JobSpec, TrainingFailed, UnknownJob
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.driver import Driver
-from tunestream.trainers.nemo.errors import ServiceError, as_failure
+from tunestream.trainers.nemo.errors import as_failure
 from tunestream.trainers.nemo.jobs import BACKEND, Job
 from tunestream.trainers.nemo.records import HELD_OUT, Records, make_records, split
 from tunestream.trainers.nemo.settings import NeMoSettings
+from tunestream.trainers.remote import ServiceError
 from tunestream.trainers.rows import rows_of
 
 __all__ = ["NeMoCustomizerTrainerAdapter"]

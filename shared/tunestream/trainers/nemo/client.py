@@ -9,29 +9,18 @@ from typing import Final, TypeVar
 import httpx
 from nemo_microservices import APIConnectionError, APIStatusError, AsyncNeMoMicroservices
 from pydantic import BaseModel, SecretStr, ValidationError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from tunestream.trainers.nemo.errors import Refused, Unavailable, by_status
 from tunestream.trainers.nemo.request import JobRequest, is_of
 from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.views import Anything, JobPage, JobView, StatusView
+from tunestream.trainers.remote import Refused, Unavailable, by_status, retrying
 
-__all__ = ["CustomizerClient", "retrying"]
+__all__ = ["CustomizerClient"]
 
 View = TypeVar("View", bound=BaseModel)
 Send = Callable[[AsyncNeMoMicroservices], Awaitable[object]]
 _PAGE: Final = 100  # jobs
 _MAX_PAGES: Final = 1000
-
-
-def retrying(settings: NeMoSettings) -> AsyncRetrying:
-    """Return the one policy: a bounded number of attempts, with random delays of a doubling bound."""
-    return AsyncRetrying(
-        stop=stop_after_attempt(settings.attempts),
-        wait=wait_random_exponential(multiplier=settings.retry_delay, max=settings.retry_max_delay),
-        retry=retry_if_exception_type(Unavailable),
-        reraise=True,
-    )
 
 
 class CustomizerClient:

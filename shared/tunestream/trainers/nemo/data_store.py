@@ -12,9 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from pydantic import SecretStr
 
 from tunestream.trainers.base import TrainingFailed
-from tunestream.trainers.nemo.client import retrying
-from tunestream.trainers.nemo.errors import Unavailable, by_status
 from tunestream.trainers.nemo.settings import NeMoSettings
+from tunestream.trainers.remote import Unavailable, by_status, retrying
 
 __all__ = ["DataStore"]
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from tunestream.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.client import CustomizerClient
-from tunestream.trainers.nemo.errors import Refused, ServiceError
 from tunestream.trainers.nemo.request import name_of
 from tunestream.trainers.nemo.views import Anything, DeploymentView
+from tunestream.trainers.remote import Refused, ServiceError
 
 __all__ = ["deploy"]
 

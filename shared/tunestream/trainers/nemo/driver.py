@@ -17,13 +17,14 @@ from tunestream.trainers.base import TrainingFailed, TrainingResult
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.deployment import deploy
-from tunestream.trainers.nemo.errors import Refused, ServiceError, Unavailable, as_failure
+from tunestream.trainers.nemo.errors import as_failure
 from tunestream.trainers.nemo.jobs import Job
 from tunestream.trainers.nemo.records import Records
 from tunestream.trainers.nemo.request import JobRequest, model_of, name_of, rows_of
 from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
 from tunestream.trainers.nemo.views import Anything, JobView, StatusView
+from tunestream.trainers.remote import Refused, ServiceError, Unavailable
 
 __all__ = ["Driver"]
 

@@ -1,0 +1,66 @@
+"""What can go wrong between an adapter and a service, and how often it is tried again."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+__all__ = ["Patience", "Refused", "ServiceError", "Unavailable", "by_status", "retrying"]
+
+_TRANSIENT: Final = frozenset({408, 425, 429})
+_LONGEST: Final = 500  # characters of an answer that a message quotes
+
+
+class ServiceError(Exception):
+    """A service did not do what it was asked for."""
+
+
+class Unavailable(ServiceError):
+    """A service could not be asked, or its answer made no sense. Another attempt may succeed."""
+
+
+class Refused(ServiceError):
+    """A service said no.
+
+    Attributes:
+        status: the HTTP status, 400 to 499.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Patience(Protocol):
+    """How often a request is tried, and the seconds between two attempts."""
+
+    @property
+    def attempts(self) -> int:
+        """Of one request."""
+
+    @property
+    def retry_delay(self) -> float:
+        """At most, before the first repeat; then twice."""
+
+    @property
+    def retry_max_delay(self) -> float:
+        """Its bound."""
+
+
+def by_status(status: int, message: str) -> ServiceError:
+    """Return the error for an HTTP status from 300 on."""
+    text = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    if 400 <= status < 500 and status not in _TRANSIENT:
+        return Refused(status, text)
+    return Unavailable(text)
+
+
+def retrying(patience: Patience) -> AsyncRetrying:
+    """Return the one policy: a bounded number of attempts, with random delays of a doubling bound."""
+    return AsyncRetrying(
+        stop=stop_after_attempt(patience.attempts),
+        wait=wait_random_exponential(multiplier=patience.retry_delay, max=patience.retry_max_delay),
+        retry=retry_if_exception_type(Unavailable),
+        reraise=True,
+    )
