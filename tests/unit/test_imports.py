@@ -44,10 +44,11 @@ BASE = [
     "tunestream.streams.reading",
     "tunestream.streams.replay",
     "tunestream.sdk",
+    "tunestream.serving",
     "tunestream.cli",
     "tunestream.wire",
 ]
-COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "kafka"]
+COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "serve", "kafka"]
 
 # Finders that know nothing of the extras, as if they were not installed.
 BLOCK = f"""

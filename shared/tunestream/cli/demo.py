@@ -20,6 +20,7 @@ from tunestream.artifacts import ArtifactStore
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import JsonOption, console, emit, logs, note
+from tunestream.cli.serve import server_command
 from tunestream.cli.services import SERVICES, free_port, service_processes
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
@@ -165,8 +166,7 @@ async def _base_model(seed: int, folder: Path) -> Path:
 def _policy_server(base: Path, folder: Path) -> tuple[ProcessSpec, str]:
     port = free_port(8100)
     url = f"http://127.0.0.1:{port}"
-    arguments = ("--model", str(base), "--name", BASE_NAME, "--port", str(port))
-    command = (sys.executable, "-m", "tunestream.demo.policy_server", *arguments)
+    command = server_command(base, BASE_NAME, port=port)
     # One thread: the model is tiny, and the trainer needs the other core.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
     return ProcessSpec("policy_server", command, folder / "policy_server.log", threads, f"{url}/health"), url

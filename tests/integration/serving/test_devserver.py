@@ -9,45 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-PROMPT = "me 2 op / 4 5 6 / 7 8 op ; win - block 6"
+from tests.helpers.devserver import PROMPT, chat
 
 
 @pytest.fixture
 async def client(policy_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=policy_url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Make an adapter with which the model says one certain digit first."""
-    return lambda digit: _adapter_that_says(digit, tiny_model, tmp_path_factory.mktemp("adapter"))
-
-
-def _adapter_that_says(digit: int, base: Path, folder: Path) -> Path:
-    """Train the adapter a few steps on one row; the base stays as it is."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
-    row = tokenizer(f"<|user|> {PROMPT} <|end|> <|assistant|> {digit} <|end|>", return_tensors="pt")
-    labels = row["input_ids"].clone()
-    labels[:, :-2] = -100
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
-    for _ in range(40):
-        optimizer.zero_grad()
-        model(input_ids=row["input_ids"], labels=labels).loss.backward()
-        optimizer.step()
-    model.save_pretrained(str(folder))
-    return folder
-
-
-def chat(model: str = "player", **fields: Any) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 1, **fields}
 
 
 async def ask(client: httpx.AsyncClient, model: str = "player", **fields: Any) -> dict[str, Any]:
@@ -124,9 +92,14 @@ async def test_a_version_may_be_full_weights(client: httpx.AsyncClient, tmp_path
         ("unload_lora_adapter", {}, 400, "InvalidUserInput", "needs to be provided"),
         ("unload_lora_adapter", {"lora_name": "x"}, 404, "NotFoundError", "adapter 'x' cannot be found"),
         ("chat/completions", chat("x"), 404, "NotFoundError", "The model `x` does not exist."),
-        ("chat/completions", chat(top_p=0.5), 400, "BadRequestError", "top_p"),
+        ("chat/completions", chat(top_p=0), 400, "BadRequestError", "top_p"),
+        ("chat/completions", chat(frequency_penalty=1), 400, "BadRequestError", "frequency_penalty"),
         ("chat/completions", chat(temperature=-1), 400, "BadRequestError", "temperature"),
         ("chat/completions", chat(max_tokens=128), 400, "BadRequestError", "exceeds the context of 128"),
+        ("completions", {"model": "x", "prompt": "me"}, 404, "NotFoundError", "model `x` does not exist"),
+        ("completions", {"model": "player", "prompt": ""}, 400, "BadRequestError", "needs tokens"),
+        ("completions", {"model": "player", "prompt": [99]}, 400, "BadRequestError", "ids below"),
+        ("embeddings", {}, 404, "NotFoundError", "Not Found"),
     ],
 )  # fmt: skip
 async def test_refusals_are_worded_as_vllm_words_them(
@@ -216,3 +189,79 @@ async def test_a_batch_answers_each_conversation_as_it_is_answered_alone(client:
         each["choices"][0]["message"] for each in alone
     ]
     assert batch["usage"]["prompt_tokens"] == sum(each["usage"]["prompt_tokens"] for each in alone)
+
+
+async def test_completions_are_what_a_conversation_written_out_gets(client: httpx.AsyncClient) -> None:
+    written = f"<|user|> {PROMPT} <|end|> <|assistant|>"
+    options = {"temperature": 0, "max_tokens": 3}
+    said = await ask(client, logprobs=True, top_logprobs=2, **options)
+    told = await complete(client, prompt=[written, "me"], logprobs=2, **options)
+    assert [choice["index"] for choice in told["choices"]] == [0, 1]
+    choice, spoken = told["choices"][0], said["choices"][0]
+    assert choice["text"] == spoken["message"]["content"]
+    content = spoken["logprobs"]["content"]
+    assert choice["logprobs"]["tokens"] == [entry["token"] for entry in content]
+    assert choice["logprobs"]["token_logprobs"] == pytest.approx([e["logprob"] for e in content], abs=1e-4)
+    assert choice["logprobs"]["top_logprobs"][0] == pytest.approx(
+        {entry["token"]: entry["logprob"] for entry in content[0]["top_logprobs"]}, abs=1e-4
+    )
+    assert told["usage"]["completion_tokens"] == 6
+
+
+async def complete(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await post(client, "completions", model="player", **fields)
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+async def test_tokens_may_be_named_by_their_ids(client: httpx.AsyncClient) -> None:
+    options = {"logprobs": 3, "max_tokens": 4, "temperature": 0}
+    texts, ids = [
+        (await complete(client, prompt="me 2", return_tokens_as_token_ids=named, **options))["choices"][0]
+        for named in (False, True)
+    ]
+    assert ids["text"] == texts["text"]
+    numbers = [int(token.removeprefix("token_id:")) for token in ids["logprobs"]["tokens"]]
+    again = await complete(client, prompt=numbers, max_tokens=1)
+    assert again["usage"]["prompt_tokens"] == len(numbers)
+
+
+async def test_top_p_leaves_the_likeliest_tokens_alone(client: httpx.AsyncClient) -> None:
+    one = await ask(client, temperature=0, logprobs=True, top_logprobs=20)
+    top = one["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    mass, allowed = 0.0, set()
+    for entry in top:
+        allowed.add(entry["token"])
+        mass += math.exp(entry["logprob"])
+        if mass >= 0.3:
+            break
+    drawn = await ask(client, top_p=0.3, n=64, seed=1, logprobs=True)
+    words = {choice["logprobs"]["content"][0]["token"] for choice in drawn["choices"]}
+    everything = await ask(client, n=64, seed=1, logprobs=True)
+    assert words <= allowed
+    assert {choice["logprobs"]["content"][0]["token"] for choice in everything["choices"]} > words
+
+
+async def test_long_answers_are_those_of_the_whole_sequence_run_again(client: httpx.AsyncClient) -> None:
+    """The cache of keys and values, and rows that leave the batch, must not change what is said."""
+    prompts = [PROMPT, "me", "1 2 3 / 4 5 6", PROMPT.replace("me", "op")]
+    lengths = [12, 3, 7, 9]
+
+    async def answer(prompt: str, tokens: int) -> dict[str, Any]:
+        body = await complete(client, prompt=prompt, max_tokens=tokens, temperature=0, logprobs=0)
+        choice: dict[str, Any] = body["choices"][0]
+        return choice
+
+    async def step_by_step(prompt: str, tokens: int) -> list[float]:
+        values = []
+        for _ in range(tokens):
+            choice = await answer(prompt, 1)
+            values += choice["logprobs"]["token_logprobs"]
+            prompt += " " + choice["logprobs"]["tokens"][0]
+        return values
+
+    together = await asyncio.gather(*map(answer, prompts, lengths))
+    for prompt, choice in zip(prompts, together, strict=True):
+        values = choice["logprobs"]["token_logprobs"]
+        assert values == pytest.approx(await step_by_step(prompt, len(values)), abs=1e-3)

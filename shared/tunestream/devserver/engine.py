@@ -1,6 +1,5 @@
-"""The policy's weights and what they say: one base model, adapters and full versions beside it.
+"""The served weights and what they say: one base model, adapters and full versions beside it.
 
-Answers are a token or two, so sequences are run again for each token instead of keeping a cache.
 Not safe for threads: the server calls it from one.
 """
 
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tunestream.demo.chat import ApiError, ModelCard
+from tunestream.devserver.bodies import ApiError, ModelCard
 
 __all__ = ["Answer", "Question", "Said", "WeightsEngine"]
 
@@ -31,6 +30,7 @@ class Question:
     prompt: tuple[int, ...]
     max_tokens: int
     temperature: float = 1.0
+    top_p: float = 1.0
     top: int = 0
     stop: tuple[str, ...] = ()
     seed: int | None = None
@@ -40,9 +40,9 @@ class Question:
 class Said:
     """A token, its log-probability without temperature, and the alternatives, likeliest first."""
 
-    token: str
+    token: int
     logprob: float
-    top: tuple[tuple[str, float], ...]
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,11 @@ class _Row:
     said: list[Said] = field(default_factory=list)
     answer: Answer | None = None
 
-    @property
-    def sequence(self) -> list[int]:
-        return [*self.question.prompt, *self.tokens]
-
 
 class WeightsEngine:
     """Answers questions with the base model or with any version loaded beside it.
+
+    Runs on the first CUDA device, or on the CPU where there is none.
 
     Args:
         folder: the base model with its tokenizer.
@@ -80,9 +78,11 @@ class WeightsEngine:
     def __init__(self, folder: Path, name: str, *, seed: int) -> None:
         self._name = name
         self._root = folder
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._tokenizer = _tokenizer(folder)
-        self._words: list[str] = self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer))))
-        self._base = _weights(folder)
+        self._words: dict[int, str] = {}
+        self._base = self._weights_of(folder)
+        self._ends = _ends(self._tokenizer, self._base)
         self._generator = torch.Generator().manual_seed(seed)
         self._numbers = count(1)
         self._adapters: dict[str, str] = {}  # name -> PEFT's name, which may not hold a dot
@@ -105,9 +105,34 @@ class WeightsEngine:
         return name == self._name or name in self._paths
 
     def encode(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
-        """Return the prompt's token ids, ready for the assistant's answer."""
+        """Return a conversation's token ids, ready for the assistant's answer.
+
+        Raises:
+            ApiError: the model has no chat template.
+        """
+        if self._tokenizer.chat_template is None:
+            text = f"{self._name} has no chat template; ask /v1/completions"
+            raise ApiError(400, text, kind="BadRequestError", param="messages")
         text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def tokenize(self, prompt: str | list[int]) -> tuple[int, ...]:
+        """Return a plain prompt's token ids, with what the tokenizer puts before every text.
+
+        Raises:
+            ApiError: the prompt is empty, or holds an id that is no token's.
+        """
+        ids = tuple(self._tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt)
+        if not ids or not all(0 <= token < len(self._tokenizer) for token in ids):
+            text = f"a prompt needs tokens, with ids below {len(self._tokenizer)}"
+            raise ApiError(400, text, kind="BadRequestError", param="prompt")
+        return ids
+
+    def word(self, token: int) -> str:
+        """Return a token's text; a part of a character is shown as the replacement character."""
+        if token not in self._words:
+            self._words[token] = str(self._tokenizer.decode([token]))
+        return self._words[token]
 
     def load(self, name: str, path: str, *, in_place: bool) -> None:
         """Load a version: a PEFT adapter, or a folder of full weights.
@@ -171,7 +196,7 @@ class WeightsEngine:
         if (folder / "adapter_config.json").is_file():
             return self._read_adapter(folder), None
         if (folder / "config.json").is_file():
-            return None, _weights(folder)
+            return None, self._weights_of(folder)
         raise ApiError(404, f"No adapter found for {folder}", kind="NotFoundError")
 
     def _read_adapter(self, folder: Path) -> str:
@@ -185,6 +210,10 @@ class WeightsEngine:
                 self._base.delete_adapter(handle)
         return handle
 
+    def _weights_of(self, folder: Path) -> Any:
+        weights: Any = AutoModelForCausalLM.from_pretrained(folder)
+        return weights.to(self._device).eval()
+
     def _weights(self, name: str) -> Any:
         if name in self._full:
             return self._full[name]
@@ -197,23 +226,42 @@ class WeightsEngine:
 
     @torch.inference_mode()
     def _decode(self, name: str, rows: list[_Row]) -> None:
+        """Say one token after the other; rows that have ended leave the batch and its cache."""
         weights = self._weights(name)
+        prompts = {"input_ids": [list(row.question.prompt) for row in rows]}
+        padded = self._tokenizer.pad(prompts, return_tensors="pt").to(self._device)
+        tokens, mask = padded["input_ids"], padded["attention_mask"]
+        cached = any(row.question.max_tokens > 1 for row in rows)
+        cache: Any = None
         while rows:
-            inputs = self._tokenizer.pad({"input_ids": [row.sequence for row in rows]}, return_tensors="pt")
-            logits = weights(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-            self._say(rows, logits[:, -1].float())
-            rows = [row for row in rows if row.answer is None]
+            places = (mask.cumsum(-1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+            said = weights(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=places,
+                past_key_values=cache,
+                use_cache=cached,
+                logits_to_keep=1,
+            )
+            cache = said.past_key_values
+            chosen = self._say(rows, said.logits[:, -1].float().cpu()).to(self._device)
+            going = [index for index, row in enumerate(rows) if row.answer is None]
+            if going and len(going) < len(rows):
+                chosen, mask = chosen[going], mask[going]
+                cache.batch_select_indices(torch.tensor(going, device=self._device))
+            rows = [rows[index] for index in going]
+            tokens, mask = chosen[:, None], torch.nn.functional.pad(mask, (0, 1), value=1)
 
-    def _say(self, rows: list[_Row], logits: Tensor) -> None:
+    def _say(self, rows: list[_Row], logits: Tensor) -> Tensor:
         """Choose each row's next token from its logits (rows, vocabulary)."""
-        chosen = self._choose(rows, logits).tolist()
+        chosen = self._choose(rows, logits)
         logprobs = logits.log_softmax(-1)
         width = min(max(row.question.top for row in rows), logits.shape[-1])
         values, tokens = (part.tolist() for part in logprobs.topk(width))
-        for index, (row, token) in enumerate(zip(rows, chosen, strict=True)):
-            words = [self._words[other] for other in tokens[index]]
-            top = tuple(zip(words, values[index], strict=True))[: row.question.top]
-            self._advance(row, token, Said(self._words[token], float(logprobs[index, token]), top))
+        for index, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            top = tuple(zip(tokens[index], values[index], strict=True))[: row.question.top]
+            self._advance(row, token, Said(token, float(logprobs[index, token]), top))
+        return chosen
 
     def _choose(self, rows: list[_Row], logits: Tensor) -> Tensor:
         """Sample by the Gumbel trick, which is greedy where the noise is 0."""
@@ -226,17 +274,20 @@ class WeightsEngine:
             scale[index] = row.question.temperature
             if row.generator is not None:
                 noise[index] = -torch.empty_like(noise[index]).exponential_(generator=row.generator).log()
-        return (logits / scale + noise).argmax(-1)
+        scaled = logits / scale
+        if any(row.question.top_p < 1.0 for row in rows):
+            mass = torch.tensor([[row.question.top_p] for row in rows])
+            scaled = _nucleus(scaled, mass)
+        return (scaled + noise).argmax(-1)
 
     def _advance(self, row: _Row, token: int, said: Said) -> None:
         row.tokens.append(token)
-        if token == self._tokenizer.eos_token_id:
+        if token in self._ends:
             row.said += [] if row.said else [said]
             row.answer = self._finished(row, "stop")
             return
         row.said.append(said)
-        text = self._text(row)
-        ends = [at for at in (text.find(stop) for stop in row.question.stop) if at >= 0]
+        ends = [at for at in (self._text(row).find(stop) for stop in row.question.stop) if at >= 0]
         if ends:
             row.answer = self._finished(row, "stop", upto=min(ends))
         elif len(row.tokens) >= row.question.max_tokens:
@@ -250,12 +301,24 @@ class WeightsEngine:
 
 
 def _tokenizer(folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
-def _weights(folder: Path) -> Any:
-    weights: Any = AutoModelForCausalLM.from_pretrained(folder)
-    return weights.eval()
+def _ends(tokenizer: Any, weights: Any) -> frozenset[int]:
+    """Return the tokens that end an answer: the tokenizer's, and those that the model itself names."""
+    named = weights.generation_config.eos_token_id
+    found = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    return frozenset(token for token in found if token is not None)
+
+
+def _nucleus(logits: Tensor, mass: Tensor) -> Tensor:
+    """Leave of each row (rows, vocabulary) the fewest likeliest tokens that hold ``mass`` (rows, 1)."""
+    ordered, tokens = logits.softmax(-1).sort(descending=True)
+    beyond = ordered.cumsum(-1) - ordered >= mass
+    return logits.masked_fill(beyond.scatter(-1, tokens, beyond), float("-inf"))
 
 
 def _generator(question: Question) -> torch.Generator | None:

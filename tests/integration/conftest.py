@@ -1,14 +1,18 @@
+"""The development server, one process for all that asks it."""
+
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.helpers.devserver import PROMPT
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +31,7 @@ def policy_url(tiny_model: Path) -> Iterator[str]:
     """A real policy server in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tunestream.demo.policy_server", "--model", str(tiny_model)]
+    command = [sys.executable, "-m", "tunestream.devserver", "--model", str(tiny_model)]
     process = subprocess.Popen([*command, "--name", "player", "--port", str(port)])
     url = f"http://127.0.0.1:{port}"
     try:
@@ -36,6 +40,34 @@ def policy_url(tiny_model: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Make an adapter with which the model says one certain digit first."""
+    return lambda digit: _adapter_that_says(digit, tiny_model, tmp_path_factory.mktemp("adapter"))
+
+
+def _adapter_that_says(digit: int, base: Path, folder: Path) -> Path:
+    """Train the adapter a few steps on one row; the base stays as it is."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+    row = tokenizer(f"<|user|> {PROMPT} <|end|> <|assistant|> {digit} <|end|>", return_tensors="pt")
+    labels = row["input_ids"].clone()
+    labels[:, :-2] = -100
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(input_ids=row["input_ids"], labels=labels).loss.backward()
+        optimizer.step()
+    model.save_pretrained(str(folder))
+    return folder
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, *, deadline: float) -> None:
