@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import structlog
 from typing_extensions import override
 
 from services.trainer.models import ModelDirectory
@@ -13,8 +14,18 @@ from services.trainer.scheduler import Owner, Scheduler
 from tunestream.domain.commands import obey
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.jobs import TERMINAL
-from tunestream.domain.ledger import JobLedger
-from tunestream.events import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum, encode_key
+from tunestream.domain.ledger import LIVE, JobLedger
+from tunestream.domain.monitoring import observe
+from tunestream.events import (
+    ControlCommand,
+    JobRecord,
+    LiveRecord,
+    LiveScores,
+    TrainingBatch,
+    TrainingStatusEnum,
+    decode_key,
+    encode_key,
+)
 from tunestream.streams.decoding import Inbound
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.runs import RunDirectory
@@ -22,6 +33,7 @@ from tunestream.streams.runs import RunDirectory
 __all__ = ["TrainerHandler"]
 
 Result = TypeVar("Result")
+log = structlog.get_logger(__name__)
 
 
 class TrainerHandler(Handler, Owner):
@@ -36,7 +48,10 @@ class TrainerHandler(Handler, Owner):
 
     @override
     def restore(self, key: bytes, value: bytes) -> None:
-        self.ledger.restore_job(JobRecord.model_validate_json(value))
+        if decode_key(key)[-1] == LIVE:
+            self.ledger.restore_live(LiveRecord.model_validate_json(value))
+        else:
+            self.ledger.restore_job(JobRecord.model_validate_json(value))
 
     @override
     async def start(self, context: TaskContext) -> None:
@@ -52,15 +67,15 @@ class TrainerHandler(Handler, Owner):
         del now
         for record in records:
             batch = record.body.batch if isinstance(record.body, ControlCommand) else record.body
-            if isinstance(batch, TrainingBatch) and not self._runs.has(batch.run_id, batch.config_digest):
+            if isinstance(batch, TrainingBatch | LiveScores) and not self._knows(batch):
                 await self._runs.refresh()
                 return
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
-        """Make a batch's job, or carry out a command."""
+        """Make a batch's job, take live scores, or carry out a command."""
         body = record.body
-        assert isinstance(body, TrainingBatch | ControlCommand)
+        assert isinstance(body, TrainingBatch | LiveScores | ControlCommand)
         if record.record.key != encode_key(body.run_id):
             raise Refused(
                 "wrong_key", f"the record's key is not the run {body.run_id!r}; its owner is elsewhere"
@@ -70,13 +85,21 @@ class TrainerHandler(Handler, Owner):
             backend = None if body.batch is None else self._backend(body.batch)
             obey(self.ledger, body, now=now, effects=effects, backend=backend)
             return
-        backend = self._backend(body)
-        if backend is None:
+        if not self._knows(body):
             raise Refused("unknown_run", f"run {body.run_id!r} has no configuration {body.config_digest}")
-        self.ledger.accept(body, backend=backend, now=now, effects=effects)
+        config = self._runs.config(body.run_id, body.config_digest)
+        if isinstance(body, TrainingBatch):
+            self.ledger.accept(body, backend=config.trainer.type, now=now, effects=effects)
+            return
+        reason = observe(self.ledger, body, config.evaluation.live, now=now, effects=effects)
+        if reason is not None:
+            log.warning("version.rolled_back", run=body.run_id, reason=reason)
+
+    def _knows(self, body: TrainingBatch | LiveScores) -> bool:
+        return self._runs.has(body.run_id, body.config_digest)
 
     def _backend(self, batch: TrainingBatch) -> str | None:
-        if not self._runs.has(batch.run_id, batch.config_digest):
+        if not self._knows(batch):
             return None
         return self._runs.config(batch.run_id, batch.config_digest).trainer.type
 

@@ -21,6 +21,8 @@ from tunestream.events import (
     ExampleEnd,
     IntermediateStep,
     JobRecord,
+    LiveRecord,
+    LiveScores,
     ModelVersion,
     RunPointer,
     RunRecord,
@@ -66,7 +68,7 @@ class KeyRule(StrEnum):
 
     RUN_EXAMPLE = "run/example"
     RUN = "run"
-    RUN_JOB = "run/job"
+    RUN_JOB = "run/job or run/live"
     RUN_VERSION = "run/version or run/current"
     RUN_DIGEST = "run/config digest or run/current"
     STATE = "as the service's state needs"
@@ -174,9 +176,9 @@ _LINE: Final = (
     ),
     Topic(
         name="training.batches",
-        description="What jobs train on: the manifest of a curriculum window's dataset.",
+        description="What jobs train on: the manifest of a curriculum window's dataset; and live scores.",
         key=KeyRule.RUN,
-        bodies=(TrainingBatch,),
+        bodies=(TrainingBatch, LiveScores),
     ),
     Topic(
         name="training.control",
@@ -196,9 +198,10 @@ _BESIDE: Final = (
     ),
     _compacted(
         "training.jobs",
-        "The latest record of each job: the trainer's changelog and work list.",
+        "The latest record of each job and of each run's live scores: the trainer's changelog and work list.",
         KeyRule.RUN_JOB,
         JobRecord,
+        LiveRecord,
         by_run=True,
         max_message_bytes=5 * MIB,  # a job holds its batch
     ),

@@ -27,7 +27,7 @@ KEYS = {
     "training.batches": "run",
     "training.control": "run",
     "training.control.results": "run",
-    "training.jobs": "run/job",
+    "training.jobs": "run/job or run/live",
     "training.status": "run",
     "models": "run/version or run/current",
     "runs": "run/config digest or run/current",

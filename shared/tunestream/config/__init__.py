@@ -9,6 +9,13 @@ from tunestream.config.curriculum import CurriculumLearningConfig
 from tunestream.config.differences import DIFFERENCES, Difference
 from tunestream.config.durations import Duration, format_duration, milliseconds, parse_duration
 from tunestream.config.errors import ConfigError, Problem
+from tunestream.config.evaluation import (
+    EvaluationConfig,
+    Evaluator,
+    HTTPEvaluatorConfig,
+    LiveConfig,
+    PythonEvaluatorConfig,
+)
 from tunestream.config.finetune import FinetuneConfig, FinetuneRunConfig, RewardFunctionConfig
 from tunestream.config.loading import Loaded, LoadedRun, OfflineSection, load_offline, load_run, parse_run
 from tunestream.config.model import BitsAndBytesConfig, InferenceConfig, LoraConfig, ModelConfig
@@ -21,12 +28,11 @@ from tunestream.config.nemo import (
 )
 from tunestream.config.run import (
     BatchingConfig,
-    EvaluationConfig,
     OfflineConfig,
     RunConfig,
-    ServingConfig,
     json_schema,
 )
+from tunestream.config.serving import ServingConfig
 from tunestream.config.trainers import (
     ARTBackendConfig,
     ARTTrainerAdapterConfig,
@@ -65,11 +71,14 @@ __all__ = [
     "Difference",
     "Duration",
     "EvaluationConfig",
+    "Evaluator",
     "FinetuneConfig",
     "FinetuneRunConfig",
     "GRPOArgs",
+    "HTTPEvaluatorConfig",
     "InferenceConfig",
     "KTOArgs",
+    "LiveConfig",
     "LoRASpecificHyperparameters",
     "Loaded",
     "LoadedRun",
@@ -81,6 +90,7 @@ __all__ = [
     "OfflineConfig",
     "OfflineSection",
     "Problem",
+    "PythonEvaluatorConfig",
     "RewardFunctionConfig",
     "RunConfig",
     "SFTSpecificHyperparameters",

@@ -8,19 +8,20 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tunestream.config.base import EnvName, Section
+from tunestream.config.base import Section
 from tunestream.config.curriculum import CurriculumLearningConfig
 from tunestream.config.durations import Duration
+from tunestream.config.evaluation import EvaluationConfig
 from tunestream.config.finetune import DEFAULT_OUTPUT_DIR, FinetuneRunConfig, RewardFunctionConfig
+from tunestream.config.serving import Servers
 from tunestream.config.trainers import Trainer
 from tunestream.config.trajectory_builder import DPOTrajectoryBuilderConfig, TrajectoryBuilder
 from tunestream.events import Objective, RunRecord
 
-__all__ = ["BatchingConfig", "EvaluationConfig", "OfflineConfig", "RunConfig", "ServingConfig", "json_schema"]
+__all__ = ["BatchingConfig", "OfflineConfig", "RunConfig", "json_schema"]
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -48,35 +49,6 @@ class BatchingConfig(Section):
     """Of the curriculum's subsampling."""
 
 
-class EvaluationConfig(Section):
-    """The gate between a finished version and its promotion."""
-
-    min_margin: float = 0.0
-    """A version is rejected when its interval against the current one lies below."""
-    min_items: int = Field(default=30, ge=1)
-    """Held-out rows below which a version is promoted as `unevaluated`."""
-    max_items: int = Field(default=1000, ge=1)
-    """The latest held-out rows that are used."""
-
-
-class ServingConfig(Section):
-    """A server that loads promoted adapters."""
-
-    url: str
-    """Base of the vLLM-compatible routes, e.g. http://localhost:8000."""
-    api_key_env: EnvName | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("write an address such as http://localhost:8000")
-        if "@" in parts.netloc:
-            raise ValueError("holds a user or password; name an environment variable in api_key_env instead")
-        return value.rstrip("/")
-
-
 class OfflineConfig(Section):
     """The sections that work without a run: what the offline commands read."""
 
@@ -100,7 +72,7 @@ class RunConfig(Section):
     batching: BatchingConfig = BatchingConfig()
     trainer: Trainer
     evaluation: EvaluationConfig = EvaluationConfig()
-    serving: list[ServingConfig] = []
+    serving: Servers = []
     num_epochs: int = Field(default=1, ge=1)
     output_dir: Path = DEFAULT_OUTPUT_DIR
     run_configuration: FinetuneRunConfig | None = None
@@ -118,7 +90,10 @@ class RunConfig(Section):
         builder = info.data.get("trajectory_builder")
         if builder is None:
             return trainer
-        possible = _OBJECTIVES[builder.type]
+        possible = [one for one in _OBJECTIVES[builder.type] if one in trainer.objectives]
+        if not possible:
+            names = " or ".join(sorted(trainer.objectives))
+            raise ValueError(f"{trainer.type} trains {names} as it is set, which does not fit {builder.type}")
         if trainer.objective is None:
             return trainer.model_copy(update={"objective": possible[0]})
         if trainer.objective not in possible:
@@ -157,12 +132,12 @@ class RunConfig(Section):
 
     @classmethod
     def from_record(cls, record: RunRecord) -> RunConfig:
-        """Read a configuration from the ``runs`` topic.
+        """Read a configuration from the ``runs`` topic; its trainer need not be installed here.
 
         Raises:
             pydantic.ValidationError: when another version of tunestream wrote what this one cannot read.
         """
-        return cls.model_validate(record.config)
+        return cls.model_validate(record.config, context={"foreign": True})
 
 
 def json_schema() -> dict[str, Any]:

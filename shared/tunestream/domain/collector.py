@@ -116,8 +116,10 @@ class Collector:
         idle = (
             builder.idle_timeout if isinstance(builder, ARTTrajectoryBuilderConfig) else builder.turn_timeout
         )
-        windows = max(config.batching.flush_after, config.batching.max_wait)
-        return milliseconds(idle) + milliseconds(windows) + 2 * self._grace
+        waits = [config.batching.flush_after, config.batching.max_wait]
+        if config.evaluation.live is not None:
+            waits.append(config.evaluation.live.every)
+        return milliseconds(idle) + milliseconds(max(waits)) + 2 * self._grace
 
     def settle(self, effects: Effects) -> None:
         """Put down the clocks that moved; once, at the end of a transaction."""

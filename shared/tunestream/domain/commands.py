@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs import TERMINAL
 from tunestream.domain.ledger import JobLedger
-from tunestream.events import ControlCommand, ControlResult, JobRecord, TrainingBatch
+from tunestream.events import ControlCommand, ControlResult, JobRecord, ModelVersion, TrainingBatch
 
 __all__ = ["obey"]
 
@@ -59,11 +59,11 @@ def _carry_out(
         case "cancel":
             return _cancel(ledger, command, now, effects)
         case "promote":
-            return _promote(ledger, command, command.version, now, effects)
+            return _promote(ledger, command, command.version, "promote", now, effects)
         case "rollback":
             pointer = ledger.pointer(command.run_id)
             previous = None if pointer is None else pointer.previous
-            return _promote(ledger, command, command.version or previous, now, effects)
+            return _promote(ledger, command, command.version or previous, "rollback", now, effects)
 
 
 def _submit(
@@ -122,7 +122,12 @@ def _find_job(ledger: JobLedger, command: ControlCommand) -> JobRecord | None:
 
 
 def _promote(
-    ledger: JobLedger, command: ControlCommand, version: str | None, now: datetime, effects: Effects
+    ledger: JobLedger,
+    command: ControlCommand,
+    version: str | None,
+    cause: Literal["promote", "rollback"],
+    now: datetime,
+    effects: Effects,
 ) -> _Outcome:
     pointer = ledger.pointer(command.run_id)
     generation = 0 if pointer is None else pointer.generation
@@ -136,7 +141,21 @@ def _promote(
         return _Outcome(False, f"run {command.run_id!r} has no version {version!r}")
     if pointer is not None and pointer.version == version:
         return _Outcome(True, f"version {version} is current already")
-    if found.evaluation is not None and found.evaluation.verdict == "rejected" and not command.force:
-        return _Outcome(False, f"version {version} was rejected by its evaluation; force takes it anyway")
-    ledger.point(command.run_id, version, now=now, effects=effects)
+    objection = None if command.force else _objection(found)
+    if objection is not None:
+        return _Outcome(False, objection)
+    ledger.point(command.run_id, version, cause=cause, now=now, effects=effects)
     return _Outcome(True, f"version {version} is current")
+
+
+def _objection(version: ModelVersion) -> str | None:
+    """Say why a version is taken by force only."""
+    name = f"version {version.version}"
+    if version.evaluation is not None and version.evaluation.verdict == "rejected":
+        return f"{name} was rejected by its evaluation; promote it by force to take it anyway"
+    if version.rolled_back is not None:
+        return (
+            f"{name} was rolled back automatically: {version.rolled_back}; promote it by force to take it "
+            "anyway"
+        )
+    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tunestream.config import RunConfig
 from tunestream.domain.curriculum import Selection, initial_state, select, subsampling
 from tunestream.domain.effects import Effects
+from tunestream.domain.live import LiveCollector
 from tunestream.domain.rows import Row, SplitRows, check_group, split_rows
 from tunestream.domain.window import Window
 from tunestream.events import (
@@ -69,7 +70,8 @@ class CurriculumGate:
     """Collects the groups of the runs on one partition.
 
     State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came;
-    ``epoch/run/digest`` a :class:`GateState`; ``run/run`` the run's stream time.
+    ``epoch/run/digest`` a :class:`GateState`; ``run/run`` the run's stream time; ``live/run`` what its
+    turns scored and was not told yet.
 
     Args:
         config: (run id, config digest) → the run's configuration; raises KeyError when unknown.
@@ -80,6 +82,7 @@ class CurriculumGate:
         self._times: dict[str, int] = {}
         self._windows: dict[str, dict[str, Window]] = {}
         self._states: dict[WindowKey, GateState] = {}
+        self._live = LiveCollector()
 
     @property
     def open_groups(self) -> int:
@@ -103,6 +106,8 @@ class CurriculumGate:
         kind, run_id, *rest = decode_key(key)
         if kind == "run":
             self._times[run_id] = int(value)
+        elif kind == "live":
+            self._live.restore(run_id, value)
         elif kind == "epoch":
             self._states[run_id, rest[0]] = GateState.model_validate_json(value)
         else:
@@ -119,7 +124,7 @@ class CurriculumGate:
             event: the record's body.
             time: the record's time, ms.
             raw: the group's body as bytes, kept while its window is open.
-            effects: receives the state's changes and counts.
+            effects: receives the state's changes, the counts, and the live scores that are due.
 
         Returns:
             The closed windows that train, in order.
@@ -133,6 +138,8 @@ class CurriculumGate:
             self._config(event.run_id, event.config_digest)
         selected = self._advance(event.run_id, time, effects)
         if isinstance(event, TrajectoryGroup):
+            config, now = self._config(event.run_id, event.config_digest), self._times[event.run_id]
+            self._live.take(event, config.evaluation.live, now, effects)
             selected += self._take(event, raw, effects)
         return selected
 
@@ -140,6 +147,7 @@ class CurriculumGate:
         now = self._times.get(run_id)
         if now is not None and time <= now:
             return []
+        self._live.advance(run_id, time, effects)
         windows = self._windows.get(run_id, {})
         due = sorted((window.deadline, digest) for digest, window in windows.items())
         selected: list[SelectedWindow] = []

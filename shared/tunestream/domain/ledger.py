@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tunestream.domain import jobs
 from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.evaluation import describe
 from tunestream.domain.jobs import TERMINAL, JobStep
 from tunestream.events import (
     Artifact,
@@ -21,6 +22,7 @@ from tunestream.events import (
     DatasetFile,
     Evaluation,
     JobRecord,
+    LiveRecord,
     ModelStatus,
     ModelVersion,
     TrainingBatch,
@@ -31,10 +33,12 @@ from tunestream.events import (
     version_id,
 )
 
-__all__ = ["CURRENT", "JobLedger"]
+__all__ = ["CURRENT", "LIVE", "JobLedger"]
 
 # Last part of the key of a run's pointer in `models`.
 CURRENT: Final = "current"
+# Last part of the key of a run's live scores in `training.jobs`; no job has such an id.
+LIVE: Final = "live"
 
 
 class JobLedger:
@@ -44,6 +48,7 @@ class JobLedger:
         self._jobs: dict[str, JobRecord] = {}
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._current: dict[str, CurrentModel] = {}
+        self._live: dict[str, LiveRecord] = {}
 
     # -- state
 
@@ -58,6 +63,14 @@ class JobLedger:
                 self._versions.setdefault(model.run_id, {})[model.version] = model
             else:
                 self._current[model.run_id] = model
+
+    def restore_live(self, record: LiveRecord) -> None:
+        """Take back the live scores of a run."""
+        self._live[record.run_id] = record
+
+    def live(self, run_id: str) -> LiveRecord | None:
+        """Return what a run's turns scored, None when nobody watches."""
+        return self._live.get(run_id)
 
     def jobs(self) -> list[JobRecord]:
         """Return all jobs."""
@@ -178,8 +191,8 @@ class JobLedger:
         """End an attempt with a version, and make it the run's current one unless it was rejected.
 
         The terminal status, the version and the pointer are one set of effects. A version that was
-        compared with one that is not current any more stays a candidate. None when the attempt may not
-        commit any more.
+        compared with one that is not current any more, or that an evaluator's failure holds, stays a
+        candidate. None when the attempt may not commit any more.
         """
         if not self.holds(job, attempt):
             return None
@@ -201,12 +214,12 @@ class JobLedger:
             created=now,
         )
         told = {**metrics, "evaluation": evaluation.model_dump(mode="json"), "model_status": version.status}
-        message = f"{message}; {version.status}"
+        message = f"{message}; {version.status}: {describe(evaluation)}"
         step = jobs.complete(record, version=version.version, message=message, metrics=told, now=now)
         self._put(step, effects)
         if version.status is ModelStatus.PROMOTED:
             self._versions.setdefault(record.run_id, {})[version.version] = version
-            self.point(record.run_id, version.version, now=now, effects=effects)
+            self.point(record.run_id, version.version, cause="training", now=now, effects=effects)
         else:
             self._put_version(version, "made", now, effects)
         return version
@@ -214,6 +227,8 @@ class JobLedger:
     def _verdict(self, record: JobRecord, evaluation: Evaluation) -> ModelStatus:
         if evaluation.verdict == "rejected":
             return ModelStatus.REJECTED
+        if evaluation.hold is not None:
+            return ModelStatus.CANDIDATE
         current = self.current(record.run_id)
         compared = None if current is None else current.version
         return ModelStatus.PROMOTED if compared == record.parent_version else ModelStatus.CANDIDATE
@@ -253,10 +268,27 @@ class JobLedger:
 
     # -- versions
 
-    def point(self, run_id: str, version: str, *, now: datetime, effects: Effects) -> None:
+    def point(
+        self,
+        run_id: str,
+        version: str,
+        *,
+        cause: Literal["training", "promote", "rollback", "live_scores"],
+        reason: str | None = None,
+        now: datetime,
+        effects: Effects,
+    ) -> CurrentModel:
         """Make a version the run's current one; the one that was current before is retired.
 
         A run has at most one PROMOTED version: the one that its pointer names.
+
+        Args:
+            run_id: the run.
+            version: one of its versions.
+            cause: what moves the pointer.
+            reason: why the one before is rolled back automatically.
+            now: when.
+            effects: what it causes is added to them.
         """
         before = self._current.get(run_id)
         pointer = CurrentModel(
@@ -264,19 +296,34 @@ class JobLedger:
             version=version,
             generation=1 if before is None else before.generation + 1,
             previous=None if before is None else before.version,
+            cause=cause,
         )
         self._current[run_id] = pointer
         if before is not None and before.version != version:
-            self._mark(run_id, before.version, ModelStatus.RETIRED, pointer.generation, now, effects)
-        self._mark(run_id, version, ModelStatus.PROMOTED, pointer.generation, now, effects)
+            self._mark(before.version, ModelStatus.RETIRED, pointer, reason, now, effects)
+        self._mark(version, ModelStatus.PROMOTED, pointer, None, now, effects)
         name = stable_id("current", run_id, str(pointer.generation))
         self._emit("models", pointer, (run_id, CURRENT), name, now, effects)
+        return pointer
 
     def _mark(
-        self, run_id: str, version: str, status: ModelStatus, generation: int, now: datetime, effects: Effects
+        self,
+        version: str,
+        status: ModelStatus,
+        pointer: CurrentModel,
+        reason: str | None,
+        now: datetime,
+        effects: Effects,
     ) -> None:
-        marked = self._versions[run_id][version].model_copy(update={"status": status})
-        self._put_version(marked, str(generation), now, effects)
+        found = self._versions[pointer.run_id][version]
+        marked = found.model_copy(update={"status": status, "rolled_back": reason})
+        self._put_version(marked, str(pointer.generation), now, effects)
+
+    def put_live(self, record: LiveRecord, *, now: datetime, effects: Effects) -> None:
+        """Keep the live scores of a run."""
+        self._live[record.run_id] = record
+        name = stable_id("live", record.to_json().decode())
+        self._emit("training.jobs", record, (record.run_id, LIVE), name, now, effects)
 
     def answer(self, answer: ControlResult, *, now: datetime, effects: Effects) -> None:
         """Tell the answer to a command."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunestream.events import Evaluation, JobRecord, ModelVersion
+from tunestream.events import Evaluation, EvaluatorVerdict, JobRecord, ModelVersion
 
 __all__ = ["model_card"]
 
@@ -65,6 +65,14 @@ def _evaluation(evaluation: Evaluation | None) -> Iterator[tuple[str, object]]:
     if evaluation.difference is not None:
         yield "difference to the version before", f"{evaluation.difference:g}"
         yield "interval", f"{evaluation.low:g} to {evaluation.high:g}"
+    for one in evaluation.evaluators:
+        yield f"evaluator {one.name}", _of_evaluator(one)
+
+
+def _of_evaluator(verdict: EvaluatorVerdict) -> str:
+    if verdict.low is None or verdict.high is None:
+        return f"{verdict.verdict}{f': {verdict.reason}' if verdict.reason else ''}"
+    return f"{verdict.verdict}: {verdict.difference:g}, {verdict.low:g} to {verdict.high:g}"
 
 
 def _table(title: str, rows: Iterator[tuple[str, object]]) -> list[str]:

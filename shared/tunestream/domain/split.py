@@ -6,9 +6,17 @@ import json
 import unicodedata
 from collections.abc import Iterable
 
-from tunestream.events import EpisodeItem, EpisodeItemRole, OpenAIMessage, Prompt, stable_id
+from tunestream.events import (
+    DatasetRow,
+    EpisodeItem,
+    EpisodeItemRole,
+    EpisodeRow,
+    OpenAIMessage,
+    Prompt,
+    stable_id,
+)
 
-__all__ = ["is_held_out", "opening_of"]
+__all__ = ["is_held_out", "opening_of", "prompt_name"]
 
 _HASH_HEX = 16
 _HASHES = float(1 << 4 * _HASH_HEX)
@@ -33,6 +41,12 @@ def opening_of(items: Iterable[EpisodeItem]) -> list[OpenAIMessage]:
             break
         prompt.append(OpenAIMessage(role=item.role, content=item.content))
     return prompt
+
+
+def prompt_name(row: DatasetRow) -> str:
+    """Return a name that rows of the same normalised prompt share."""
+    prompt = opening_of(row.items) if isinstance(row, EpisodeRow) else row.prompt
+    return stable_id("prompt", _normalised(prompt))
 
 
 def _normalised(prompt: Prompt) -> str:

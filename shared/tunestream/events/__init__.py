@@ -14,10 +14,13 @@ from tunestream.events.ids import (
     version_id,
 )
 from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.live import LiveRecord, LiveScores, LiveTenure, ScoreSummary
 from tunestream.events.models import (
     Artifact,
     CurrentModel,
     Evaluation,
+    EvaluatorVerdict,
+    ItemScore,
     JudgedRow,
     ModelStatus,
     ModelVersion,
@@ -89,6 +92,7 @@ __all__ = [
     "EpisodeRow",
     "EpisodeStep",
     "Evaluation",
+    "EvaluatorVerdict",
     "ExampleEnd",
     "FiniteFloat",
     "Foreign",
@@ -97,8 +101,12 @@ __all__ = [
     "IntermediateStepPayload",
     "IntermediateStepType",
     "InvocationNode",
+    "ItemScore",
     "JobRecord",
     "JudgedRow",
+    "LiveRecord",
+    "LiveScores",
+    "LiveTenure",
     "MemberScore",
     "ModelStatus",
     "ModelVersion",
@@ -110,6 +118,7 @@ __all__ = [
     "ResponseRow",
     "RunPointer",
     "RunRecord",
+    "ScoreSummary",
     "StreamEventData",
     "TTCCandidate",
     "TTCEpisode",

@@ -9,7 +9,16 @@ from pydantic import AwareDatetime, Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Wire
 
-__all__ = ["Artifact", "CurrentModel", "Evaluation", "JudgedRow", "ModelStatus", "ModelVersion"]
+__all__ = [
+    "Artifact",
+    "CurrentModel",
+    "Evaluation",
+    "EvaluatorVerdict",
+    "ItemScore",
+    "JudgedRow",
+    "ModelStatus",
+    "ModelVersion",
+]
 
 
 class ModelStatus(StrEnum):
@@ -29,6 +38,21 @@ class Artifact(Wire):
     kind: Literal["adapter", "full"]
 
 
+class EvaluatorVerdict(Wire):
+    """What an evaluator of the run's own says: a paired comparison on the held-out rows."""
+
+    name: Identifier
+    items: int = Field(ge=0)
+    candidate: FiniteFloat | None = Field(default=None, description="mean score of the new version")
+    current: FiniteFloat | None = Field(default=None, description="of the version it was trained from")
+    difference: FiniteFloat | None = None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    min_margin: FiniteFloat = 0.0
+    verdict: Literal["passed", "rejected", "unevaluated", "failed"]
+    reason: str | None = Field(default=None, description="why it gave no verdict")
+
+
 class Evaluation(Wire):
     """A paired comparison with the version that was current."""
 
@@ -37,6 +61,17 @@ class Evaluation(Wire):
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     verdict: Literal["promoted", "rejected", "unevaluated"]
+    evaluators: list[EvaluatorVerdict] = Field(
+        default_factory=list, description="beside the comparison of preferences, which the fields above are"
+    )
+    hold: str | None = Field(default=None, description="why nobody but a command may promote the version")
+
+
+class ItemScore(Wire):
+    """What an evaluator gives one item under the new version and under the current one."""
+
+    candidate: FiniteFloat
+    current: FiniteFloat
 
 
 class JudgedRow(Wire):
@@ -67,6 +102,9 @@ class ModelVersion(Wire):
     evaluation: Evaluation | None = None
     metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     created: AwareDatetime
+    rolled_back: str | None = Field(
+        default=None, description="why its live scores had it rolled back; empty once somebody promotes it"
+    )
 
 
 class CurrentModel(Wire):
@@ -76,3 +114,6 @@ class CurrentModel(Wire):
     version: Identifier
     generation: int = Field(ge=1)
     previous: str | None = None
+    cause: Literal["training", "promote", "rollback", "live_scores"] | None = Field(
+        default=None, description="what moved the pointer: a finished job, a command, or bad live scores"
+    )

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from tunestream.events.live import LiveRecord, LiveScores
 from tunestream.events.models import CurrentModel, ModelVersion
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.runs import RunPointer, RunRecord
@@ -50,9 +51,11 @@ EVENT_TYPES: Final[Mapping[str, type[BaseModel]]] = {
     "tunestream.trajectory_group.v1": TrajectoryGroup,
     "tunestream.trajectory_group_ref.v1": TrajectoryGroupRef,
     "tunestream.training_batch.v1": TrainingBatch,
+    "tunestream.live_scores.v1": LiveScores,
     "tunestream.control_command.v1": ControlCommand,
     "tunestream.control_result.v1": ControlResult,
     "tunestream.job.v1": JobRecord,
+    "tunestream.live_record.v1": LiveRecord,
     "tunestream.training_status.v1": TrainingJobStatus,
     "tunestream.model_version.v1": ModelVersion,
     "tunestream.current_model.v1": CurrentModel,

@@ -76,7 +76,7 @@ def examples() -> list[Example]:
     found = [_sent(record) for record in story.published()]
     found += [_emitted("ttc-collector", emission) for emission in story.collected()]
     found += [_emitted("pair-builder", emission) for emission in story.paired()]
-    found.append(_emitted("curriculum-gate", story.batched()))
+    found += [_emitted("curriculum-gate", emission) for emission in story.batched()]
     found.append(_sent(story.commanded()))
     found += [_emitted("trainer", emission) for emission in story.trained()]
     found += [_sent(record) for record in story.applied()]

@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
-from tunestream.config import RunConfig
+from tunestream.config import LiveConfig, RunConfig
 from tunestream.domain.candidates import normalise_native
 from tunestream.domain.collector import Collector
 from tunestream.domain.commands import obey
 from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.domain.ledger import JobLedger
+from tunestream.domain.live import LiveCollector
+from tunestream.domain.monitoring import observe
 from tunestream.domain.turns import PairBuilder
 from tunestream.events import (
     Artifact,
@@ -28,10 +30,12 @@ from tunestream.events import (
     IntermediateStep,
     IntermediateStepPayload,
     IntermediateStepType,
+    LiveScores,
     Objective,
     OpenAIMessage,
     RunPointer,
     RunRecord,
+    ScoreSummary,
     StreamEventData,
     Tick,
     TrainingBatch,
@@ -211,11 +215,18 @@ def _batch() -> TrainingBatch:
     )
 
 
-def batched() -> Emission:
-    """Return what the curriculum gate makes of a window."""
+def batched() -> list[Emission]:
+    """Return what the curriculum gate makes of a window, and what it tells of the turn's scores."""
     batch = _batch()
     key, extensions = (_RUN,), {"tsdigest": _CONFIG.digest}
-    return Emission("training.batches", batch, batch.batch_id, _TIME, key, extensions)
+    live, effects, group = LiveCollector(), Effects(), paired()[0].body
+    assert isinstance(group, TrajectoryGroup)
+    live.take(group, LiveConfig(), _TIME, effects)
+    live.advance(_RUN, _TIME + 10_000, effects)
+    return [
+        Emission("training.batches", batch, batch.batch_id, _TIME, key, extensions),
+        *effects.emissions,
+    ]
 
 
 def _command() -> ControlCommand:
@@ -230,7 +241,7 @@ def commanded() -> Outgoing:
 
 
 def trained() -> list[Emission]:
-    """Return what the trainer tells: the answer to the command, the finished job, its version."""
+    """Return what the trainer tells: the answer to the command, the finished job, its version, its scores."""
     ledger, effects = JobLedger(), Effects()
     batch = _batch()
     job = job_id(_RUN, batch.batch_id)
@@ -248,7 +259,16 @@ def trained() -> list[Emission]:
         effects=effects,
     )
     obey(ledger, _command(), now=_NOW, effects=effects)
+    observe(ledger, _scores(ledger), LiveConfig(), now=_NOW, effects=effects)
     return _latest(effects.emissions)
+
+
+def _scores(ledger: JobLedger) -> LiveScores:
+    """Return what the turns of the new version scored."""
+    current = ledger.current(_RUN)
+    assert current is not None
+    summary = ScoreSummary(turns=12, mean=0.375, squares=0.5)
+    return LiveScores(run_id=_RUN, config_digest=_CONFIG.digest, versions={current.version: summary})
 
 
 def _adapter() -> Artifact:
