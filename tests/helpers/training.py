@@ -15,7 +15,7 @@ import pytest_asyncio
 from safetensors.numpy import load_file
 
 from tests.helpers.tiny_model import rows, write_tiny_model
-from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.config.trainers import TRLTrainerConfig
 from tunestream.config.training import TrainingConfig
 from tunestream.events import Artifact, Objective
@@ -28,6 +28,7 @@ __all__ = [
     "failure_of",
     "job_spec",
     "largest_difference",
+    "log_of",
     "make_config",
     "result_of",
     "run",
@@ -137,6 +138,11 @@ async def run_and_send(
             assert worker.pid is not None
             os.kill(worker.pid, number)
             sent = True
+
+
+def log_of(store: ArtifactStore, spec: JobSpec) -> list[str]:
+    """Return the lines of an attempt's log."""
+    return [line.text for line in LogStore(store, spec.job_id).read(spec.attempt)]
 
 
 def weights(store: ArtifactStore, artifact: Artifact, folder: Path) -> dict[str, np.ndarray]:

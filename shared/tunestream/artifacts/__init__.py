@@ -3,6 +3,7 @@
 from tunestream.artifacts.checkpoints import CheckpointStore
 from tunestream.artifacts.datasets import put_rows, read_rows, rows_to_jsonl
 from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
+from tunestream.artifacts.logs import AttemptLog, LogLine, LogStore
 from tunestream.artifacts.store import ArtifactStore, StoredDirectory, StoredObject
 
 __all__ = [
@@ -10,7 +11,10 @@ __all__ = [
     "ArtifactError",
     "ArtifactMissing",
     "ArtifactStore",
+    "AttemptLog",
     "CheckpointStore",
+    "LogLine",
+    "LogStore",
     "StoredDirectory",
     "StoredObject",
     "put_rows",

@@ -11,7 +11,8 @@ import typer
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli.commands import AnswerOption, command
 from tunestream.cli.errors import Failure, TryAgain
-from tunestream.cli.lookup import read_current_config, read_job, read_jobs
+from tunestream.cli.job_logs import logs
+from tunestream.cli.lookup import JobArgument, read_current_config, read_job, read_jobs
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs import TERMINAL
@@ -29,9 +30,6 @@ _EXITS: Final = {
 
 RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run's.")]
 StateOption = Annotated[TrainingStatusEnum | None, typer.Option("--state", help="Only jobs in this state.")]
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job's id, or a beginning that no other has.")
-]
 
 _jobs = typer.Typer()
 
@@ -77,18 +75,7 @@ def show_(job: JobArgument, as_json: JsonOption = False) -> None:
     console().print(table(["", ""], [(name, value) for name, value in rows if value is not None]))
 
 
-@_jobs.command()
-def logs(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Print what a job said of itself: its statuses, the oldest first."""
-    rows = [status.model_dump(mode="json") for status in asyncio.run(_statuses(KafkaSettings(), job))]
-    show(rows, as_json=as_json, columns=("time", "status", "progress", "message"), empty="No statuses kept.")
-
-
-async def _statuses(settings: KafkaSettings, name: str) -> list[TrainingJobStatus]:
-    job = await read_job(settings, name)
-    async with StatusSubscriber(job.run_id, from_beginning=True, settings=settings) as statuses:
-        found = [status async for status in statuses.so_far() if status.job_id == job.job_id]
-    return sorted(found, key=lambda status: status.sequence)
+_jobs.command("logs")(logs)
 
 
 @_jobs.command()

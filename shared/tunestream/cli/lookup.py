@@ -11,10 +11,11 @@ from tunestream.cli.errors import Failure
 from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.ledger import JobLedger
-from tunestream.events import CurrentModel, JobRecord, ModelVersion, RunPointer, RunRecord
+from tunestream.events import CurrentModel, JobRecord, LiveRecord, ModelVersion, RunPointer, RunRecord
 from tunestream.streams.reading import latest_bodies
 
 __all__ = [
+    "JobArgument",
     "VersionArgument",
     "by_name",
     "find_version",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 Found = TypeVar("Found")
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, or a beginning that no other has.")
+]
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="A version's id, or a beginning that no other has.")
 ]
@@ -65,8 +69,11 @@ async def read_job(settings: KafkaSettings, name: str) -> JobRecord:
 async def read_ledger(settings: KafkaSettings, run_id: str | None = None) -> JobLedger:
     """Return the jobs and versions as their owners have them."""
     ledger = JobLedger()
-    for job in await read_jobs(settings, run_id):
+    bodies = await latest_bodies(settings, "training.jobs", run_id)
+    for job in _only(JobRecord, bodies):
         ledger.restore_job(job)
+    for record in _only(LiveRecord, bodies):
+        ledger.restore_live(record)
     bodies = await latest_bodies(settings, "models", run_id)
     ledger.restore_models([*_only(ModelVersion, bodies), *_only(CurrentModel, bodies)])
     return ledger

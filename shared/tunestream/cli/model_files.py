@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from tunestream.artifacts import ArtifactStore, CheckpointStore
+from tunestream.artifacts import ArtifactStore, CheckpointStore, LogStore
 from tunestream.cli.errors import Failure
 from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
@@ -93,7 +93,7 @@ def gc(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete weights, datasets and checkpoints that nothing refers to.
+    """Delete weights, datasets, checkpoints and logs that nothing refers to.
 
     The current version of each run, the one before it, versions that unfinished jobs train from, and all
     that these were trained on stay, and so do rows that the stream holds out: versions to come are judged
@@ -109,7 +109,8 @@ def gc(
         return
     note(
         f"{'would delete' if dry_run else 'deleted'} the weights of {len(found.weights)} versions, "
-        f"{len(found.datasets)} datasets, the checkpoints of {len(found.checkpoints)} jobs"
+        f"{len(found.datasets)} datasets, the checkpoints of {len(found.checkpoints)} jobs, the logs of "
+        f"{len(found.logs)}"
     )
 
 
@@ -133,6 +134,7 @@ def _stored(store: ArtifactStore, garbage: Garbage) -> Garbage:
         weights={version: uri for version, uri in garbage.weights.items() if store.has(uri)},
         datasets=[uri for uri in garbage.datasets if store.has(uri)],
         checkpoints=[job for job in garbage.checkpoints if CheckpointStore(store, job).exist()],
+        logs=[job for job in garbage.logs if LogStore(store, job).exist()],
     )
 
 
@@ -141,3 +143,5 @@ def _delete(store: ArtifactStore, garbage: Garbage) -> None:
         store.delete(uri)
     for job in garbage.checkpoints:
         CheckpointStore(store, job).delete()
+    for job in garbage.logs:
+        LogStore(store, job).delete()

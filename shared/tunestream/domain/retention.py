@@ -22,11 +22,13 @@ class Garbage:
         weights: URIs by the versions whose they are.
         datasets: URIs.
         checkpoints: ids of the jobs whose they are.
+        logs: ids of the jobs whose they are.
     """
 
     weights: dict[str, str]
     datasets: list[str]
     checkpoints: list[str]
+    logs: list[str]
 
 
 def find_garbage(
@@ -34,9 +36,9 @@ def find_garbage(
 ) -> Garbage:
     """Find what no pointer, no unfinished job and no kept version refers to.
 
-    Kept are of each run the current version, the one before it, the newest ``keep``, and those from which
-    unfinished jobs train. Held-out rows of the stream's windows are kept all: later versions are judged
-    on them.
+    Kept are of each run the current version, the one before it, those that an automatic rollback may
+    return to, the newest ``keep``, and those from which unfinished jobs train. Held-out rows of the stream's
+    windows are kept all: later versions are judged on them.
 
     Args:
         ledger: jobs and versions of all runs.
@@ -58,6 +60,7 @@ def find_garbage(
         weights={version.version: version.artifact.uri for version in deleted},
         datasets=sorted(set(_files(job.batch for job in finished)) - needed),
         checkpoints=[job.job_id for job in finished if job.job_id not in resumed],
+        logs=[job.job_id for job in finished],
     )
 
 
@@ -75,6 +78,9 @@ def _kept_versions(
         pointer = ledger.pointer(run)
         if pointer is not None:
             kept |= {pointer.version, pointer.previous}
+        live = ledger.live(run)
+        if live is not None:
+            kept |= {tenure.version for tenure in live.tenures}
     return kept
 
 

@@ -16,6 +16,7 @@ from tests.helpers.training import (
     failure_of,
     job_spec,
     largest_difference,
+    log_of,
     make_config,
     result_of,
     run,
@@ -96,6 +97,10 @@ async def test_a_killed_worker_resumes_to_the_same_weights(
     spec = job_spec(artifacts, config)
     with pytest.raises(WorkerDied, match="signal 9"):
         await run_and_send(trl_worker, spec, signal.SIGKILL, when=lambda report: report.checkpoint > 0)
+    told = log_of(artifacts, spec)
+    assert told[0].startswith("attempt 1 goes to worker")
+    assert any("checkpoint of step" in line for line in told)
+    assert told[-1].startswith("broken off: the worker was killed by signal 9")
 
     progress, end = await run(trl_worker, spec.model_copy(update={"attempt": 2}))
     assert isinstance(end, Finished), end
@@ -227,10 +232,15 @@ async def test_a_setting_that_means_nothing_is_named(
 async def test_a_missing_model_path_is_named(
     trl_worker: WorkerHandle, artifacts: ArtifactStore, tmp_path: Path
 ) -> None:
-    failure = await failure_of(trl_worker, job_spec(artifacts, make_config(tmp_path / "nowhere")))
+    secret = f"hf_{'s3cret' * 5}"
+    spec = job_spec(artifacts, make_config(tmp_path / "nowhere" / secret))
+    failure = await failure_of(trl_worker, spec)
     assert failure.code == "model_missing"
     assert str(tmp_path / "nowhere") in failure.message
     assert "trainer.model.hf_model_ckpt" in failure.message
+    told = log_of(artifacts, spec)[-1]
+    assert "model_missing" in told
+    assert secret not in told
 
 
 async def test_a_folder_without_a_model_is_named(
@@ -245,7 +255,11 @@ async def test_running_out_of_memory_says_what_to_lower(
     trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path
 ) -> None:
     config = make_config(tiny_model, lora={"r": 10**12})  # 128 TB a matrix: no machine has the addresses
-    failure = await failure_of(trl_worker, job_spec(artifacts, config))
+    spec = job_spec(artifacts, config)
+    failure = await failure_of(trl_worker, spec)
+    told = log_of(artifacts, spec)
+    assert "Traceback (most recent call last):" in told
+    assert told[-1] == f"failed as out_of_memory: {failure.message}"
     assert failure.code == "out_of_memory"
     assert "per_device_train_batch_size (now 16)" in failure.message
     assert "lora.r (now 1000000000000)" in failure.message

@@ -74,7 +74,7 @@ def test_what_is_young_stays() -> None:
     old = garbage([job("a")], before=timedelta(minutes=3))
     assert list(old.weights) == ["v1", "v2"]
     young = garbage([job("a")], before=timedelta(0))
-    assert (young.weights, young.datasets, young.checkpoints) == ({}, [], [])
+    assert (young.weights, young.datasets, young.checkpoints, young.logs) == ({}, [], [], [])
 
 
 def test_the_version_that_an_unfinished_job_trains_from_stays() -> None:
@@ -92,12 +92,13 @@ def test_the_dataset_of_an_unfinished_job_stays_although_another_ended_with_it()
     found = garbage([job("gone", TrainingStatusEnum.CANCELED), again])
     assert found.datasets == []
     assert found.checkpoints == [], "it goes on from them"
+    assert found.logs
 
 
 def test_the_held_out_rows_of_a_submitted_dataset_go_with_it() -> None:
     found = garbage([job("s", batch=batch("s", submitted=True))])
     assert found.datasets == ["artifact://objects/held-out-s", "artifact://objects/train-s"]
-    assert found.checkpoints == ["s"]
+    assert found.checkpoints == found.logs == ["s"]
 
 
 def test_the_same_content_under_another_name_stays() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ from tunestream.trainers.trl.protocol import (
     Report,
     RunJob,
     Terminal,
+    end_of_output,
 )
 
 __all__ = ["EXIT_ORPHANED", "Channel", "JobCanceled"]
@@ -90,9 +92,11 @@ class Channel:
             self._report(after)
 
     def finish(self, report: Terminal) -> None:
-        """Say how the job ended, after its last progress."""
+        """Say how the job ended, after its last progress and all of its output."""
         with self._lock:
             last, self._progress = self._progress, None
+        sys.stderr.flush()
+        os.write(sys.stderr.fileno(), end_of_output(report.job_id))
         if last is not None:
             self._send(last)
         self._send(report)
@@ -143,7 +147,9 @@ class Channel:
         self._leave(f"the owner was silent for {self._timeout:g} s")
 
     def _leave(self, reason: str) -> None:
-        sys.stderr.write(f"trainer worker {os.getpid()} ends: {reason}\n")
-        sys.stderr.flush()
         shutil.rmtree(self.scratch, ignore_errors=True)
+        # Nobody may read any more, and another thread may be stuck in writing for that reason.
+        os.set_blocking(sys.stderr.fileno(), False)
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"trainer worker {os.getpid()} ends: {reason}\n".encode())
         os._exit(EXIT_ORPHANED)

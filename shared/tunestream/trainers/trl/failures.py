@@ -25,7 +25,7 @@ def explain(error: Exception, spec: JobSpec) -> TrainingFailed:
             "artifact_missing",
             f"{error}; do all services have the same TUNESTREAM_ARTIFACTS ({spec.artifacts} here)?",
         )
-    return TrainingFailed("internal", f"{type(error).__name__}: {error} (the worker's log has the traceback)")
+    return TrainingFailed("internal", f"{type(error).__name__}: {error} (the job's log has the traceback)")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -15,6 +15,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 from tunestream.trainers.base import JobSpec, TrainingFailed
+from tunestream.trainers.redaction import Redactor
+from tunestream.trainers.trl.output import OutputReader
 from tunestream.trainers.trl.protocol import (
     REPORTS,
     CancelJob,
@@ -26,6 +28,7 @@ from tunestream.trainers.trl.protocol import (
     RunJob,
     Terminal,
 )
+from tunestream.trainers.trl.recorder import Recorder
 from tunestream.trainers.trl.settings import ENVIRONMENT, WorkerSettings
 
 __all__ = ["WorkerDied", "WorkerHandle"]
@@ -41,6 +44,9 @@ class WorkerDied(Exception):
 class WorkerHandle:
     """Starts a worker process when it is needed, gives it jobs one by one, and ends it.
 
+    What the worker prints goes to this process's standard error, and with its reports to the log of the
+    attempt in the artifact store.
+
     One task at a time may run jobs; :meth:`cancel`, :meth:`kill` and :meth:`close` may come from others.
     """
 
@@ -49,6 +55,9 @@ class WorkerHandle:
         self._process: Process | None = None
         self._scratch: str | None = None
         self._heart: asyncio.Task[None] | None = None
+        self._redact = Redactor()
+        self._output: OutputReader | None = None
+        self._recorder: Recorder | None = None
         self._starting = asyncio.Lock()
         self._busy = asyncio.Lock()
 
@@ -77,13 +86,19 @@ class WorkerHandle:
             TrainingFailed: when what the worker needs is not installed.
             WorkerDied: when the worker ends, falls silent or stalls.
         """
-        async with self._busy:
+        async with self._busy, self._recorded(spec) as recorder:
             await self.start()
+            recorder.said(f"attempt {spec.attempt} goes to worker {self.pid}")
             await self._send(RunJob(spec=spec))
             finished = False
             try:
                 async for report in self._reports():
                     finished = isinstance(report, Terminal)
+                    if finished and self._output is not None:
+                        await self._output.until_end_of(spec.job_id)
+                    recorder.reported(report)
+                    if finished:
+                        await recorder.close()
                     yield report
             finally:
                 if not finished:
@@ -113,9 +128,31 @@ class WorkerHandle:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        if self._output is not None:
+            await self._output.close()
+            self._output = None
         if self._scratch is not None:
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
             self._scratch = None
+
+    @contextlib.asynccontextmanager
+    async def _recorded(self, spec: JobSpec) -> AsyncIterator[Recorder]:
+        """Keep the log of an attempt."""
+        recorder = self._recorder = Recorder(spec, self._redact)
+        self._record()
+        try:
+            yield recorder
+        except WorkerDied as death:
+            recorder.said(f"broken off: {death}")
+            raise
+        finally:
+            self._recorder = None
+            self._record()
+            await recorder.close()
+
+    def _record(self) -> None:
+        if self._output is not None:
+            self._output.recorder = self._recorder
 
     async def _start(self) -> None:
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -143,9 +180,13 @@ class WorkerHandle:
             *("--scratch", self._scratch),
             stdin=PIPE,
             stdout=PIPE,
+            stderr=PIPE,
             env={**ENVIRONMENT, **os.environ},
             limit=_LINE_LIMIT,
         )
+        assert self._process.stderr is not None
+        self._output = OutputReader(self._process.stderr, self._redact)
+        self._record()
         self._heart = asyncio.create_task(self._beat(), name="worker-heartbeat")
 
     async def _beat(self) -> None:
@@ -200,4 +241,4 @@ class WorkerHandle:
         if code == -9:
             return "the worker was killed by signal 9; if nobody did it, the machine ran out of memory"
         how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        return f"the worker {how}; its log on standard error has the reason"
+        return f"the worker {how}; its log has the reason"

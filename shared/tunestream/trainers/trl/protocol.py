@@ -1,4 +1,7 @@
-"""What a worker and its owner say to each other: one JSON object a line."""
+"""What a worker and its owner say to each other: one JSON object a line.
+
+What the worker prints goes another way, its standard error. A line there marks the end of a job's output.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ __all__ = [
     "Report",
     "RunJob",
     "Terminal",
+    "end_of_output",
 ]
 
 Phase = Literal["loading", "training", "evaluating", "saving"]
@@ -108,3 +112,8 @@ Report = Annotated[Ready | Progress | Finished | Failed | Canceled, Field(discri
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
 REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def end_of_output(job_id: str) -> bytes:
+    """Return the line behind everything that a job printed; no library prints its first character."""
+    return f"\x1eend {job_id}\n".encode()
