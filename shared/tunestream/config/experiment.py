@@ -73,9 +73,8 @@ class StreamConfig(Section):
 
     run_id: str = Field(min_length=1)
     topic: Literal["trajectories"] = "trajectories"
-    partition: int = Field(default=0, ge=0)
     start: int = Field(default=0, ge=0)
-    """First offset that is read."""
+    """First offset that is read, in the partition of the run."""
     end: int | None = Field(default=None, ge=1)
     """Offset before which reading ends; by default the partition's end as of now."""
 
@@ -93,6 +92,8 @@ class DataConfig(Section):
     """By default from the ending of `path`; a folder or a name on the hub is `huggingface`."""
     path: str | None = Field(default=None, min_length=1)
     """A file, a folder with a Hugging Face dataset, or its name on the hub."""
+    revision: str | None = None
+    """Of a dataset on the hub: a branch, tag or commit."""
     stream: StreamConfig | None = None
     prompt: str | None = None
     """Template, columns in `{}`."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tunestream.experiments.interfaces import ExperimentManifest, Stage, StageManifest
 
-__all__ = ["ExperimentStore", "NoSuchExperiment", "write_atomically"]
+__all__ = ["ExperimentStore", "NoSuchExperiment", "clear", "write_atomically"]
 
 _EXPERIMENT: Final = "experiment.json"
 _MANIFEST: Final = "manifest.json"
@@ -59,7 +59,12 @@ class ExperimentStore:
     def all(self) -> list[ExperimentManifest]:
         """Return every experiment, the oldest first."""
         found = [self._read(path) for path in self.root.glob(f"experiments/*/{_EXPERIMENT}")]
-        return sorted((each for each in found if each), key=lambda each: (each.created, each.id))
+        return sorted(found, key=lambda each: (each.created, each.id))
+
+    def earlier(self, experiment: str) -> ExperimentManifest | None:
+        """Return an experiment by its id, None when it was never run."""
+        path = self.experiment_dir(experiment) / _EXPERIMENT
+        return self._read(path) if path.exists() else None
 
     def find(self, name: str) -> ExperimentManifest:
         """Return an experiment by its id, the beginning of its id, or its name.
@@ -116,7 +121,8 @@ class ExperimentStore:
         }
         stages = [self.stage_dir(*each) for each in self.stages() if each not in used]
         kept = {self.work_dir(stage, key).name for stage, key in used if key is not None}
-        return stages + [path for path in sorted(self.root.glob("work/*")) if path.name not in kept]
+        works = sorted(self.root.glob("work/*"))
+        return stages + [path for path in works if path.name.removesuffix(".lock") not in kept]
 
     def delete(self, path: Path) -> None:
         """Delete a folder; it is gone at once for readers."""
@@ -128,13 +134,19 @@ class ExperimentStore:
         folder.mkdir(exist_ok=True)
         return folder / uuid4().hex
 
-    def _read(self, path: Path) -> ExperimentManifest | None:
+    def _read(self, path: Path) -> ExperimentManifest:
         try:
             return ExperimentManifest.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise NoSuchExperiment(
                 f"{path} was written by another version: {error.errors()[0]['msg']}"
             ) from error
+
+
+def clear(work: Path) -> None:
+    """Remove what a process left that was killed in the middle of a write."""
+    for path in (work / _MANIFEST, *work.glob(".*")):
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, body: BaseModel | str) -> None:
