@@ -49,5 +49,6 @@ def configure_logging(settings: LogSettings, **bound: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
-    logging.getLogger("aiokafka").setLevel(max(root.level, logging.WARNING))
+    for chatty in ("aiokafka", "httpx"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
     structlog.contextvars.bind_contextvars(**bound)

@@ -39,6 +39,10 @@ class Files:
         """Return the full URL of a file or folder, e.g. for a reader without this store."""
         return str(self._fs.unstrip_protocol(self._path(name)))
 
+    def local(self, name: str) -> Path | None:
+        """Return the path of a file or folder on this machine, None on another file system."""
+        return Path(self._path(name)) if self._local else None
+
     def exists(self, name: str) -> bool:
         """Tell whether a file or folder exists."""
         return bool(self._fs.exists(self._path(name)))

@@ -106,6 +106,15 @@ class ArtifactStore:
         """Return the full URL of a stored content or folder, e.g. ``file:///…`` or ``s3://…``."""
         return self.files.locate(_path(uri))
 
+    @property
+    def folder(self) -> Path | None:
+        """The store's folder, None when it is not on this machine's file system."""
+        return self.files.local("")
+
+    def local_path(self, uri: str) -> Path | None:
+        """Return the path of a stored content or folder, None when the store is not a local folder."""
+        return self.files.local(_path(uri))
+
 
 def _path(uri: str) -> str:
     path = uri.removeprefix(SCHEME)

@@ -37,7 +37,10 @@ _FETCH_WAIT_MS = 100
 
 
 def build_app(
-    plan: Plan, settings: ServiceSettings, resources: Sequence[AbstractAsyncContextManager[object]] = ()
+    plan: Plan,
+    settings: ServiceSettings,
+    resources: Sequence[AbstractAsyncContextManager[object]] = (),
+    warnings: Callable[[], Sequence[str]] = tuple,
 ) -> AsgiFastStream:
     """Return the ASGI application of one service.
 
@@ -45,6 +48,7 @@ def build_app(
         plan: inputs, state and handlers.
         settings: of this replica.
         resources: entered before the first record and left after the last, e.g. tables.
+        warnings: what is wrong elsewhere; told with readiness, and no reason against it.
 
     Raises:
         RuntimeError: in a worker of ``--workers``: two members with one id displace each other.
@@ -72,7 +76,7 @@ def build_app(
         lifespan=lifespan,
         asgi_routes=[
             ("/health/live", _health(runtime.live)),
-            ("/health/ready", _health(runtime.ready)),
+            ("/health/ready", _health(runtime.ready, warnings)),
             ("/metrics", make_asgi_app(REGISTRY)),
         ],
         # Without the page from which anybody could send messages.
@@ -147,12 +151,13 @@ async def _raw_records(message: KafkaMessage) -> tuple[ConsumerRecord, ...]:
     return message.raw_message
 
 
-def _health(check: Callable[[], Any]) -> Any:
+def _health(check: Callable[[], Any], warnings: Callable[[], Sequence[str]] = tuple) -> Any:
     @get
     async def endpoint(scope: Scope) -> AsgiResponse:  # noqa: ARG001
         found = check()
         health: Health = found if isinstance(found, Health) else await found
-        body = json.dumps({"ok": health.ok, "reasons": health.reasons}).encode()
+        told = {"ok": health.ok, "reasons": health.reasons, "warnings": list(warnings())}
+        body = json.dumps(told).encode()
         return AsgiResponse(body, 200 if health.ok else 503, headers={"content-type": "application/json"})
 
     return endpoint
