@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tunestream.events import (
     DatasetRow,
     EpisodeItem,
+    EpisodeItemRole,
     EpisodeRow,
     PreferenceRow,
     Trajectory,
     TrajectoryCollection,
 )
 
-__all__ = ["rows_of"]
+__all__ = ["SHOWN_AS", "rows_of"]
+
+SHOWN_AS: Final = {
+    EpisodeItemRole.FUNCTION: "tool",
+    EpisodeItemRole.ENVIRONMENT: "user",
+    EpisodeItemRole.OTHER: "user",
+}
+"""Roles that chat templates do not know → what they are shown as."""
 
 
 def rows_of(collection: TrajectoryCollection) -> list[DatasetRow]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
 from tunestream.events import EpisodeItem, EpisodeItemRole, EpisodeRow
+from tunestream.trainers.rows import SHOWN_AS
 from tunestream.trainers.trl.examples import Episode, Marked
 from tunestream.trainers.trl.logprobs import Sampled, Unusable, read_logprobs, sampled_ids
 
 __all__ = ["demonstrate", "replay"]
-
-_ROLES: Final = {
-    EpisodeItemRole.FUNCTION: "tool",
-    EpisodeItemRole.ENVIRONMENT: "user",
-    EpisodeItemRole.OTHER: "user",
-}
-"""Roles that chat templates do not know → what they are shown as."""
 
 
 class _Turn(NamedTuple):
@@ -105,7 +99,7 @@ def _find(content: str, answer: str) -> tuple[str, str, str]:
 
 
 def _render(items: Sequence[EpisodeItem], tokenizer: Any, *, generation: bool) -> str:
-    messages = [{"role": _ROLES.get(item.role, item.role.value), "content": item.content} for item in items]
+    messages = [{"role": SHOWN_AS.get(item.role, item.role.value), "content": item.content} for item in items]
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
     except TemplateError as error:

@@ -11,16 +11,19 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tunestream.trainers.base import JobSpec, TrainingFailed
 from tunestream.trainers.redaction import Redactor
+from tunestream.trainers.trl.launching import launcher_arguments
 from tunestream.trainers.trl.output import OutputReader
 from tunestream.trainers.trl.protocol import (
     REPORTS,
     CancelJob,
     Command,
+    Failed,
     Heartbeat,
     Progress,
     Ready,
@@ -31,10 +34,38 @@ from tunestream.trainers.trl.protocol import (
 from tunestream.trainers.trl.recorder import Recorder
 from tunestream.trainers.trl.settings import ENVIRONMENT, WorkerSettings
 
-__all__ = ["WorkerDied", "WorkerHandle"]
+__all__ = ["Program", "WorkerDied", "WorkerHandle"]
 
 _LINE_LIMIT: Final = 1 << 20  # bytes of one report
-_NEEDED: Final = ("torch", "transformers", "peft", "trl", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs.
+
+    Attributes:
+        extra: of tunestream, that it needs.
+        runner: the module that trains jobs: ``settle()``, and ``run(spec, channel)``, which never raises.
+        needs: packages; looked for before a worker is started with this interpreter.
+        python: the interpreter.
+        environment: variables beside those of this process.
+        by_accelerate: whether several processes may train a job together, launched by ``accelerate``.
+    """
+
+    extra: str
+    runner: str
+    needs: tuple[str, ...] = ()
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict)
+    by_accelerate: bool = False
+
+
+_TRL: Final = Program(
+    extra="trl",
+    runner="tunestream.trainers.trl.runner",
+    needs=("torch", "transformers", "peft", "trl", "datasets"),
+    by_accelerate=True,
+)
 
 
 class WorkerDied(Exception):
@@ -50,16 +81,22 @@ class WorkerHandle:
     One task at a time may run jobs; :meth:`cancel`, :meth:`kill` and :meth:`close` may come from others.
     """
 
-    def __init__(self, settings: WorkerSettings | None = None) -> None:
+    def __init__(self, settings: WorkerSettings | None = None, *, program: Program = _TRL) -> None:
         self.settings = settings or WorkerSettings()
+        self._program = program
         self._process: Process | None = None
         self._scratch: str | None = None
+        self._is_spent = False
         self._heart: asyncio.Task[None] | None = None
         self._redact = Redactor()
         self._output: OutputReader | None = None
         self._recorder: Recorder | None = None
         self._starting = asyncio.Lock()
         self._busy = asyncio.Lock()
+
+    @property
+    def _by_accelerate(self) -> bool:
+        return self._program.by_accelerate and self.settings.accelerate_config is not None
 
     @property
     def pid(self) -> int | None:
@@ -94,6 +131,8 @@ class WorkerHandle:
             try:
                 async for report in self._reports():
                     finished = isinstance(report, Terminal)
+                    # The other processes of a job that failed in one of them may wait for that one forever.
+                    self._is_spent = self._by_accelerate and isinstance(report, Failed)
                     if finished and self._output is not None:
                         await self._output.until_end_of(spec.job_id)
                     recorder.reported(report)
@@ -101,7 +140,7 @@ class WorkerHandle:
                         await recorder.close()
                     yield report
             finally:
-                if not finished:
+                if not finished or self._is_spent:
                     await self.kill()
 
     async def cancel(self, job_id: str) -> None:
@@ -125,8 +164,7 @@ class WorkerHandle:
             self._heart.cancel()
             self._heart = None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process, with_children=self._by_accelerate)
             await process.wait()
         if self._output is not None:
             await self._output.close()
@@ -155,12 +193,7 @@ class WorkerHandle:
             self._output.recorder = self._recorder
 
     async def _start(self) -> None:
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise TrainingFailed(
-                "missing_dependency",
-                f"the trl trainer needs {', '.join(missing)}: pip install 'tunestream[trl]'",
-            )
+        self._check_installed()
         await self.kill()
         ready = False
         try:
@@ -170,19 +203,39 @@ class WorkerHandle:
             if not ready:
                 await self.kill()
 
+    def _check_installed(self) -> None:
+        program = self._program
+        if program.python != sys.executable:
+            if shutil.which(program.python) is None:
+                raise TrainingFailed("missing_dependency", f"there is no interpreter {program.python}")
+            return
+        missing = [name for name in program.needs if importlib.util.find_spec(name) is None]
+        if missing:
+            raise TrainingFailed(
+                "missing_dependency",
+                f"the {program.extra} trainer needs {', '.join(missing)}: "
+                f"pip install 'tunestream[{program.extra}]'",
+            )
+
+    def _launcher(self) -> list[str]:
+        file = self.settings.accelerate_config
+        return launcher_arguments(file) if file is not None and self._by_accelerate else ["-m"]
+
     async def _spawn(self) -> None:
         self._scratch = tempfile.mkdtemp(prefix="tunestream-worker-")
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
+            self._program.python,
+            *self._launcher(),
             "tunestream.trainers.trl.worker",
+            *("--runner", self._program.runner),
             *("--heartbeat-timeout", str(self.settings.heartbeat_timeout)),
             *("--scratch", self._scratch),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env={**ENVIRONMENT, **os.environ},
+            env={**ENVIRONMENT, **os.environ, **self._program.environment},
             limit=_LINE_LIMIT,
+            start_new_session=self._by_accelerate,  # torch's launcher would end at a terminal's interrupt
         )
         assert self._process.stderr is not None
         self._output = OutputReader(self._process.stderr, self._redact)
@@ -242,3 +295,18 @@ class WorkerHandle:
             return "the worker was killed by signal 9; if nobody did it, the machine ran out of memory"
         how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         return f"the worker {how}; its log has the reason"
+
+
+def _kill(process: Process, *, with_children: bool) -> None:
+    """End a worker that may have ended already; its children first, while it is known whose they are."""
+    if process.returncode is not None:
+        return
+    if with_children:
+        import psutil  # noqa: PLC0415 - comes with accelerate
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
