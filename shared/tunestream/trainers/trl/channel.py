@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -29,7 +29,7 @@ from tunestream.trainers.trl.protocol import (
     end_of_output,
 )
 
-__all__ = ["EXIT_ORPHANED", "Channel", "JobCanceled"]
+__all__ = ["EXIT_ORPHANED", "Channel", "JobCanceled", "Line"]
 
 EXIT_ORPHANED: Final = 3
 _TICK: Final = 1.0  # seconds; a job's progress is promised at least every 2 s
@@ -37,6 +37,31 @@ _TICK: Final = 1.0  # seconds; a job's progress is promised at least every 2 s
 
 class JobCanceled(Exception):
     """The owner does not want the job any more."""
+
+
+class Line(Protocol):
+    """What a job sees of the line to the owner, in each of the processes that train it.
+
+    Attributes:
+        scratch: the worker's temporary folder.
+        leads: whether this process writes what the job makes.
+    """
+
+    scratch: Path
+    leads: bool
+
+    def update(self, **changes: Any) -> None:
+        """Change what the job's progress says.
+
+        Raises:
+            JobCanceled: when the job should stop.
+        """
+
+    def share(self, text: str) -> str:
+        """Return the leader's text in all processes."""
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
 
 
 class Channel:
@@ -51,6 +76,7 @@ class Channel:
 
     def __init__(self, scratch: Path, heartbeat_timeout: float) -> None:
         self.scratch = scratch
+        self.leads = True  # and nobody follows
         self._timeout = heartbeat_timeout
         self._heard = time.monotonic()
         self._jobs: queue.SimpleQueue[JobSpec] = queue.SimpleQueue()
@@ -90,6 +116,13 @@ class Channel:
             self._progress = after
         else:
             self._report(after)
+
+    def share(self, text: str) -> str:
+        """Return the text."""
+        return text
+
+    def wait(self) -> None:
+        """Wait for nobody."""
 
     def finish(self, report: Terminal) -> None:
         """Say how the job ended, after its last progress and all of its output."""

@@ -9,7 +9,7 @@ import traceback
 import datasets
 
 from tunestream.trainers.base import JobSpec, TrainingFailed
-from tunestream.trainers.trl.channel import Channel, JobCanceled
+from tunestream.trainers.trl.channel import JobCanceled, Line
 from tunestream.trainers.trl.failures import explain
 from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Terminal
 from tunestream.trainers.trl.training import train
@@ -27,10 +27,10 @@ def settle() -> None:
     gc.freeze()
 
 
-def run(spec: JobSpec, channel: Channel) -> Terminal:
+def run(spec: JobSpec, line: Line) -> Terminal:
     """Train one job; whatever becomes of it, the next one can be run."""
     try:
-        return Finished(job_id=spec.job_id, result=train(spec, channel))
+        return Finished(job_id=spec.job_id, result=train(spec, line))
     except JobCanceled:
         return Canceled(job_id=spec.job_id)
     except TrainingFailed as failure:

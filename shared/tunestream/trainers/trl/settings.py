@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -29,7 +30,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class WorkerSettings(BaseSettings):
-    """Deadlines of a worker process, in seconds."""
+    """How a worker process is started, and its deadlines in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="TUNESTREAM_WORKER_", extra="ignore", frozen=True)
 
@@ -38,3 +39,7 @@ class WorkerSettings(BaseSettings):
     silence_timeout: float = Field(default=60.0, gt=0, description="without a word from it, it is killed")
     stall_timeout: float = Field(default=1800.0, gt=0, description="without a finished step, it is killed")
     close_timeout: float = Field(default=5.0, gt=0, description="to end by itself when it is closed")
+    accelerate_config: Path | None = Field(
+        default=None,
+        description="file of `accelerate config`: the processes that train a job together",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from tunestream.config.trainers import TRLTrainerConfig
 from tunestream.events import Artifact, DatasetFile, DatasetRow, Objective
 from tunestream.trainers.base import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.arguments import make_arguments
-from tunestream.trainers.trl.channel import Channel
+from tunestream.trainers.trl.channel import Line
 from tunestream.trainers.trl.examples import Examples
 from tunestream.trainers.trl.judging import Judging
 from tunestream.trainers.trl.method import Encoder
@@ -36,16 +37,16 @@ from tunestream.trainers.trl.watch import Watch, curve, last_logged
 __all__ = ["train"]
 
 
-def train(spec: JobSpec, channel: Channel) -> TrainingResult:
+def train(spec: JobSpec, line: Line) -> TrainingResult:
     """Train a job and store what it made.
 
     Raises:
         TrainingFailed: with a reason that a user can act on.
         JobCanceled: when the owner does not want it any more.
     """
-    with tempfile.TemporaryDirectory(dir=channel.scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=line.scratch) as folder:
         try:
-            return _Job(spec, channel, Path(folder)).run()
+            return _Job(spec, line, Path(line.share(folder))).run()
         finally:
             gc.collect()
             if torch.cuda.is_available():
@@ -55,9 +56,9 @@ def train(spec: JobSpec, channel: Channel) -> TrainingResult:
 class _Job:
     """The state of one job while it is trained."""
 
-    def __init__(self, spec: JobSpec, channel: Channel, folder: Path) -> None:
+    def __init__(self, spec: JobSpec, line: Line, folder: Path) -> None:
         self.spec = spec
-        self.channel = channel
+        self.line = line
         self.folder = folder
         self.started = time.monotonic()
         self.config = _supported(spec)
@@ -81,13 +82,13 @@ class _Job:
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            callbacks=[Watch(self.channel.update, self._publish)],
+            callbacks=[Watch(self.line.update, self._publish)],
         )
         judging = self._judging(encoder)
         before = [measure.score(trainer) for measure in measures]
         margins = judging.margins(trainer)
         metrics = self._fit(trainer, rows)
-        self.channel.update(phase="evaluating")
+        self.line.update(phase="evaluating")
         for measure, scores in zip(measures, before, strict=True):
             metrics |= measure.compare(scores, measure.score(trainer))
         judged = judging.judged(margins, judging.margins(trainer))
@@ -98,7 +99,11 @@ class _Job:
         parent = self.spec.parent
         if parent is None:
             return None
-        return self.store.fetch_directory(parent.uri, parent.sha256, self.folder / "parent")
+        folder = self.folder / "parent"
+        if self.line.leads:
+            self.store.fetch_directory(parent.uri, parent.sha256, folder)
+        self.line.wait()
+        return folder
 
     def _read(self, file: DatasetFile | None) -> list[DatasetRow | None]:
         return list(read_rows(self.store.get_bytes(file.uri, file.sha256))) if file else []
@@ -116,13 +121,17 @@ class _Job:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _publish(self, checkpoint: Path, step: int) -> None:
-        self.checkpoints.publish(checkpoint, attempt=self.spec.attempt, step=step)
+        self.line.wait()  # each process has written its part
+        if self.line.leads:
+            (checkpoint / "training_args.bin").unlink()  # a pickle, and nothing needs it
+            self.checkpoints.publish(checkpoint, attempt=self.spec.attempt, step=step)
+            shutil.rmtree(checkpoint)
 
     def _fit(self, trainer: Any, rows: Examples[Any]) -> dict[str, float]:
-        checkpoint = self._fetch_checkpoint()
-        before = int(checkpoint.name) if checkpoint else 0
+        checkpoint = self.line.share(self._fetch_checkpoint() if self.line.leads else "")
+        before = int(Path(checkpoint).name) if checkpoint else 0
         started = time.monotonic()
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        output = trainer.train(resume_from_checkpoint=checkpoint or None)
         seconds = time.monotonic() - started
         if not has_finite_weights(trainer.model):
             raise TrainingFailed(
@@ -139,15 +148,16 @@ class _Job:
             **last_logged(trainer.state.log_history),
         }
 
-    def _fetch_checkpoint(self) -> Path | None:
+    def _fetch_checkpoint(self) -> str:
+        """Return the folder of the furthest checkpoint, named for its step; "" when there is none."""
         for attempt, step in self.checkpoints.complete(before_attempt=self.spec.attempt):
             try:
-                return self.checkpoints.fetch(self.folder / str(step), attempt=attempt, step=step)
+                return str(self.checkpoints.fetch(self.folder / str(step), attempt=attempt, step=step))
             except ArtifactError as error:  # one further back, or none, gives the same weights later
                 sys.stderr.write(
                     f"checkpoint {attempt}/{step} of job {self.spec.job_id} is passed over: {error}\n"
                 )
-        return None
+        return ""
 
     def _check_usable(self, rows: Examples[Any]) -> None:
         if rows.usable:
@@ -167,21 +177,25 @@ class _Job:
     def _result(
         self, trainer: Any, tokenizer: Any, metrics: dict[str, float], rows: Examples[Any], notes: list[str]
     ) -> TrainingResult:
-        self.channel.update(phase="saving")
-        weights = self.folder / "weights"
-        save_policy(trainer.model, tokenizer, weights, self.config.model.hf_model_ckpt)
-        stored = self.store.put_directory(weights)
-        kind = "full" if self.config.lora is None else "adapter"
+        self.line.update(phase="saving")
+        artifact = self.line.share(self._store_policy(trainer, tokenizer) if self.line.leads else "")
         used = len(rows.usable)
         metrics |= {"rows": float(used), "seconds": time.monotonic() - self.started}
         return TrainingResult(
-            artifact=Artifact(uri=stored.uri, sha256=stored.sha256, kind=kind),
+            artifact=Artifact.model_validate_json(artifact),
             metrics=metrics,
             rows_used=used,
             rows_skipped=dict(rows.skipped),
             message="; ".join([_summary(used, rows.skipped), *notes]),
             curve=curve(trainer.state.log_history),
         )
+
+    def _store_policy(self, trainer: Any, tokenizer: Any) -> str:
+        weights = self.folder / "weights"
+        save_policy(trainer.model, tokenizer, weights, self.config.model.hf_model_ckpt)
+        stored = self.store.put_directory(weights)
+        kind = "full" if self.config.lora is None else "adapter"
+        return Artifact(uri=stored.uri, sha256=stored.sha256, kind=kind).model_dump_json()
 
 
 def _supported(spec: JobSpec) -> TRLTrainerConfig:

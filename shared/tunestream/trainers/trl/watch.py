@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -65,7 +64,7 @@ class Watch(TrainerCallback):
 
     Args:
         update: takes changes of the job's progress; what it raises ends the training.
-        publish: stores the checkpoint in a local folder, made at a step.
+        publish: stores the checkpoint in a local folder, made at a step, and removes the folder.
     """
 
     def __init__(self, update: Callable[..., None], publish: Callable[[Path, int], None]) -> None:
@@ -106,10 +105,8 @@ class Watch(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Hand over the checkpoint that was just written."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / "training_args.bin").unlink()  # a pickle, and nothing needs it
         self._publish(folder, state.global_step)
         self._update(checkpoint=state.global_step)
-        shutil.rmtree(folder)
 
 
 def last_logged(history: list[dict[str, float]]) -> dict[str, float]:
