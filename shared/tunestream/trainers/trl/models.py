@@ -15,7 +15,14 @@ from tunestream.config.trainers import TRLTrainerConfig
 from tunestream.trainers.base import TrainingFailed
 from tunestream.trainers.trl.hardware import loading_options
 
-__all__ = ["context_length", "has_finite_weights", "load_policy", "load_tokenizer", "save_policy"]
+__all__ = [
+    "context_length",
+    "has_finite_weights",
+    "load_policy",
+    "load_tokenizer",
+    "load_weights",
+    "save_policy",
+]
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
@@ -50,13 +57,34 @@ def load_policy(config: TRLTrainerConfig, parent: Path | None) -> tuple[Any, lis
     if config.lora is None:
         if parent is not None:
             _check_kind(parent, "config.json", "all weights (lora: null)")
-        return _load_weights(config.model, str(parent or config.model.hf_model_ckpt))
-    base, notes = _load_weights(config.model, config.model.hf_model_ckpt)
+        return load_weights(config.model, str(parent or config.model.hf_model_ckpt))
+    base, notes = load_weights(config.model, config.model.hf_model_ckpt)
     wanted = LoraConfig(**config.lora.model_dump())
     if parent is None:
         return get_peft_model(base, wanted), notes
     _check_kind(parent, "adapter_config.json", "a LoRA adapter")
     return _continue_adapter(base, parent, wanted), notes
+
+
+def load_weights(config: ModelConfig, path: str) -> tuple[Any, list[str]]:
+    """Load a causal language model, quantised where ``config`` says so.
+
+    Args:
+        config: how to load.
+        path: a folder, or a name on the Hugging Face hub.
+
+    Returns:
+        The model, and notes on what this machine cannot do and was changed.
+
+    Raises:
+        TrainingFailed: when there is no such model.
+    """
+    options, notes = loading_options(config)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unusable(path, error) from error
+    return model, notes
 
 
 def save_policy(model: Any, tokenizer: Any, folder: Path, base_model: str) -> None:
@@ -81,15 +109,6 @@ def context_length(model: Any) -> int | None:
     """Return how many tokens the model can see, where its configuration says so."""
     text = model.config.get_text_config()
     return getattr(text, "max_position_embeddings", None)
-
-
-def _load_weights(config: ModelConfig, path: str) -> tuple[Any, list[str]]:
-    options, notes = loading_options(config)
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _unusable(path, error) from error
-    return model, notes
 
 
 def _continue_adapter(base: Any, parent: Path, wanted: LoraConfig) -> Any:

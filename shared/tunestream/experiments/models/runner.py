@@ -1,0 +1,84 @@
+"""The model process's heavy half: importing it loads torch and transformers."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import traceback
+from typing import Any
+
+import torch
+
+from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.models.embedding import Embedder
+from tunestream.experiments.models.generation import Generator
+from tunestream.experiments.models.protocol import (
+    Answers,
+    Call,
+    Embed,
+    Generate,
+    Load,
+    Loaded,
+    Refused,
+    Reply,
+    Vectors,
+)
+from tunestream.trainers.base import TrainingFailed
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """Holds at most one model that generates and one that embeds."""
+
+    def __init__(self) -> None:
+        self._generator: Generator | None = None
+        self._embedder: Embedder | None = None
+
+    def answer(self, call: Call) -> Reply:
+        """Answer a call; whatever becomes of it, the next one can be answered."""
+        try:
+            return self._answer(call)
+        except StageFailed as failure:
+            return Refused(code=failure.code, message=failure.message)
+        except TrainingFailed as failure:
+            return Refused(code=failure.code, message=failure.message.replace("trainer.model.", "model."))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            return Refused(code="out_of_memory", message=_smaller(error))
+        except Exception as error:  # noqa: BLE001 - the fault is this call's; it is reported, and the log has it
+            traceback.print_exc(file=sys.stderr)
+            message = f"{type(error).__name__}: {error} (the log on standard error has the traceback)"
+            return Refused(code="internal", message=message)
+
+    def _answer(self, call: Call) -> Reply:
+        match call:
+            case Load():
+                self._unload()
+                self._generator = Generator(call.model)
+                return Loaded(notes=self._generator.notes)
+            case Generate():
+                if self._generator is None:
+                    raise StageFailed("no_model", "no model is loaded")
+                return Answers(answers=self._generator.answer(call))
+            case Embed():
+                return Vectors(vectors=self._embed(call))
+            case _:
+                self._unload()
+                return Loaded()
+
+    def _embed(self, call: Embed) -> list[list[float]]:
+        if self._embedder is None or self._embedder.name != call.model:
+            self._embedder = None
+            self._embedder = Embedder(call.model)
+        return self._embedder.embed(call.texts)
+
+    def _unload(self) -> None:
+        self._generator = self._embedder = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _smaller(error: Any) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"the model ran out of memory: {text}. Set a smaller inference.batch_size, or model.quantize: true"

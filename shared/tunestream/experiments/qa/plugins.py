@@ -1,0 +1,43 @@
+"""Metrics and taggers of other packages."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from tunestream.experiments.interfaces import StageFailed
+
+__all__ = ["METRICS_GROUP", "TAGGERS_GROUP", "load_plugin", "nearest", "plugin_names"]
+
+METRICS_GROUP: Final = "tunestream.qa_metrics"
+TAGGERS_GROUP: Final = "tunestream.qa_taggers"
+
+
+def plugin_names(group: str) -> list[str]:
+    """Return what installed packages offer."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """Return what a package offers under a name.
+
+    Raises:
+        StageFailed: when it cannot be loaded.
+    """
+    (point, *_) = entry_points(group=group, name=name)
+    try:
+        loaded = point.load()
+    except Exception as error:  # another's code may raise anything
+        raise StageFailed(
+            "plugin_broken", f"{point.value}, the {name!r} of {group}, cannot be loaded: {error}"
+        ) from error
+    if not callable(loaded):
+        raise StageFailed("plugin_broken", f"{point.value}, the {name!r} of {group}, cannot be called")
+    return loaded
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Say which known name is nearest."""
+    close = get_close_matches(name.removesuffix("_test"), known, n=1, cutoff=0.0)
+    return f"did you mean {close[0]!r}? Known are {', '.join(known)}" if close else "none is known"
