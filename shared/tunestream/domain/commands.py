@@ -150,12 +150,9 @@ def _promote(
 
 def _objection(version: ModelVersion) -> str | None:
     """Say why a version is taken by force only."""
-    name = f"version {version.version}"
-    if version.evaluation is not None and version.evaluation.verdict == "rejected":
-        return f"{name} was rejected by its evaluation; promote it by force to take it anyway"
+    name, remedy = f"version {version.version}", "promote it by force to take it anyway"
     if version.rolled_back is not None:
-        return (
-            f"{name} was rolled back automatically: {version.rolled_back}; promote it by force to take it "
-            "anyway"
-        )
+        return f"{name} was rolled back automatically: {version.rolled_back}; {remedy}"
+    if version.evaluation is not None and version.evaluation.verdict == "rejected":
+        return f"{name} was rejected by its evaluation; {remedy}"
     return None

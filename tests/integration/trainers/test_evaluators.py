@@ -1,0 +1,241 @@
+"""Evaluators of a run's own, in real processes and behind a real server, with their faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.helpers import tiny_model
+from tests.helpers.evaluators import Endpoint, install
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.config import HTTPEvaluatorConfig, PythonEvaluatorConfig
+from tunestream.events import Artifact, DatasetFile, ItemScore
+from tunestream.trainers.evaluators import (
+    EvaluationRequest,
+    EvaluatorFailed,
+    PolicyRef,
+    ask,
+    held_out_items,
+)
+
+JUDGES = """
+import os, time
+
+def by_weights(task):
+    print("noise on standard output")
+    better = (task.candidate.folder / "weights").read_text()
+    worse = (task.current.folder / "weights").read_text()
+    assert task.base_model == "models/base" and task.candidate.kind == "adapter"
+    return [(float(better) * task.options["factor"], float(worse)) for item in task.items if item.prompt]
+
+def infinite(task):
+    return [(float("inf"), 0.0) for _ in task.items]
+
+def broken(task):
+    raise RuntimeError("the judge is out: " + os.environ["JUDGE_API_KEY"])
+
+def gone(task):
+    os._exit(7)
+
+def slow(task):
+    pid = os.fork()
+    with open(task.options["pids"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(600)
+"""
+ROWS = 6
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(str(tmp_path / "artifacts"))
+
+
+def weights(store: ArtifactStore, folder: Path, name: str, content: str) -> PolicyRef:
+    source = folder / name
+    source.mkdir()
+    (source / "weights").write_text(content)
+    stored = store.put_directory(source)
+    return PolicyRef.of(name, Artifact(uri=stored.uri, sha256=stored.sha256, kind="adapter"), store)
+
+
+@pytest.fixture
+def request_(store: ArtifactStore, tmp_path: Path) -> EvaluationRequest:
+    return EvaluationRequest(
+        run_id="run",
+        job_id="job",
+        evaluator="judge",
+        base_model="models/base",
+        candidate=weights(store, tmp_path, "candidate", "0.75"),
+        current=weights(store, tmp_path, "current", "0.5"),
+        options={},
+        items=list(tiny_model.rows(ROWS)),
+    )
+
+
+@pytest.fixture(autouse=True)
+def judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("by_weights", "infinite", "broken", "gone", "slow")
+    folder = install(tmp_path / "site", JUDGES, **{name: f"judges:{name}" for name in names})
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("JUDGE_API_KEY", "a-secret-of-the-judge")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint(lambda item: (float(item["chosen"] == "red"), 0.25)) as server:
+        yield server
+
+
+def python(name: str, **fields: object) -> PythonEvaluatorConfig:
+    return PythonEvaluatorConfig.model_validate({"name": "judge", "entry_point": name, **fields})
+
+
+def http(endpoint: Endpoint, **fields: object) -> HTTPEvaluatorConfig:
+    return HTTPEvaluatorConfig.model_validate({"name": "judge", "url": endpoint.url, **fields})
+
+
+async def test_a_function_scores_both_versions_in_a_process_of_its_own(
+    request_: EvaluationRequest, store: ArtifactStore
+) -> None:
+    asked = request_.model_copy(update={"options": {"factor": 2}})
+    scores = await ask(python("by_weights"), asked, store)
+    assert scores == [ItemScore(candidate=1.5, current=0.5)] * ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("infinite", "finite"),
+        ("broken", r"RuntimeError: the judge is out: \[redacted\]"),
+        ("gone", "ended with 7"),
+        ("nobody", r"no entry point 'nobody' .* by_weights, .*install the package"),
+    ],
+)
+async def test_a_function_that_gives_no_scores_is_told(
+    request_: EvaluationRequest, store: ArtifactStore, name: str, told: str
+) -> None:
+    with pytest.raises(EvaluatorFailed, match=told):
+        await ask(python(name), request_, store)
+
+
+async def test_missing_weights_are_told(request_: EvaluationRequest, store: ArtifactStore) -> None:
+    store.delete(request_.candidate.uri)
+    with pytest.raises(EvaluatorFailed, match="the weights of version candidate cannot be read"):
+        await ask(python("by_weights"), request_, store)
+
+
+async def test_a_function_that_nobody_waits_for_any_more_is_killed_with_its_children(
+    request_: EvaluationRequest, store: ArtifactStore, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    slow = request_.model_copy(update={"options": {"pids": str(pids)}})
+    asking = asyncio.create_task(ask(python("slow"), slow, store))
+    async with asyncio.timeout(60):
+        while not pids.exists() or len(pids.read_text().split()) < 2:
+            assert not asking.done(), asking.result()
+            await asyncio.sleep(0.05)
+    started = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, 30)
+    assert alive == []
+
+
+async def test_a_function_that_takes_too_long_is_given_up(
+    request_: EvaluationRequest, store: ArtifactStore
+) -> None:
+    with pytest.raises(EvaluatorFailed, match="longer than its timeout of 100ms"):
+        await ask(python("slow", timeout="100ms"), request_, store)
+
+
+async def test_an_endpoint_is_told_everything_and_scores(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_TOKEN", "open-sesame")
+    scores = await ask(http(endpoint, token_env="JUDGE_TOKEN"), request_, store)
+    assert len(scores) == ROWS
+    assert {score.current for score in scores} == {0.25}
+    (body,) = endpoint.requests
+    assert body == request_.model_dump(mode="json")
+    assert body["candidate"]["url"].startswith("file://")
+    assert endpoint.authorizations == ["Bearer open-sesame"]
+
+
+@pytest.mark.parametrize("fault", [503, 429, 0.5])
+async def test_an_endpoint_that_cannot_answer_now_is_asked_again(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint, fault: float
+) -> None:
+    endpoint.faults = [fault]
+    config = http(endpoint, timeout="300ms" if isinstance(fault, float) else "30s", attempts=10)
+    assert len(await ask(config, request_, store)) == ROWS
+    assert len(endpoint.requests) >= 2
+
+
+@pytest.mark.parametrize(
+    ("faults", "told", "asked"),
+    [
+        ([500, 502], "HTTP 502", 2),
+        ([400], "HTTP 400: injected", 1),
+        ([307], "HTTP 307", 2),
+        ([b'{"half": '], "makes no sense", 1),
+        ([b'{"scores": [{"candidate": 1}]}'], r"scores.0.current: Field required", 1),
+        ([b'{"scores": [{"candidate": 1, "current": 2}]}'], "1 scores for 6 items", 1),
+        ([b'{"scores": [{"candidate": "NaN", "current": 2}]}'], "finite", 1),
+    ],
+)
+async def test_an_endpoint_that_gives_no_scores_is_told(
+    request_: EvaluationRequest,
+    store: ArtifactStore,
+    endpoint: Endpoint,
+    faults: list[int | bytes | float],
+    told: str,
+    asked: int,
+) -> None:
+    endpoint.faults = [*faults, *faults]
+    with pytest.raises(EvaluatorFailed, match=told):
+        await ask(http(endpoint, attempts=2), request_, store)
+    assert len(endpoint.requests) == asked
+
+
+async def test_an_endpoint_that_never_answers_is_given_up(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint
+) -> None:
+    endpoint.faults = [60.0] * 2
+    with pytest.raises(EvaluatorFailed, match="no answer within 200ms"):
+        await ask(http(endpoint, timeout="200ms", attempts=2), request_, store)
+
+
+async def test_an_endpoint_that_is_not_there_is_told(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint
+) -> None:
+    config = http(endpoint, attempts=1).model_copy(update={"url": "http://127.0.0.1:9/score"})
+    with pytest.raises(EvaluatorFailed, match="ConnectError"):
+        await ask(config, request_, store)
+
+
+async def test_the_token_stays_a_secret(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EvaluatorFailed, match="no JUDGE_TOKEN"):
+        await ask(http(endpoint, token_env="JUDGE_TOKEN"), request_, store)
+    assert endpoint.requests == []
+    monkeypatch.setenv("JUDGE_TOKEN", "open-sesame-please")
+    endpoint.faults = [401]
+    with pytest.raises(EvaluatorFailed) as failure:
+        await ask(http(endpoint, token_env="JUDGE_TOKEN"), request_, store)
+    assert "HTTP 401" in str(failure.value)
+    assert "open-sesame" not in str(failure.value)
+
+
+def test_items_are_the_first_rows_that_can_be_read(store: ArtifactStore) -> None:
+    files = [put_rows(store, tiny_model.rows(4, seed=seed)) for seed in range(2)]
+    damaged = store.put_bytes(b"no row\n")
+    files.insert(0, DatasetFile(uri=damaged.uri, sha256=damaged.sha256, rows=1, size=damaged.size))
+    items = held_out_items(store, files, most=6)
+    assert items == [*tiny_model.rows(4), *tiny_model.rows(4, seed=1)[:2]]
