@@ -62,6 +62,15 @@ def test_ticks_end_when_the_longest_deadline_has_passed() -> None:
     assert collector.silent(now + 1.0), "a new record starts them again"
 
 
+def test_ticks_go_on_until_live_scores_are_due() -> None:
+    config = run_config("run", evaluation={"live": {"every": "10m"}})
+    collector, effects = Collector(0, GRACE), Effects()
+    body = TurnEnd(run_id="run", example_id="e", turn_id="t")
+    collector.take(body, config, config.digest, 0, 0.0, effects)
+    assert _tick(collector, now=600.0).emissions
+    assert collector.silent(601.0), "the last turn may close long after its last event"
+
+
 def test_only_the_silent_run_ticks() -> None:
     collector = Collector(0, GRACE)
     _take(collector, time=0, now=0.0, run="quiet")

@@ -17,11 +17,13 @@ from tunestream.domain.split import is_held_out
 from tunestream.events import (
     CloseReason,
     DPOItem,
+    LiveScores,
     MemberScore,
     PreferenceRow,
     Tick,
     Trajectory,
     TrajectoryGroup,
+    Wire,
 )
 
 WINDOW, LEAST, WAIT, FLUSH = 6, 3, 1000, 700
@@ -66,6 +68,7 @@ class Gate:
         self.config = config
         self.log: dict[bytes, bytes] = {}
         self.counts: dict[str, int] = {}
+        self.told: list[Wire] = []
         self.core = CurriculumGate(lambda _run, _digest: self.config)
 
     def send(self, event: TrajectoryGroup | Tick, time: int) -> list[SelectedWindow]:
@@ -78,6 +81,7 @@ class Gate:
                 self.log[key] = value
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
+        self.told += [emission.body for emission in effects.emissions]
         return selected
 
     def restart(self, seed: int = 0) -> None:
@@ -211,3 +215,20 @@ def test_a_window_of_held_out_prompts_alone_makes_no_batch() -> None:
 def test_a_larger_fraction_holds_out_the_same_prompts_and_white_space_does_not_matter() -> None:
     small = {at for at in range(500) if is_held_out("r", f"p {at}", 0.1)}
     assert small < {at for at in range(500) if is_held_out("r", f" p\n {at}", 0.3)}
+
+
+def test_live_scores_count_every_turn_and_need_no_window() -> None:
+    patient = {"flush_after": timedelta(minutes=1)}
+    gate = Gate(configuration(batching=patient, evaluation={"live": {"every": "1s"}}))
+    for at, pairs in enumerate((0, 1, 0)):
+        scored = group(f"g{at}", pairs)
+        members = [member.model_copy(update={"policy_version": "v"}) for member in scored.scores]
+        assert gate.send(scored.model_copy(update={"scores": members}), 100 + at) == []
+        gate.restart(at)
+    assert gate.send(Tick(run_id="r"), 1_099) == []
+    assert gate.told == []
+    gate.send(Tick(run_id="r"), 1_100)
+    (told,) = gate.told
+    assert isinstance(told, LiveScores)
+    assert {name: (one.turns, one.mean) for name, one in told.versions.items()} == {"v": (3, 0.5)}
+    assert gate.core.open_groups == 1, "the window goes on"

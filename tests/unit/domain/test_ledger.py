@@ -109,6 +109,22 @@ def test_a_rejected_version_is_registered_and_not_promoted() -> None:
     assert not [emission for emission in effects.emissions if isinstance(emission.body, CurrentModel)]
 
 
+def test_a_version_that_an_evaluator_holds_waits_for_a_command() -> None:
+    ledger, job = _accepted()
+    ledger.start(job, now=NOW, effects=Effects())
+    held = Evaluation(items=50, verdict="unevaluated", hold="evaluator judge failed: it is out")
+    effects = Effects()
+    version = _complete(ledger, job, 1, effects, held)
+    assert version is not None
+    assert version.status is ModelStatus.CANDIDATE
+    assert ledger.current("run") is None
+    record = ledger.job(job)
+    assert record is not None
+    assert "candidate: " in (record.message or "")
+    command = ControlCommand(run_id="run", command_id="c", action="promote", version=version.version)
+    assert obey(ledger, command, now=NOW, effects=Effects()).accepted
+
+
 def test_a_version_that_was_compared_with_a_former_one_stays_a_candidate() -> None:
     ledger = _trained(2)
     _, job = _accepted(2, ledger)
