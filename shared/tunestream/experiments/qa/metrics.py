@@ -189,7 +189,8 @@ def _make(name: str, config: QaConfig, embeddings: Embeddings) -> Metric:
 
 def _dot_product(embeddings: Embeddings) -> Metric:
     def metric(*, prompt: str, ground_truth: str, predicted: str) -> float:  # noqa: ARG001
-        return sum(map(mul, embeddings.of(ground_truth), embeddings.of(predicted)))
+        product: float = sum(map(mul, embeddings.of(ground_truth), embeddings.of(predicted)))
+        return product
 
     return metric
 
