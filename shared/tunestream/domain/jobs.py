@@ -10,13 +10,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from tunestream.events import JobRecord, TrainingBatch, TrainingJobStatus, TrainingStatusEnum, job_id
+from tunestream.events import (
+    BrokenAttempt,
+    JobRecord,
+    TrainingBatch,
+    TrainingJobStatus,
+    TrainingStatusEnum,
+    job_id,
+)
 
 __all__ = [
+    "OWNER_DIED",
     "TERMINAL",
     "TRANSITIONS",
     "InvalidTransition",
     "JobStep",
+    "break_off",
     "cancel",
     "complete",
     "create",
@@ -38,6 +47,8 @@ TRANSITIONS: Final[Mapping[TrainingStatusEnum, frozenset[TrainingStatusEnum]]] =
     _FAILED: frozenset(),
     _CANCELED: frozenset(),
 }
+OWNER_DIED: Final = "owner_died"
+_REASON_CHARACTERS: Final = 1000
 TERMINAL: Final = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
 
@@ -76,7 +87,8 @@ def create(
 def start(job: JobRecord, *, parent_version: str | None, now: datetime) -> JobStep:
     """Begin the next attempt of a job.
 
-    A job that is RUNNING already (its worker or its owner died) keeps the parent it began with.
+    A job that is RUNNING already keeps the parent it began with. When nobody told why its attempt broke
+    off, its owner died.
 
     Args:
         job: a PENDING or RUNNING job.
@@ -88,6 +100,9 @@ def start(job: JobRecord, *, parent_version: str | None, now: datetime) -> JobSt
     """
     changes: dict[str, Any] = {"attempt": job.attempt + 1, "message": f"attempt {job.attempt + 1} started"}
     if job.status is _RUNNING:
+        if not any(broken.attempt == job.attempt for broken in job.broken):
+            reason = "the trainer died, or its partition went to another one"
+            changes["broken"] = _with_broken(job, OWNER_DIED, reason, now)
         return _next(job, now, changes, {"attempt": job.attempt + 1})
     _check(job, _RUNNING)
     changes |= {"status": _RUNNING, "parent_version": parent_version, "progress": 0.0}
@@ -108,6 +123,19 @@ def report(
     return _next(job, now, {"progress": bounded, "message": message}, metrics)
 
 
+def break_off(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep:
+    """Tell why the attempt of a RUNNING job ended without the job's end.
+
+    Raises:
+        InvalidTransition: when the job is not RUNNING.
+    """
+    if job.status is not _RUNNING:
+        raise InvalidTransition(job, _RUNNING)
+    told = f"attempt {job.attempt} broke off: {message}"
+    changes = {"message": told, "broken": _with_broken(job, code, message, now)}
+    return _next(job, now, changes, {"broken_attempt": job.attempt, "broken_by": code})
+
+
 def complete(
     job: JobRecord, *, version: str, message: str, metrics: Mapping[str, Any], now: datetime
 ) -> JobStep:
@@ -124,10 +152,15 @@ def complete(
 def fail(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep:
     """End a job that cannot be trained; ``code`` is the reason's stable name.
 
+    Attempts that broke off before are named in the message.
+
     Raises:
         InvalidTransition: when the job is terminal already.
     """
     _check(job, _FAILED)
+    earlier = [f"attempt {one.attempt} as {one.code}" for one in job.broken if one.attempt < job.attempt]
+    if earlier:
+        message = f"{message} (broken off before: {', '.join(earlier)})"
     return _next(job, now, {"status": _FAILED, "message": message}, {"reason": code})
 
 
@@ -139,6 +172,11 @@ def cancel(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep
     """
     _check(job, _CANCELED)
     return _next(job, now, {"status": _CANCELED, "message": message}, {"reason": code})
+
+
+def _with_broken(job: JobRecord, code: str, reason: str, now: datetime) -> list[BrokenAttempt]:
+    short = reason[:_REASON_CHARACTERS]
+    return [*job.broken, BrokenAttempt(attempt=job.attempt, code=code, reason=short, time=now)]
 
 
 def _check(job: JobRecord, target: TrainingStatusEnum) -> None:

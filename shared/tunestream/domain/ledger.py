@@ -175,6 +175,15 @@ class JobLedger:
         self._put(step, effects)
         return True
 
+    def break_off(
+        self, job: str, attempt: int, *, code: str, message: str, now: datetime, effects: Effects
+    ) -> bool:
+        """Tell why an attempt ended before its job; False when it may not commit any more."""
+        if not self.holds(job, attempt):
+            return False
+        self._put(jobs.break_off(self._jobs[job], code=code, message=message, now=now), effects)
+        return True
+
     def complete(
         self,
         job: str,

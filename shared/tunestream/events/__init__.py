@@ -34,6 +34,7 @@ from tunestream.events.nat import (
 )
 from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.events.training import (
+    BrokenAttempt,
     ControlCommand,
     ControlResult,
     CurriculumState,
@@ -77,6 +78,7 @@ __all__ = [
     "EVENT_TYPES",
     "IDENTIFIER_LENGTH",
     "Artifact",
+    "BrokenAttempt",
     "CandidateStep",
     "CloseReason",
     "ControlCommand",

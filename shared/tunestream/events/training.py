@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, Wire
 
 __all__ = [
+    "BrokenAttempt",
     "ControlCommand",
     "ControlResult",
     "CurriculumState",
@@ -111,6 +112,15 @@ class TrainingJobStatus(Wire):
     time: AwareDatetime
 
 
+class BrokenAttempt(Wire):
+    """An attempt that ended without the job's end: another one may succeed."""
+
+    attempt: int = Field(ge=1)
+    code: str = Field(description="the reason's stable name")
+    reason: str = Field(description="for people")
+    time: AwareDatetime
+
+
 class JobRecord(Wire):
     """The latest state of a job: the trainer's changelog and work list."""
 
@@ -130,6 +140,9 @@ class JobRecord(Wire):
     submission: int = Field(default=1, ge=1, description="of the batch: each makes a job of its own")
     resumes: str | None = Field(
         default=None, description="the canceled job of the batch whose checkpoints may be gone on from"
+    )
+    broken: list[BrokenAttempt] = Field(
+        default_factory=list, description="attempts that broke off, the oldest first"
     )
 
 

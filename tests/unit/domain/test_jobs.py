@@ -69,6 +69,16 @@ class JobLife(RuleBasedStateMachine):
             self.attempt_step("running", act)
 
     @rule()
+    def break_off(self) -> None:
+        if self.job.status == "pending":
+            with pytest.raises(jobs.InvalidTransition):
+                jobs.break_off(self.job, code="c", message="m", now=self.now)
+        elif self.job.attempt not in {broken.attempt for broken in self.job.broken}:
+            self.attempt_step(
+                "running", lambda: jobs.break_off(self.job, code="c", message="m", now=self.now)
+            )
+
+    @rule()
     def complete(self) -> None:
         self.attempt_step(
             "completed", lambda: jobs.complete(self.job, version="v", message="m", metrics={}, now=self.now)
@@ -91,6 +101,11 @@ class JobLife(RuleBasedStateMachine):
         seen = [status.progress for status in self.statuses if status.progress is not None]
         assert seen == sorted(seen)
         assert all(0.0 <= value <= 100.0 for value in seen)
+
+    @invariant()
+    def every_attempt_but_the_latest_broke_off_once(self) -> None:
+        broken = [one.attempt for one in self.job.broken]
+        assert broken in (list(range(1, self.job.attempt)), list(range(1, self.job.attempt + 1)))
 
     @invariant()
     def only_the_last_status_is_terminal(self) -> None:
@@ -129,3 +144,17 @@ def test_a_reason_is_found_by_machines() -> None:
     status = jobs.cancel(job, code="stale", message="lag 5 is above 4", now=START).status
     assert status.metadata == {"reason": "stale"}
     assert status.message == "lag 5 is above 4"
+
+
+def test_the_reasons_of_broken_attempts_are_told_and_kept() -> None:
+    job = jobs.create(batch(), backend="trl", now=START).record
+    job = jobs.start(job, parent_version=None, now=START).record
+    job, told = jobs.break_off(job, code="worker_died", message="no sign of life for 60 s", now=START)
+    assert told.message == "attempt 1 broke off: no sign of life for 60 s"
+    assert told.metadata == {"broken_attempt": 1, "broken_by": "worker_died"}
+    for _ in range(2):  # the second attempt ends without a word
+        job = jobs.start(job, parent_version=None, now=START).record
+    assert [(one.attempt, one.code) for one in job.broken] == [(1, "worker_died"), (2, jobs.OWNER_DIED)]
+    job, _ = jobs.break_off(job, code="worker_died", message="killed", now=START)
+    failed = jobs.fail(job, code="worker_died", message="killed", now=START).status
+    assert failed.message == "killed (broken off before: attempt 1 as worker_died, attempt 2 as owner_died)"
