@@ -27,10 +27,12 @@ from tunestream.cli.supervisor import ProcessSpec, Supervisor
 from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.demo.loop import DemoFailed, DemoPlan, DemoSite, play
+from tunestream.demo.recipes import Quantization
 from tunestream.demo.report import render, write_report
 from tunestream.demo.results import DemoResults
 from tunestream.demo.run_config import BASE_NAME, run_document
 from tunestream.demo.view import Screen, render_screen
+from tunestream.events import Objective
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.runs import apply_run
 from tunestream.telemetry import configure_logging
@@ -44,7 +46,18 @@ _REFRESH_SECONDS: Final = 0.5
 _NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the base model, the games and the jobs.")]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows of pairs to train on.")]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows to train on.")]
+ObjectiveOption = Annotated[
+    Objective,
+    typer.Option(
+        "--objective",
+        help="Pairs of each turn (dpo, kto), the best answer of each turn (sft), or episodes (grpo).",
+    ),
+]
+QuantizeOption = Annotated[
+    Quantization | None,
+    typer.Option("--quantize", help="QLoRA: the base model's weights in 4 or 8 bits."),
+]
 KeepOption = Annotated[
     bool, typer.Option("--keep", help="Go on playing and training after the last round, until Ctrl-C.")
 ]
@@ -72,6 +85,8 @@ def register(app: typer.Typer) -> None:
 def demo(
     seed: SeedOption = 0,
     rounds: RoundsOption = 8,
+    objective: ObjectiveOption = Objective.DPO,
+    quantize: QuantizeOption = None,
     keep: KeepOption = False,
     curriculum: CurriculumOption = False,
     broker: BrokerOption = None,
@@ -81,13 +96,14 @@ def demo(
     """Watch a small model get better at tic-tac-toe while it plays.
 
     Starts the broker, the four services and a policy server; agents play through it and publish scored
-    candidates; windows of pairs train; each promoted version is served and measured on boards that were
+    answers; windows of them train; each promoted version is served and measured on boards that were
     never published. Exit code 1 unless the 95 % interval of the gain is above 0.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise Failure(f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[demo]'")
     configure_logging(LogSettings(level="warning", format="console"))
-    options = _Options(DemoPlan(seed, rounds, keep), curriculum, broker, data.absolute())
+    plan = DemoPlan(seed, rounds, keep, objective, quantize)
+    options = _Options(plan, curriculum, broker, data.absolute())
     results = asyncio.run(until_stopped(_demo(options, as_json=as_json)))
     if results is None or not results.passed:
         raise typer.Exit(1)
@@ -135,8 +151,15 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
         kafka = KafkaSettings(bootstrap_servers=broker)
         await apply_topics(kafka)
         base = await making
-        run_id = f"tic-tac-toe-{plan.seed}-{int(time())}"
-        document = run_document(run_id, base, seed=plan.seed, curriculum=options.curriculum)
+        run_id = f"tic-tac-toe-{plan.objective}-{plan.seed}-{int(time())}"
+        document = run_document(
+            run_id,
+            base,
+            recipe=plan.recipe,
+            seed=plan.seed,
+            quantize=plan.quantize,
+            curriculum=options.curriculum,
+        )
         await apply_run(kafka, RunConfig.model_validate(document), source="/demo")
         services = service_processes(SERVICES, kafka, artifacts=str(data / "artifacts"), logs=data / "logs")
         policy, url = _policy_server(base, data / "logs")

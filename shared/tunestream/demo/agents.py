@@ -1,8 +1,8 @@
 """Agents that play tic-tac-toe through the policy server and publish what they could have done.
 
 Each game starts from a uniformly drawn training board with the policy to move. At each turn the agent
-draws four different answers, publishes them with their scores, and plays the first. Turns on held-out
-boards are played but never published. An illegal answer is replaced by a random legal move.
+draws several answers, publishes them with their scores, and plays the first. Turns on held-out boards
+are played but never published. An illegal answer is replaced by a random legal move.
 """
 
 from __future__ import annotations
@@ -11,27 +11,24 @@ import asyncio
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Final
 
 from tunestream.demo import game
-from tunestream.demo.policy_client import Policy, PolicyClient, draw_distinct
+from tunestream.demo.policy_client import Policy, PolicyClient
+from tunestream.demo.publishing import Decision, Publishing
 from tunestream.sdk import TTCPublisher
 
-__all__ = ["CANDIDATES", "Arena", "Throttle", "play_forever"]
-
-CANDIDATES: Final = 4
-MIN_SCORE_DIFF: Final = 0.01
+__all__ = ["Arena", "Throttle", "play_forever"]
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Back-pressure: agents start games while few published pairs wait for training.
+    """Back-pressure: agents start games while few published trajectories wait for training.
 
     Attributes:
-        most_waiting: pairs published and not yet trained at which no game is started.
-        most_published: pairs at which no game is started any more; None for no end.
-        published: pairs, one for each published turn whose scores differ.
-        trained: pairs in windows whose job has ended.
+        most_waiting: trajectories published and not yet trained at which no game is started.
+        most_published: trajectories at which nothing is published any more; None for no end.
+        published: trajectories that come of what is published.
+        trained: trajectories in windows whose job has ended.
     """
 
     most_waiting: int
@@ -43,16 +40,23 @@ class Throttle:
     @property
     def is_open(self) -> bool:
         """Whether a game may start."""
-        ended = self.most_published is not None and self.published >= self.most_published
-        return not ended and self.published - self.trained < self.most_waiting
+        return not self.is_ended and self.published - self.trained < self.most_waiting
 
-    def publish(self) -> None:
-        """Count one published pair."""
-        self.published += 1
+    @property
+    def is_ended(self) -> bool:
+        """Whether enough is published."""
+        return self.most_published is not None and self.published >= self.most_published
 
-    def train(self, pairs: int) -> None:
-        """Count the pairs of a window whose job has ended."""
-        self.trained += pairs
+    def publish(self, trajectories: int) -> bool:
+        """Count what is to be published, and tell whether it may be: not once enough is published."""
+        if self.is_ended:
+            return False
+        self.published += trajectories
+        return True
+
+    def train(self, trajectories: int) -> None:
+        """Count those of a window whose job has ended."""
+        self.trained += trajectories
         self._changed.set()
 
     async def wait_open(self) -> None:
@@ -68,6 +72,7 @@ class Arena:
 
     Attributes:
         run_id: the run that they publish to.
+        publishing: what they publish.
         turns: published turns.
         held_out_turns: turns played on held-out boards, not published.
         illegal: turns whose first answer was no legal move.
@@ -78,6 +83,7 @@ class Arena:
     client: PolicyClient
     policy: Policy
     publisher: TTCPublisher
+    publishing: Publishing
     throttle: Throttle
     turns: int = 0
     held_out_turns: int = 0
@@ -98,39 +104,26 @@ async def _play_games(arena: Arena, agent: int, rng: Random) -> None:
         await _play_game(arena, f"agent-{agent}/game-{number}", rng)
 
 
-async def _play_game(arena: Arena, example_id: str, rng: Random) -> None:
+async def _play_game(arena: Arena, game_id: str, rng: Random) -> None:
     board = rng.choice(game.training_boards())
     while not game.is_over(board):
-        after = game.play(board, await _decide(arena, example_id, board, rng))
+        after = game.play(board, await _decide(arena, game_id, board, rng))
         board = after if game.is_over(after) else game.play(after, rng.choice(game.legal_moves(after)))
-    await arena.publisher.end_example(arena.run_id, example_id)
+    await arena.publishing.end_game(arena.publisher, arena.run_id, game_id)
     arena.games += 1
 
 
-async def _decide(arena: Arena, example_id: str, board: str, rng: Random) -> int:
+async def _decide(arena: Arena, game_id: str, board: str, rng: Random) -> int:
     policy = Policy(arena.policy.model, arena.policy.version)  # it may be swapped while we wait
-    distribution = await arena.client.distribution(policy.model, game.prompt(board))
-    answers = draw_distinct(distribution, CANDIDATES, rng)
+    answers = await arena.publishing.draw(arena.client, policy.model, board, rng)
     if board in game.held_out_boards():
         arena.held_out_turns += 1
-    else:
-        await _publish(arena, example_id, board, answers, policy.version)
-    cell = game.parse_move(board, answers[0])
+    elif arena.throttle.publish(arena.publishing.trajectories(board, answers)):
+        decision = Decision(arena.run_id, game_id, board, policy.version)
+        await arena.publishing.publish(arena.publisher, decision, answers)
+        arena.turns += 1
+    cell = game.parse_move(board, answers[0].text)
     if cell is None:
         arena.illegal += 1
         return rng.choice(game.legal_moves(board))
     return cell
-
-
-async def _publish(
-    arena: Arena, example_id: str, board: str, answers: list[str], version: str | None
-) -> None:
-    scores = [game.reward(board, answer) for answer in answers]
-    async with arena.publisher.turn(
-        arena.run_id, example_id, prompt=game.prompt(board), policy_version=version
-    ) as turn:
-        for index, (answer, score) in enumerate(zip(answers, scores, strict=True)):
-            turn.candidate(answer, score=score, index=index)
-    arena.turns += 1
-    if max(scores) - min(scores) >= MIN_SCORE_DIFF:
-        arena.throttle.publish()

@@ -21,10 +21,12 @@ from tunestream.demo.agents import Arena, Throttle, play_forever
 from tunestream.demo.evaluation import Outcomes, evaluate, play_random
 from tunestream.demo.observer import ENDED, Observations, Observer
 from tunestream.demo.policy_client import Policy, PolicyClient
+from tunestream.demo.publishing import publishing_of
+from tunestream.demo.recipes import RECIPES, Quantization, Recipe
 from tunestream.demo.results import Activity, DemoResults
-from tunestream.demo.run_config import BASE_NAME, WINDOW_PAIRS
+from tunestream.demo.run_config import BASE_NAME
 from tunestream.demo.view import Screen
-from tunestream.events import ModelStatus, ModelVersion, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events import ModelStatus, ModelVersion, Objective, TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import TTCPublisher
 
 __all__ = ["DemoFailed", "DemoPlan", "DemoSite", "play"]
@@ -41,11 +43,21 @@ class DemoFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """How long to play; a round is one full window. ``keep`` goes on after the last round."""
+    """What to learn by, and how long to play; a round is one full window.
+
+    ``keep`` goes on after the last round.
+    """
 
     seed: int = 0
     rounds: int = 8
     keep: bool = False
+    objective: Objective = Objective.DPO
+    quantize: Quantization | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The objective's numbers."""
+        return RECIPES[self.objective]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +119,12 @@ class _Loop:
         self._plan = plan
         self._site = site
         self._client = client
-        # One window more than needed would start a job that nobody waits for.
-        enough = None if plan.keep else plan.rounds * WINDOW_PAIRS + AGENTS
-        throttle = Throttle(MAX_WAITING_WINDOWS * WINDOW_PAIRS, most_published=enough)
-        self._arena = Arena(site.run_id, client, Policy(BASE_NAME), publisher, throttle)
-        self.screen = Screen(plan.rounds, self.observer.seen, self._arena)
+        recipe = plan.recipe
+        enough = None if plan.keep else plan.rounds * recipe.window
+        throttle = Throttle(MAX_WAITING_WINDOWS * recipe.window, most_published=enough)
+        publishing = publishing_of(recipe)
+        self._arena = Arena(site.run_id, client, Policy(BASE_NAME), publisher, publishing, throttle)
+        self.screen = Screen(plan.rounds, recipe, self.observer.seen, self._arena)
         self._promoted: asyncio.Queue[ModelVersion] = asyncio.Queue()
         self._wanted: str | None = None
         self._loaded: list[str] = []
@@ -157,13 +170,16 @@ class _Loop:
         return DemoResults(
             run_id=self._site.run_id,
             seed=self._plan.seed,
+            objective=self._plan.objective,
+            quantization=self._plan.quantize,
+            unit=self._plan.recipe.unit,
             strengths=tuple(self.screen.strengths),
             before=before,
             after=after,
             activity=Activity(
                 games=arena.games,
                 turns=arena.turns,
-                pairs=arena.throttle.published,
+                trajectories=arena.throttle.published,
                 held_out_turns=arena.held_out_turns,
                 illegal=arena.illegal,
                 seconds=seconds,
@@ -185,7 +201,7 @@ class _Loop:
             raise DemoFailed(f"training job {status.job_id} failed: {status.message}")
         if status.status in ENDED and status.job_id not in self._ended:
             self._ended.add(status.job_id)
-            self._arena.throttle.train(WINDOW_PAIRS)
+            self._arena.throttle.train(self._plan.recipe.window)
 
     async def _serve_versions(self) -> None:
         while True:
@@ -223,11 +239,11 @@ class _Loop:
         return len(self._ended) >= self._plan.rounds and _completed(seen) <= made and measured
 
     def _waiting_for(self) -> str:
-        seen = self.observer.seen
+        seen, unit = self.observer.seen, self._plan.recipe.unit
         states = ", ".join(f"{count} {state}" for state, count in sorted(seen.statuses().items())) or "none"
         return (
             f"{len(self._ended)} of {self._plan.rounds} rounds have ended; {self._arena.throttle.published} "
-            f"pairs published, {seen.groups} turns closed, {seen.batches} batches, jobs: {states}"
+            f"{unit} published, {seen.groups} groups closed, {seen.batches} batches, jobs: {states}"
         )
 
 

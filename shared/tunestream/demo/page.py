@@ -59,10 +59,10 @@ _PAGE: Final = Template("""<!doctype html>
 </thead>
 <tbody>$rows</tbody>
 </table></section>
-<footer>Run $run, seed $seed. The observation names a winning and a blocking cell where there is one; the
-policy learns to use them from rewards alone. Optimal is the best depth-aware minimax move, asked greedily
-over the whole vocabulary. Boards of the held-out symmetry classes are played but never published. Rotations
-and reflections of a board count as one cluster in the intervals.</footer>
+<footer>Run $run, $method, seed $seed. The observation names a winning and a blocking cell where there is
+one; the policy learns to use them from rewards alone. Optimal is the best depth-aware minimax move, asked
+greedily over the whole vocabulary. Boards of the held-out symmetry classes are played but never published.
+Rotations and reflections of a board count as one cluster in the intervals.</footer>
 </body>
 </html>
 """)
@@ -80,6 +80,7 @@ def write_page(results: DemoResults, path: Path) -> None:
         picture=write_svg(results),
         rows="".join(_rows(results)),
         run=escape(results.run_id),
+        method=escape(results.method),
         seed=results.seed,
     )
     path.write_text(page, encoding="utf-8")
@@ -88,8 +89,8 @@ def write_page(results: DemoResults, path: Path) -> None:
 def _sentence(results: DemoResults) -> str:
     gain = results.gain
     return (
-        f"From the base model to version {results.strengths[-1].number}, optimal moves on boards it never "
-        f"trained on changed by {points(gain)}."
+        f"From the base model to version {results.strengths[-1].number}, by {results.method}, optimal "
+        f"moves on boards it never trained on changed by {points(gain)}."
     )
 
 
@@ -100,7 +101,7 @@ def _figures(results: DemoResults) -> list[tuple[str, str]]:
         (f"{first:.1%} → {last:.1%}", "optimal moves"),
         (f"{results.before.loss:.1%} → {results.after.loss:.1%}", "games lost"),
         (f"{activity.games:,}", "games played"),
-        (f"{activity.pairs:,}", "preference pairs"),
+        (f"{activity.trajectories:,}", results.unit),
         (f"{activity.seconds:.0f} s", "from first game to last version"),
     ]
 

@@ -73,7 +73,7 @@ def _strengths(axes: Axes, results: DemoResults) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="y", color=GRID)
     boards = len(results.strengths[0].optimal)
-    _title(axes, "Optimal moves", f"{boards} boards never trained on; band: 95 % interval")
+    _title(axes, "Optimal moves", f"{results.method}; {boards} boards never trained on; band: 95 % interval")
 
 
 def _chance(axes: Axes, last: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-__all__ = ["Policy", "PolicyClient", "PolicyError", "draw_distinct"]
+__all__ = ["Policy", "PolicyClient", "PolicyError", "Sample", "draw_distinct"]
 
 ALTERNATIVES: Final = 20  # the most that OpenAI's route reports
 IDLE_SECONDS: Final = 2.0  # below uvicorn's 5 s: never write to a connection that it is closing
@@ -32,6 +32,14 @@ class Policy:
 
     model: str
     version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An answer, with its tokens' log-probabilities as OpenAI's route reports them, where they were asked."""
+
+    text: str
+    logprobs: dict[str, Any] | None = None
 
 
 class PolicyClient:
@@ -63,6 +71,12 @@ class PolicyClient:
         choices = await self._choices("chat/completions", model, _conversation(prompt), **options)
         entries = choices[0]["logprobs"]["content"][0]["top_logprobs"]
         return [(entry["token"], entry["logprob"]) for entry in entries]
+
+    async def sample(self, model: str, prompt: str, count: int) -> list[Sample]:
+        """Draw one-token answers at temperature 1, with replacement, over the whole vocabulary."""
+        options = {"n": count, "temperature": 1, "logprobs": True}
+        choices = await self._choices("chat/completions", model, _conversation(prompt), **options)
+        return [Sample(str(each["message"]["content"]), each["logprobs"]) for each in choices]
 
     async def greedy(self, model: str, prompts: list[str]) -> list[str]:
         """Return the likeliest one-token answer to each prompt, over the whole vocabulary."""

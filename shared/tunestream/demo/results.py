@@ -6,18 +6,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunestream.demo.evaluation import Outcomes, Strength, paired_difference
+from tunestream.demo.recipes import Quantization
 from tunestream.domain.evaluation import Interval
+from tunestream.events import Objective
 
 __all__ = ["Activity", "DemoResults", "points"]
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the agents did; ``seconds`` from the first game to the last version's evaluation."""
+    """What the agents did; ``seconds`` from the first game to the last version's evaluation.
+
+    ``trajectories`` are those that came of the published turns.
+    """
 
     games: int
     turns: int
-    pairs: int
+    trajectories: int
     held_out_turns: int
     illegal: int
     seconds: float
@@ -25,10 +30,16 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class DemoResults:
-    """The strengths of all versions that were served, in order, and games of the first and the last."""
+    """The strengths of all versions that were served, in order, and games of the first and the last.
+
+    ``unit`` says what a trajectory is, for people, in the plural.
+    """
 
     run_id: str
     seed: int
+    objective: Objective
+    quantization: Quantization | None
+    unit: str
     strengths: tuple[Strength, ...]
     before: Outcomes
     after: Outcomes
@@ -45,16 +56,24 @@ class DemoResults:
         return self.gain.low > 0
 
     @property
+    def method(self) -> str:
+        """By what the model has learnt, for people."""
+        adapter = "LoRA" if self.quantization is None else f"QLoRA {self.quantization}"
+        return f"{self.objective}, {adapter}"
+
+    @property
     def verdict(self) -> str:
         """The gain in one sentence."""
         word = "improved" if self.passed else "no measurable improvement"
-        return f"{word}: optimal moves {points(self.gain)}"
+        return f"{word} by {self.method}: optimal moves {points(self.gain)}"
 
     def document(self) -> dict[str, Any]:
         """Return the results for JSON, single boards left out."""
         return {
             "run_id": self.run_id,
             "seed": self.seed,
+            "objective": self.objective.value,
+            "quantization": None if self.quantization is None else self.quantization.value,
             "passed": self.passed,
             "gain": asdict(self.gain),
             "versions": [_version(strength) for strength in self.strengths],

@@ -5,23 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["BASE_NAME", "WINDOW_PAIRS", "run_document"]
+from tunestream.demo.recipes import Quantization, Recipe
+
+__all__ = ["BASE_NAME", "run_document"]
 
 BASE_NAME: Final = "player"
-WINDOW_PAIRS: Final = 384
 
 
-def run_document(run_id: str, base_model: Path, *, seed: int, curriculum: bool) -> dict[str, Any]:
+def run_document(
+    run_id: str,
+    base_model: Path,
+    *,
+    recipe: Recipe,
+    seed: int,
+    quantize: Quantization | None = None,
+    curriculum: bool = False,
+) -> dict[str, Any]:
     """Return the run's configuration in the native shape.
 
     Args:
         run_id: a new one for each demo, so that two on one broker never meet.
         base_model: folder of the base model.
+        recipe: of the objective.
         seed: of the optimisation and the subsampling.
+        quantize: the base model's weights; the adapter stays as it is.
         curriculum: begin with the best 60 % of each window's groups instead of all.
     """
+    model: dict[str, Any] = {"hf_model_ckpt": str(base_model), "quantize": quantize is not None}
+    if quantize is not None:
+        model["bitsandbytes"] = quantize.section
     training_args = {
-        "learning_rate": 3e-3,
+        "learning_rate": recipe.learning_rate,
         "num_train_epochs": 2,
         "per_device_train_batch_size": 64,
         "max_grad_norm": 1.0,
@@ -33,11 +47,7 @@ def run_document(run_id: str, base_model: Path, *, seed: int, curriculum: bool) 
         "run_id": run_id,
         "target_model": BASE_NAME,
         "reward_function": {"name": "minimax"},
-        "trajectory_builder": {
-            "_type": "dpo_traj_builder",
-            "exhaustive_pairs": False,
-            "min_score_diff": 0.01,
-        },
+        "trajectory_builder": dict(recipe.builder),
         "curriculum_learning": {
             "enabled": curriculum,
             "initial_percentile": 0.6,
@@ -45,16 +55,17 @@ def run_document(run_id: str, base_model: Path, *, seed: int, curriculum: bool) 
             "expansion_interval": 2,
         },
         "batching": {
-            "window_pairs": WINDOW_PAIRS,
+            "window_pairs": recipe.window,
             "max_wait": "60s",
             "validation_fraction": 0.1,
             "seed": seed,
         },
         "trainer": {
             "_type": "trl",
+            "objective": recipe.objective.value,
             "max_policy_lag": 4,
-            "model": {"hf_model_ckpt": str(base_model), "quantize": False},
+            "model": model,
             "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-            "training": {"training_args": training_args, "dpo_args": {"beta": 0.5, "max_length": 64}},
+            "training": {"training_args": training_args, **recipe.training},
         },
     }

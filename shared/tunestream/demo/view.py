@@ -15,6 +15,7 @@ from rich.text import Text
 from tunestream.demo.agents import Arena
 from tunestream.demo.evaluation import Strength
 from tunestream.demo.observer import Observations
+from tunestream.demo.recipes import Recipe
 from tunestream.events import TrainingJobStatus, TrainingStatusEnum
 
 __all__ = ["Screen", "render_screen"]
@@ -35,6 +36,7 @@ class Screen:
     """Everything that the view shows; ``activity`` says what is being waited for."""
 
     rounds: int
+    recipe: Recipe
     seen: Observations
     arena: Arena
     strengths: list[Strength] = field(default_factory=list)
@@ -46,7 +48,7 @@ def render_screen(screen: Screen, *, now: float, elapsed: float) -> RenderableTy
     head = Table.grid(expand=True)
     head.add_column(ratio=1)
     head.add_column(justify="right")
-    head.add_row(Text(screen.activity, style="bold"), f"{elapsed:.0f} s")
+    head.add_row(Text(screen.activity, style="bold"), f"{screen.recipe.objective} {elapsed:.0f} s")
     body = Table.grid(expand=True, padding=(0, 1))
     body.add_column(ratio=1)
     body.add_column(ratio=1)
@@ -77,7 +79,9 @@ def _agents(screen: Screen) -> Panel:
     table.add_row("served", escape(arena.policy.model))
     table.add_row("games", f"{arena.games:,}")
     table.add_row("open turns", f"{max(0, arena.turns - screen.seen.groups):,}")
-    table.add_row("pairs waiting for training", f"{waiting:,} of {arena.throttle.most_waiting:,}")
+    table.add_row(
+        f"{screen.recipe.unit} waiting for training", f"{waiting:,} of {arena.throttle.most_waiting:,}"
+    )
     return _panel(table, "agents")
 
 

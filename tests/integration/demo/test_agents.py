@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+from pydantic import BaseModel
+
 from tunestream.config.settings import KafkaSettings
 from tunestream.demo import game
 from tunestream.demo.agents import Arena, Throttle, play_forever
 from tunestream.demo.policy_client import Policy, PolicyClient
-from tunestream.events import TTCCandidate, TTCExampleEnd
+from tunestream.demo.publishing import publishing_of
+from tunestream.demo.recipes import RECIPES
+from tunestream.events import Objective, TTCCandidate, TTCEpisode, TTCExampleEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.reading import RecordReader, stored_events
@@ -16,9 +20,10 @@ HELD_OUT_PROMPTS = {game.prompt(board) for board in game.held_out_boards()}
 BOARDS = {game.prompt(board): board for board in game.boards()}
 
 
-async def play(settings: KafkaSettings, url: str, turns: int) -> Arena:
+async def play(settings: KafkaSettings, url: str, turns: int, objective: Objective) -> Arena:
     async with PolicyClient(url) as client, TTCPublisher(settings, source="/test") as publisher:
-        arena = Arena("run", client, Policy("player", "v7"), publisher, Throttle(10**6))
+        publishing = publishing_of(RECIPES[objective])
+        arena = Arena("run", client, Policy("player", "v7"), publisher, publishing, Throttle(10**6))
         playing = asyncio.create_task(play_forever(arena, agents=16, seed=3))
         while arena.turns < turns and not playing.done():
             await asyncio.wait({playing}, timeout=0.05)
@@ -27,13 +32,17 @@ async def play(settings: KafkaSettings, url: str, turns: int) -> Arena:
     return arena
 
 
+async def published(settings: KafkaSettings) -> list[BaseModel | None]:
+    async with RecordReader(settings, "ttc.events", from_beginning=True) as reader:
+        return [stored.body async for stored in stored_events(reader.to_end())]
+
+
 async def test_agents_publish_four_scored_answers_and_never_a_held_out_board(
     kafka_settings: KafkaSettings, policy_url: str
 ) -> None:
     await apply_topics(kafka_settings)
-    arena = await asyncio.wait_for(play(kafka_settings, policy_url, turns=300), 120)
-    async with RecordReader(kafka_settings, "ttc.events", from_beginning=True) as reader:
-        events = [stored.body async for stored in stored_events(reader.to_end())]
+    arena = await asyncio.wait_for(play(kafka_settings, policy_url, 300, Objective.DPO), 120)
+    events = await published(kafka_settings)
 
     turns: dict[tuple[str, str], list[TTCCandidate]] = defaultdict(list)
     for event in events:
@@ -52,3 +61,29 @@ async def test_agents_publish_four_scored_answers_and_never_a_held_out_board(
         ]
     finished = {event.example_id for event in events if isinstance(event, TTCExampleEnd)}
     assert len(finished) >= arena.games > 0
+
+
+async def test_agents_publish_groups_of_episodes_with_the_logprobs_of_what_was_said(
+    kafka_settings: KafkaSettings, policy_url: str
+) -> None:
+    await apply_topics(kafka_settings)
+    await asyncio.wait_for(play(kafka_settings, policy_url, 100, Objective.GRPO), 120)
+
+    groups: dict[str, list[TTCEpisode]] = defaultdict(list)
+    for event in await published(kafka_settings):
+        assert isinstance(event, TTCEpisode)
+        groups[event.example_id].append(event)
+    whole = [group for group in groups.values() if len(group) == 8]
+    assert len(whole) >= 100
+    for episodes in whole:
+        assert len({episode.episode_id for episode in episodes}) == 8
+        (prompt,) = {episode.items[0].content for episode in episodes}
+        assert prompt not in HELD_OUT_PROMPTS
+        assert {episode.policy_version for episode in episodes} == {"v7"}
+        for episode in episodes:
+            _, said = episode.items
+            assert episode.reward == game.reward(BOARDS[prompt], said.content)
+            (token,) = said.logprobs["content"]
+            assert token["logprob"] < 0
+            assert token["token"] == said.content or token["token"].startswith("<|")
+    assert any(len({episode.items[1].content for episode in group}) < 8 for group in whole)

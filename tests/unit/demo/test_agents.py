@@ -8,7 +8,10 @@ from random import Random
 import pytest
 
 from tunestream.demo.agents import Throttle
-from tunestream.demo.policy_client import draw_distinct
+from tunestream.demo.policy_client import Sample, draw_distinct
+from tunestream.demo.publishing import publishing_of
+from tunestream.demo.recipes import RECIPES
+from tunestream.events import Objective
 
 DISTRIBUTION = [(token, math.log(share)) for token, share in zip("5193", (0.6, 0.3, 0.07, 0.03), strict=True)]
 
@@ -35,9 +38,9 @@ def test_special_tokens_are_no_answers() -> None:
 
 async def test_games_wait_while_too_many_pairs_are_untrained() -> None:
     throttle = Throttle(most_waiting=2)
-    throttle.publish()
+    assert throttle.publish(1)
     await asyncio.wait_for(throttle.wait_open(), 5)
-    throttle.publish()
+    assert throttle.publish(1)
     waiter = asyncio.create_task(throttle.wait_open())
     await asyncio.sleep(0)
     assert not waiter.done()
@@ -45,9 +48,22 @@ async def test_games_wait_while_too_many_pairs_are_untrained() -> None:
     await asyncio.wait_for(waiter, 5)
 
 
-async def test_no_game_starts_once_enough_is_published() -> None:
-    throttle = Throttle(most_waiting=10, most_published=1)
+async def test_nothing_more_is_published_once_enough_is() -> None:
+    throttle = Throttle(most_waiting=100, most_published=16)
+    assert throttle.publish(8)
     assert throttle.is_open
-    throttle.publish()
-    throttle.train(1)
+    assert throttle.publish(8)
+    throttle.train(16)
     assert not throttle.is_open
+    assert not throttle.publish(8)
+    assert throttle.published == 16
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_as_many_trajectories_are_announced_as_come_of_the_answers(objective: Objective) -> None:
+    publishing = publishing_of(RECIPES[objective])
+    board = "mm.oo...."
+    different = [Sample("3"), Sample("9"), Sample("win"), Sample("1")]
+    alike = [Sample("win"), Sample("1"), Sample("<|end|>"), Sample("-")]
+    expected = (4, 4) if objective is Objective.GRPO else (1, 0)
+    assert (publishing.trajectories(board, different), publishing.trajectories(board, alike)) == expected

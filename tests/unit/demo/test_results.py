@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from io import StringIO
@@ -13,8 +14,10 @@ from rich.console import Console
 
 from tunestream.demo import game
 from tunestream.demo.evaluation import Outcomes, Strength, paired_difference
+from tunestream.demo.recipes import Quantization
 from tunestream.demo.report import render, write_report
 from tunestream.demo.results import Activity, DemoResults
+from tunestream.events import Objective
 
 BOARDS = sorted(game.held_out_boards())
 
@@ -30,10 +33,15 @@ def results() -> DemoResults:
     return DemoResults(
         run_id="run<1>",
         seed=0,
+        objective=Objective.GRPO,
+        quantization=Quantization.NF4,
+        unit="episodes",
         strengths=tuple(strength(number, 0.5 + 0.1 * number) for number in range(5)),
         before=Outcomes(win=0.4, draw=0.1, loss=0.45, illegal=0.05),
         after=Outcomes(win=0.9, draw=0.08, loss=0.02, illegal=0.0),
-        activity=Activity(games=900, turns=3400, pairs=3100, held_out_turns=500, illegal=20, seconds=100.0),
+        activity=Activity(
+            games=900, turns=3400, trajectories=3100, held_out_turns=500, illegal=20, seconds=100.0
+        ),
     )
 
 
@@ -76,8 +84,11 @@ def test_the_page_needs_nothing_beside_itself(results: DemoResults, tmp_path: Pa
     assert "<svg" in page
     assert "run&lt;1&gt;" in page
     assert "$" not in page
+    assert page.count("grpo, QLoRA nf4") >= 3  # the sentence, the picture and the footer
+    assert "episodes" in page
     assert files.picture.read_bytes().startswith(b"\x89PNG")
-    assert '"passed": true' in files.numbers.read_text("utf-8")
+    numbers = json.loads(files.numbers.read_text("utf-8"))
+    assert (numbers["passed"], numbers["objective"], numbers["quantization"]) == (True, "grpo", "nf4")
 
 
 def test_the_table_has_a_line_for_each_version(results: DemoResults) -> None:
@@ -85,4 +96,4 @@ def test_the_table_has_a_line_for_each_version(results: DemoResults) -> None:
     Console(file=output, width=100).print(render(results))
     text = output.getvalue()
     assert [line.split()[0] for line in text.splitlines() if "%" in line][1:6] == list("01234")
-    assert "improved: optimal moves +" in text
+    assert "improved by grpo, QLoRA nf4: optimal moves +" in text

@@ -9,8 +9,10 @@ from rich.console import Console
 from tunestream.demo.agents import Arena, Throttle
 from tunestream.demo.observer import Flow, Observations
 from tunestream.demo.policy_client import Policy
+from tunestream.demo.publishing import publishing_of
+from tunestream.demo.recipes import RECIPES
 from tunestream.demo.view import Screen, render_screen
-from tunestream.events import TrainingJobStatus, TrainingStatusEnum
+from tunestream.events import Objective, TrainingJobStatus, TrainingStatusEnum
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
@@ -24,7 +26,9 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
 
 def test_the_screen_shows_flow_agents_jobs_and_strength() -> None:
     unused: Any = None
-    arena = Arena("run", unused, Policy("player@v1", "v1"), unused, Throttle(768, published=400), turns=12)
+    policy, throttle = Policy("player@v1", "v1"), Throttle(768, published=400)
+    recipe = RECIPES[Objective.GRPO]
+    arena = Arena("run", unused, policy, unused, publishing_of(recipe), throttle, turns=12)
     status = TrainingJobStatus.model_validate(
         {"run_id": "run", "backend": "trl", "status": TrainingStatusEnum.RUNNING, "progress": 40.0,
          "job_id": "j", "sequence": 1, "time": "2026-01-01T00:00:00Z"}
@@ -32,8 +36,19 @@ def test_the_screen_shows_flow_agents_jobs_and_strength() -> None:
     seen = Observations(groups=9, jobs={"j": status})
     output = StringIO()
     console = Console(file=output, width=110)
-    console.print(render_screen(Screen(8, seen, arena, activity="agents play"), now=1.0, elapsed=61.0))
+    console.print(
+        render_screen(Screen(8, recipe, seen, arena, activity="agents play"), now=1.0, elapsed=61.0)
+    )
     text = output.getvalue()
-    for word in ("trajectories", "player@v1", "400 of 768", "running", "jobs (1 of 8)", "61 s"):
+    for word in (
+        "trajectories",
+        "player@v1",
+        "episodes waiting for training",
+        "400 of 768",
+        "grpo",
+        "running",
+        "jobs (1 of 8)",
+        "61 s",
+    ):
         assert word in text
     assert next(line for line in text.splitlines() if "open turns" in line).split()[-2] == "3"
