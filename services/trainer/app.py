@@ -5,13 +5,15 @@ from __future__ import annotations
 from services.trainer.handler import TrainerHandler
 from services.trainer.models import ModelDirectory
 from services.trainer.scheduler import Scheduler
+from services.trainer.serving import OwnedRuns
 from services.trainer.settings import TrainerSettings
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
+from tunestream.serving import AdapterFolders
+from tunestream.serving.updater import ServingUpdater
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.service import build_app
 from tunestream.streams.task import Plan
-from tunestream.trainers.trl import WorkerHandle
 
 __all__ = ["app"]
 
@@ -19,16 +21,21 @@ SERVICE = "trainer"
 kafka = KafkaSettings()
 runs = RunDirectory(kafka)
 models = ModelDirectory(kafka)
-scheduler = Scheduler(runs, ArtifactStore(StoreSettings().artifacts), TrainerSettings(), WorkerHandle())
+store = ArtifactStore(StoreSettings().artifacts)
+settings = TrainerSettings()
+scheduler = Scheduler(runs, store, settings)
+served = OwnedRuns(kafka, runs, models)
+serving = ServingUpdater(served, AdapterFolders(store, settings.serving_folder), settings.serving_timing())
 
 app = build_app(
     Plan(
         service=SERVICE,
         inputs=("training.batches", "training.control"),
         changelog="training.jobs",
-        new_handler=lambda _partition: TrainerHandler(runs, models, scheduler),
+        new_handler=lambda _partition: TrainerHandler(runs, models, scheduler, served),
         kafka=kafka,
     ),
     ServiceSettings(),
-    resources=[runs, models, scheduler],
+    resources=[runs, models, scheduler, served, serving],
+    warnings=serving.warnings,
 )

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from services.trainer.models import ModelDirectory
 from services.trainer.scheduler import Owner, Scheduler
+from services.trainer.serving import OwnedRuns
 from tunestream.domain.commands import obey
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.jobs import TERMINAL
@@ -39,11 +40,14 @@ log = structlog.get_logger(__name__)
 class TrainerHandler(Handler, Owner):
     """One partition number of ``training.batches`` and ``training.control``: the owner of its runs."""
 
-    def __init__(self, runs: RunDirectory, models: ModelDirectory, scheduler: Scheduler) -> None:
+    def __init__(
+        self, runs: RunDirectory, models: ModelDirectory, scheduler: Scheduler, served: OwnedRuns
+    ) -> None:
         self.ledger = JobLedger()
         self._runs = runs
         self._models = models
         self._scheduler = scheduler
+        self._served = served
         self._context: TaskContext | None = None
 
     @override
@@ -60,6 +64,7 @@ class TrainerHandler(Handler, Owner):
         await self._models.refresh()
         self.ledger.restore_models(self._models.values())
         self._scheduler.register(context.partition, self)
+        self._served.own(context.partition, self)
 
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
@@ -137,3 +142,4 @@ class TrainerHandler(Handler, Owner):
     async def stop(self) -> None:
         if self._context is not None:
             self._scheduler.unregister(self._context.partition, self)
+            self._served.disown(self._context.partition, self)

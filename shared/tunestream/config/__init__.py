@@ -36,6 +36,7 @@ from tunestream.config.serving import ServingConfig
 from tunestream.config.trainers import (
     ARTBackendConfig,
     ARTTrainerAdapterConfig,
+    ARTTrainingConfig,
     NeMoCustomizerTrainerAdapterConfig,
     Trainer,
     TRLTrainerConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "TRL_NAMES",
     "ARTBackendConfig",
     "ARTTrainerAdapterConfig",
+    "ARTTrainingConfig",
     "ARTTrajectoryBuilderConfig",
     "BatchingConfig",
     "BitsAndBytesConfig",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
 
-__all__ = ["EnvName", "FreeForm", "Section", "kind_or"]
+__all__ = ["EnvName", "FreeForm", "Section", "kind_of", "kind_or"]
 
 
 class Section(BaseModel):
@@ -31,13 +31,14 @@ class Section(BaseModel):
 
 def kind_or(default: str) -> Discriminator:
     """Choose a section's class by its ``_type``, or ``default`` when it gives none."""
+    return Discriminator(lambda value: kind_of(value, default=default))
 
-    def kind(value: Any) -> str | None:
-        if isinstance(value, dict):
-            return str(value.get("_type", value.get("type", default)))
-        return getattr(value, "type", None)
 
-    return Discriminator(kind)
+def kind_of(value: Any, *, default: str) -> str | None:
+    """Return a section's ``_type``; None for what is no section."""
+    if isinstance(value, dict):
+        return str(value.get("_type", value.get("type", default)))
+    return getattr(value, "type", None)
 
 
 _ENV_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

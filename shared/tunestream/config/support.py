@@ -8,11 +8,13 @@ from typing import Any, Final
 from tunestream.config.document import Document, Keys
 from tunestream.config.errors import Problem
 from tunestream.config.run import RunConfig
+from tunestream.config.trainers import TRLTrainerConfig
 from tunestream.events import Objective
 
 __all__ = ["NOT_YET", "unsupported"]
 
 _HERE_AGENTS_PUBLISH: Final = "agents publish their events; the workflow is not run from here"
+_INFERENCE: Final = ("trainer", "inference")
 NOT_YET: Final[dict[Keys, str]] = {
     ("enabled",): "a run is on from `tunestream run apply` on",
     ("target_functions",): _HERE_AGENTS_PUBLISH,
@@ -21,10 +23,9 @@ NOT_YET: Final[dict[Keys, str]] = {
     ("run_configuration",): _HERE_AGENTS_PUBLISH,
     ("trajectory_builder", "reward"): "use reward_function",
     ("trainer", "reward"): "use reward_function",
-    ("trainer", "inference"): "generation is the serving side's",
+    _INFERENCE: "generation is the serving side's",
 }
 """Path of a setting or a section → why it does nothing, and what does."""
-
 
 _DEFAULTS: Final = RunConfig.model_validate(
     {"run_id": "defaults", "trainer": {"model": {"hf_model_ckpt": "defaults"}}}
@@ -34,12 +35,12 @@ _DEFAULTS: Final = RunConfig.model_validate(
 def unsupported(config: RunConfig, document: Document) -> Iterator[Problem]:
     """Yield a problem for each setting away from its default that this version does not act upon."""
     values = config.document()
+    is_trl = isinstance(config.trainer, TRLTrainerConfig)
     for path, remedy in NOT_YET.items():
-        for changed in _changed(_value(values, path), _value(_DEFAULTS, path), path):
-            yield document.problem(changed, f"is not supported yet: {remedy}")
-    if config.trainer.type != "trl":
-        yield document.problem(("trainer", "_type"), f"{config.trainer.type} is not supported yet: use trl")
-    for objective in Objective:
+        if is_trl or path != _INFERENCE:  # sections of others say what they like by it
+            for changed in _changed(_value(values, path), _value(_DEFAULTS, path), path):
+                yield document.problem(changed, f"is not supported yet: {remedy}")
+    for objective in Objective if is_trl else ():
         if objective is not config.objective:
             path = ("trainer", "training", f"{objective}_args")
             for changed in _changed(_value(values, path), _value(_DEFAULTS, path), path):

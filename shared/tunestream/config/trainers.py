@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, Tag, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import override
 
-from tunestream.config.base import EnvName, FreeForm, Section, kind_or
+from tunestream.config.art import ARTBackendConfig, ARTTrainingConfig
+from tunestream.config.base import EnvName, Section, kind_of
 from tunestream.config.finetune import RewardFunctionConfig
 from tunestream.config.model import InferenceConfig, LoraConfig, ModelConfig
 from tunestream.config.nemo import NeMoCustomizerHyperparameters, NIMDeploymentConfig
+from tunestream.config.plugins import NotInstalled, installed_trainers, load_trainer
 from tunestream.config.training import TrainingConfig
 from tunestream.events import Objective
 
 __all__ = [
     "ARTBackendConfig",
     "ARTTrainerAdapterConfig",
+    "ARTTrainingConfig",
+    "ForeignTrainerConfig",
     "NeMoCustomizerTrainerAdapterConfig",
     "TRLTrainerConfig",
     "Trainer",
     "TrainerSection",
+    "trainer_section",
 ]
 
 
 class TrainerSection(Section):
-    """What every trainer has."""
+    """What every trainer has.
 
+    A backend of one's own subclasses it, with a literal ``type`` whose default is its name.
+    """
+
+    type: str = Field(alias="_type")
     objective: Objective | None = None
     """By default `dpo` from pairs and `grpo` from episodes; `sft` takes both, `kto` pairs."""
     max_policy_lag: int | None = Field(default=None, ge=0)
@@ -34,6 +55,16 @@ class TrainerSection(Section):
     """Waiting jobs of a run; more cancel the oldest."""
     reward: RewardFunctionConfig | None = None
     """Taken from `reward_function` of the run."""
+
+    @property
+    def objectives(self) -> frozenset[Objective]:
+        """What this trainer optimises, as it is set."""
+        return frozenset(Objective)
+
+    @property
+    def starts_from(self) -> str:
+        """The base model's name in versions and model cards."""
+        return self.type
 
 
 class TRLTrainerConfig(TrainerSection):
@@ -45,6 +76,11 @@ class TRLTrainerConfig(TrainerSection):
     """`null` trains all weights."""
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    @property
+    @override
+    def starts_from(self) -> str:
+        return self.model.hf_model_ckpt
 
     @model_validator(mode="after")
     def _quantised_weights_stay(self) -> TRLTrainerConfig:
@@ -67,29 +103,35 @@ class TRLTrainerConfig(TrainerSection):
         return self
 
 
-class ARTBackendConfig(Section):
-    """Where an OpenPipe ART server listens and what it trains."""
-
-    ip: str
-    port: int = Field(ge=1, le=65535)
-    name: str = "trainer_run"
-    project: str = "trainer_project"
-    base_model: str = "Qwen/Qwen2.5-7B-Instruct"
-    api_key_env: EnvName | None = None
-    delete_old_checkpoints: bool = False
-    init_args: FreeForm | None = None
-    engine_args: FreeForm | None = None
-    server_config: FreeForm | None = None
-
-
 class ARTTrainerAdapterConfig(TrainerSection):
-    """Training by an OpenPipe ART server."""
+    """GRPO by OpenPipe ART, in its training service or on this machine."""
 
     type: Literal["openpipe_art_trainer_adapter"] = Field(
         default="openpipe_art_trainer_adapter", alias="_type"
     )
     backend: ARTBackendConfig
-    training: FreeForm | None = None
+    training: ARTTrainingConfig | None = None
+    """By default ART's own settings."""
+
+    @model_validator(mode="after")
+    def _service_takes_what_is_set(self) -> Self:
+        names = self.training.only_local if self.training and self.backend.kind == "serverless" else []
+        if names:
+            raise ValueError(
+                f"training.{names[0]} is not known to ART's training service: leave it out, "
+                "or set backend.kind: local"
+            )
+        return self
+
+    @property
+    @override
+    def objectives(self) -> frozenset[Objective]:
+        return frozenset({Objective.GRPO})
+
+    @property
+    @override
+    def starts_from(self) -> str:
+        return self.backend.base_model
 
 
 class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
@@ -135,6 +177,16 @@ class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
     wait_for_completion: bool = True
     """Jobs are always watched to their end; means nothing here."""
 
+    @property
+    @override
+    def objectives(self) -> frozenset[Objective]:
+        return frozenset({Objective(self.hyperparameters.training_type)})
+
+    @property
+    @override
+    def starts_from(self) -> str:
+        return self.customization_config
+
     @field_validator("entity_host", "datastore_host")
     @classmethod
     def _without_slash(cls, value: str) -> str:
@@ -164,9 +216,66 @@ class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
         return self
 
 
+class ForeignTrainerConfig(TrainerSection):
+    """The section of a trainer that is not installed here, kept as another process wrote it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+_OURS: Final = ("trl", "openpipe_art_trainer_adapter", "nemo_customizer_trainer_adapter")
+_OTHER: Final = "other"
+
+
+def _kind(value: object) -> str | None:
+    kind = kind_of(value, default="trl")
+    return kind if kind is None or kind in _OURS else _OTHER
+
+
+def _of_plugin(value: object, handler: object, info: ValidationInfo) -> TrainerSection:
+    """Read the section of a trainer that another distribution brings.
+
+    With ``{"foreign": True}`` as context one that is not installed here is kept as it is.
+    """
+    del handler
+    if isinstance(value, TrainerSection):
+        return value
+    try:
+        return trainer_section(str(kind_of(value, default="trl"))).model_validate(value)
+    except NotInstalled as missing:
+        if info.context and info.context.get("foreign"):
+            return ForeignTrainerConfig.model_validate(value)
+        known = ", ".join(map(repr, [*_OURS, *installed_trainers()]))
+        raise ValueError(f"{missing}; choose one of {known}") from missing
+
+
+def trainer_section(kind: str) -> type[TrainerSection]:
+    """Return the section of a trainer that another distribution brings.
+
+    Raises:
+        NotInstalled: when there is none, or its description has no section.
+    """
+    section = getattr(load_trainer(kind), "config", None)
+    if not (isinstance(section, type) and issubclass(section, TrainerSection)):
+        raise NotInstalled(f"_type {kind!r} names something without a TrainerSection as its config")
+    return section
+
+
 Trainer = Annotated[
-    Annotated[TRLTrainerConfig, Tag("trl")]
-    | Annotated[ARTTrainerAdapterConfig, Tag("openpipe_art_trainer_adapter")]
-    | Annotated[NeMoCustomizerTrainerAdapterConfig, Tag("nemo_customizer_trainer_adapter")],
-    kind_or("trl"),
+    Annotated[TRLTrainerConfig, Tag(_OURS[0])]
+    | Annotated[ARTTrainerAdapterConfig, Tag(_OURS[1])]
+    | Annotated[NeMoCustomizerTrainerAdapterConfig, Tag(_OURS[2])]
+    | Annotated[
+        SerializeAsAny[TrainerSection],
+        WrapValidator(_of_plugin),
+        WithJsonSchema(
+            {
+                "type": "object",
+                "description": "Training by a backend that another distribution brings.",
+                "properties": {"_type": {"type": "string", "not": {"enum": list(_OURS)}}},
+                "required": ["_type"],
+            }
+        ),
+        Tag(_OTHER),
+    ],
+    Discriminator(_kind),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from tunestream.domain.jobs import TERMINAL
@@ -13,7 +13,12 @@ from tunestream.events import JobRecord, ModelVersion, TrainingBatch, TrainingSt
 __all__ = ["is_stale", "next_job", "overflowing", "policy_lag"]
 
 
-def next_job(jobs: Iterable[JobRecord], *, served: Mapping[str, int]) -> JobRecord | None:
+def next_job(
+    jobs: Iterable[JobRecord],
+    *,
+    served: Mapping[str, int],
+    may_run: Callable[[JobRecord], bool] = lambda _: True,
+) -> JobRecord | None:
     """Choose the job to run: fair between runs, in order within a run.
 
     A run's jobs build on each other, so only its oldest unfinished one may run; an attempt that was
@@ -22,11 +27,11 @@ def next_job(jobs: Iterable[JobRecord], *, served: Mapping[str, int]) -> JobReco
     Args:
         jobs: any jobs; finished ones are ignored.
         served: a growing number for each run that was served, larger for later.
+        may_run: says whether there is room for a job; a run whose oldest has none waits.
     """
-    queues = _queues(jobs)
-    if not queues:
+    heads = [queue[0] for queue in _queues(jobs).values() if may_run(queue[0])]
+    if not heads:
         return None
-    heads = [queue[0] for queue in queues.values()]
     return min(heads, key=lambda job: (served.get(job.run_id, -1), _age(job)))
 
 

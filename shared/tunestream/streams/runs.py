@@ -72,6 +72,11 @@ class RunDirectory(Table[_Entry]):
         found = self.get(encode_key(run_id, digest))
         return found if isinstance(found, RunConfig) else None
 
+    def all_current(self) -> list[RunConfig]:
+        """Return the configuration that new turns open with, of each run."""
+        names = [entry.run_id for entry in self.values() if isinstance(entry, RunPointer)]
+        return [config for name in names if (config := self.current(name)) is not None]
+
 
 def _decode(key: bytes, value: bytes, headers: dict[str, bytes]) -> _Entry | None:
     del key

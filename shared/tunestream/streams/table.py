@@ -54,6 +54,11 @@ class Table(Generic[Value]):
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._follower: asyncio.Task[None] | None = None
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called after records were read."""
+        self._watchers.append(changed)
 
     def get(self, key: bytes) -> Value | None:
         """Return the latest value of ``key`` that was read, or None."""
@@ -124,6 +129,9 @@ class Table(Generic[Value]):
                 for records in fetched.values():
                     for record in records:
                         self._apply(record.key, record.value, record.headers)
+                if fetched:
+                    for changed in self._watchers:
+                        changed()
                 async with self._moved:
                     for partition in self._partitions:
                         self._positions[partition] = await consumer.position(partition)

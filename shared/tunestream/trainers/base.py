@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,18 @@ from tunestream.events import (
 )
 from tunestream.events.base import FiniteFloat, Identifier, Wire
 
-__all__ = ["JobSpec", "TrainerAdapter", "TrainingFailed", "TrainingResult", "UnknownJob"]
+__all__ = [
+    "JobSpec",
+    "TrainerAdapter",
+    "TrainingFailed",
+    "TrainingResult",
+    "UnknownJob",
+    "is_infrastructure",
+]
+
+_INFRASTRUCTURE: Final = frozenset(
+    {"worker_died", "service_unreachable", "unhealthy", "job_vanished", "closed", "internal", "backend_error"}
+)
 
 
 class TrainingFailed(Exception):
@@ -32,6 +43,11 @@ class TrainingFailed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def is_infrastructure(code: str) -> bool:
+    """Tell whether another attempt may succeed though nobody changes the job: the one table of such codes."""
+    return code in _INFRASTRUCTURE
 
 
 class UnknownJob(ValueError):
@@ -115,7 +131,7 @@ class TrainerAdapter(Protocol):
         """
 
     async def is_healthy(self) -> bool:
-        """Tell whether jobs can be run."""
+        """Ask whether jobs can be run, also before :meth:`initialize`."""
 
     async def submit(
         self, trajectories: TrajectoryCollection, *, job: JobSpec | None = None

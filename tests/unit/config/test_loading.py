@@ -211,7 +211,6 @@ def test_what_means_nothing_in_the_toolkits_shape_is_a_note() -> None:
         "trajectory_builders.pairs.custom_step_name",
         "finetuning.num_epochs",
         "finetuning.run_configuration",
-        "trainer_adapters.customizer_adapter._type",
     ]
 
 
