@@ -2,7 +2,7 @@
 
 from tunestream.artifacts.checkpoints import CheckpointStore
 from tunestream.artifacts.datasets import put_rows, read_rows, rows_to_jsonl
-from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
+from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactUnreachable
 from tunestream.artifacts.logs import AttemptLog, LogLine, LogStore
 from tunestream.artifacts.store import ArtifactStore, StoredDirectory, StoredObject
 
@@ -11,6 +11,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactMissing",
     "ArtifactStore",
+    "ArtifactUnreachable",
     "AttemptLog",
     "CheckpointStore",
     "LogLine",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactCorrupt", "ArtifactError", "ArtifactMissing"]
+__all__ = ["ArtifactCorrupt", "ArtifactError", "ArtifactMissing", "ArtifactUnreachable"]
 
 
 class ArtifactError(Exception):
@@ -15,3 +15,7 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactCorrupt(ArtifactError):
     """The content is not what its digest says."""
+
+
+class ArtifactUnreachable(OSError):
+    """The store does not answer, or refuses; the artifact may be as it should."""

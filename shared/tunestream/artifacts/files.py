@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 import fsspec
 
-from tunestream.artifacts.errors import ArtifactMissing
+from tunestream.artifacts.errors import ArtifactMissing, ArtifactUnreachable
 
 __all__ = ["Files"]
 
 
 class Files:
     """A folder of an fsspec file system; paths are relative to it and use "/".
+
+    Whatever a file system raises but for a file that does not exist becomes ``ArtifactUnreachable``.
 
     Args:
         url: a local folder or any fsspec URL, e.g. ``s3://bucket/path`` or ``memory://name``.
@@ -45,7 +49,8 @@ class Files:
 
     def exists(self, name: str) -> bool:
         """Tell whether a file or folder exists."""
-        return bool(self._fs.exists(self._path(name)))
+        with self._reaching(name):
+            return bool(self._fs.exists(self._path(name)))
 
     def read(self, name: str) -> bytes:
         """Return a file's content.
@@ -53,29 +58,29 @@ class Files:
         Raises:
             ArtifactMissing: when there is no such file.
         """
-        try:
+        with self._reaching(name):
             return bytes(self._fs.cat_file(self._path(name)))
-        except FileNotFoundError:
-            raise ArtifactMissing(f"{self.locate(name)} does not exist") from None
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file. Object stores do it atomically; a local one by rename after fsync."""
         path = self._path(name)
-        if self._local:
-            _write_local(Path(path), io.BytesIO(content))
-        else:
-            self._make_parent(path)
-            self._fs.pipe_file(path, content)
+        with self._reaching(name):
+            if self._local:
+                _write_local(Path(path), io.BytesIO(content))
+            else:
+                self._make_parent(path)
+                self._fs.pipe_file(path, content)
 
     def upload(self, source: Path, name: str) -> None:
         """Write a whole file as :meth:`write` does, from a local one of any size."""
         path = self._path(name)
-        if self._local:
-            with source.open("rb") as content:
-                _write_local(Path(path), content)
-        else:
-            self._make_parent(path)
-            self._fs.put_file(str(source), path)
+        with self._reaching(name):
+            if self._local:
+                with source.open("rb") as content:
+                    _write_local(Path(path), content)
+            else:
+                self._make_parent(path)
+                self._fs.put_file(str(source), path)
 
     def download(self, name: str, target: Path) -> None:
         """Copy a file of any size to a local one.
@@ -83,23 +88,34 @@ class Files:
         Raises:
             ArtifactMissing: when there is no such file.
         """
-        try:
+        with self._reaching(name):
             self._fs.get_file(self._path(name), str(target))
-        except FileNotFoundError:
-            raise ArtifactMissing(f"{self.locate(name)} does not exist") from None
 
     def children(self, folder: str) -> list[str]:
         """Return the names directly in a folder, sorted; none when it does not exist."""
         try:
-            paths = self._fs.ls(self._path(folder), detail=False, refresh=True)
-        except FileNotFoundError:
+            with self._reaching(folder):
+                paths = self._fs.ls(self._path(folder), detail=False, refresh=True)
+        except ArtifactMissing:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def remove(self, name: str) -> None:
         """Delete a file, or a folder with all that is in it, if it exists."""
         if self.exists(name):
-            self._fs.rm(self._path(name), recursive=True)
+            with contextlib.suppress(ArtifactMissing), self._reaching(name):
+                self._fs.rm(self._path(name), recursive=True)
+
+    @contextlib.contextmanager
+    def _reaching(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise ArtifactMissing(f"{self.locate(name)} does not exist") from None
+        except Exception as error:
+            raise ArtifactUnreachable(
+                f"{self.locate(name)} cannot be reached: {type(error).__name__}: {error}"
+            ) from error
 
     def _make_parent(self, path: str) -> None:
         self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)

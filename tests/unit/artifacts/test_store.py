@@ -15,6 +15,7 @@ from tunestream.artifacts import (
     ArtifactCorrupt,
     ArtifactMissing,
     ArtifactStore,
+    ArtifactUnreachable,
     CheckpointStore,
     put_rows,
     read_rows,
@@ -196,3 +197,12 @@ def test_a_job_takes_over_the_furthest_checkpoint_of_another(store: ArtifactStor
     assert (fetched / "weights").read_text() == "20"
     assert theirs.complete(before_attempt=9) == []
     assert ours.take_over(theirs) is None
+
+
+def test_a_store_that_does_not_answer_is_told_apart_from_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "no folder").touch()
+    store = ArtifactStore(str(tmp_path / "no folder" / "store"))
+    with pytest.raises(ArtifactUnreachable, match="cannot be reached: NotADirectoryError"):
+        store.get_bytes("artifact://objects/ab/abc", "abc")
+    with pytest.raises(ArtifactUnreachable, match="no folder"):
+        store.put_bytes(b"content")

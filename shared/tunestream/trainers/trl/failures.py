@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing
+from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing, ArtifactUnreachable
 from tunestream.config.trainers import TRLTrainerConfig
 from tunestream.events import Objective
 from tunestream.trainers.base import JobSpec, TrainingFailed
@@ -25,6 +25,8 @@ def explain(error: Exception, spec: JobSpec) -> TrainingFailed:
             "artifact_missing",
             f"{error}; do all services have the same TUNESTREAM_ARTIFACTS ({spec.artifacts} here)?",
         )
+    if isinstance(error, ArtifactUnreachable):
+        return TrainingFailed("store_unreachable", str(error))
     return TrainingFailed("internal", f"{type(error).__name__}: {error} (the job's log has the traceback)")
 
 
