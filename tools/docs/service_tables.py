@@ -12,13 +12,16 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 import services
+from services.trainer import metrics as trainer_metrics
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
-from tunestream.streams import metrics
+from tunestream.serving import metrics as serving_metrics
+from tunestream.streams import metrics as stream_metrics
 from tunestream.trainers.trl.settings import WorkerSettings
 from tunestream.wire.readme import table
 
 __all__ = ["SETTINGS", "service_settings", "service_tables", "variable_of"]
 
+_METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
 SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings)
 
 
@@ -83,7 +86,7 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 
 
 def _metrics_table() -> str:
-    found = (getattr(metrics, name) for name in metrics.__all__)
+    found = (getattr(module, name) for module in _METRICS for name in module.__all__)
     rows = [_metric(metric) for metric in found if isinstance(metric, MetricWrapperBase)]
     return table(("metric", "kind", "labels", "what it says"), rows)
 
