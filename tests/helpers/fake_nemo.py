@@ -6,27 +6,22 @@ a job's dataset names, and fails as it is asked to.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
 
-import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tests.helpers.fake_service import FakeService, ServiceState
 from tunestream.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo import NeMoSettings
 
-__all__ = ["ENDLESS", "QUICK", "FakeNeMo", "Fault", "nemo_config", "nemo_settings", "step"]
+__all__ = ["ENDLESS", "QUICK", "FakeNeMo", "nemo_config", "nemo_settings", "step"]
 
 
 def step(status: str, percentage: Any = None, **more: Any) -> dict[str, Any]:
@@ -45,22 +40,7 @@ ENDLESS = [step("running", 5.0)]
 
 
 @dataclass
-class Fault:
-    """What happens to the next ``times`` requests whose ``METHOD /path`` matches ``route``.
-
-    ``kind`` is an HTTP status, or: ``reset`` (the connection breaks before anything is done), or one of
-    what goes wrong after the request was done: ``lost`` (the connection breaks), ``slow`` (no answer for
-    ``seconds``), ``malformed`` (not JSON), ``nonsense`` (JSON of another shape).
-    """
-
-    route: str
-    kind: int | str
-    times: int = 1
-    seconds: float = 30.0
-
-
-@dataclass
-class State:
+class State(ServiceState):
     namespaces: set[str] = field(default_factory=set)
     store_namespaces: set[str] = field(default_factory=set)
     repositories: dict[str, list[tuple[str, dict[str, bytes]]]] = field(default_factory=dict)
@@ -68,53 +48,25 @@ class State:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    requests: list[tuple[str, str, str]] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
     script: list[dict[str, Any]] = field(default_factory=lambda: list(QUICK))
     cancel_script: list[dict[str, Any]] = field(
         default_factory=lambda: [step("cancelling", 5.0), step("cancelled", 5.0)]
     )
     deployment_script: list[str] = field(default_factory=lambda: ["pending", "running", "ready"])
-    token: str | None = None
     page_size: int = 2
 
 
-class FakeNeMo:
+class FakeNeMo(FakeService):
     """The platform; ``state`` is what it knows and how it behaves, and may be changed at any time."""
 
+    state: State
+
     def __init__(self) -> None:
-        self.state = State()
-        self._transports: dict[Any, asyncio.Transport] = {}
-        self._release = threading.Event()
-        config = uvicorn.Config(
-            self._app(), port=0, log_level="error", http=_protocol(self._transports), lifespan="off"
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self.url = ""
-
-    def start(self) -> FakeNeMo:
-        self._thread.start()
-        while not self._server.started:
-            self._thread.join(0.01)
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
-        return self
-
-    def stop(self) -> None:
-        self._release.set()
-        self._server.should_exit = True
-        self._server.force_exit = True
-        self._thread.join(10)
+        super().__init__()
+        self.reset()
 
     def reset(self) -> None:
         self.state = State()
-
-    def fail(self, route: str, kind: int | str, times: int = 1, seconds: float = 30.0) -> None:
-        self.state.faults.append(Fault(route, kind, times, seconds))
-
-    def asked(self, route: str) -> int:
-        """How often a matching request came."""
-        return sum(bool(re.search(route, f"{method} {path}")) for method, path, _ in self.state.requests)
 
     def job(self) -> dict[str, Any]:
         """The only job."""
@@ -137,45 +89,11 @@ class FakeNeMo:
 
     # -- the application
 
-    def _app(self) -> FastAPI:
-        app = FastAPI()
-        app.middleware("http")(self._misbehave)
+    def _add_routes(self, app: FastAPI) -> None:
         self._entity_routes(app)
         self._job_routes(app)
         self._deployment_routes(app)
         self._hub_routes(app)
-        return app
-
-    async def _misbehave(
-        self, request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        state = self.state
-        path = unquote(request.url.path)
-        state.requests.append((request.method, path, request.headers.get("authorization", "")))
-        fault = next((one for one in state.faults if re.search(one.route, f"{request.method} {path}")), None)
-        if fault is not None:
-            fault.times -= 1
-            if fault.times <= 0:
-                state.faults.remove(fault)
-            return await self._fail(fault, request, answer)
-        if state.token and request.headers.get("authorization") != f"Bearer {state.token}":
-            return JSONResponse({"detail": "who are you?"}, 401)
-        return await answer(request)
-
-    async def _fail(
-        self, fault: Fault, request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        if isinstance(fault.kind, int):
-            return JSONResponse({"detail": "injected"}, fault.kind)
-        if fault.kind != "reset":
-            await answer(request)
-        if fault.kind in {"lost", "reset"}:
-            self._transports[tuple(request.scope["client"])].abort()
-        if fault.kind == "slow":
-            await asyncio.to_thread(self._release.wait, fault.seconds)
-        if fault.kind == "nonsense":
-            return JSONResponse(["surprise"])
-        return Response(b'{"half": ', media_type="application/json")
 
     def _entity_routes(self, app: FastAPI) -> None:
         @app.post("/v1/namespaces")
@@ -357,17 +275,6 @@ def _shown(job: dict[str, Any]) -> dict[str, Any]:
 
 def _git_oid(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:
-    """Remember the connections, so that requests can break their own."""
-
-    class Breakable(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            transports[tuple(transport.get_extra_info("peername"))] = transport
-            super().connection_made(transport)
-
-    return Breakable
 
 
 def nemo_config(fake: FakeNeMo, **changes: Any) -> NeMoCustomizerTrainerAdapterConfig:
