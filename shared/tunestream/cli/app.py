@@ -25,6 +25,10 @@ COMMANDS: Final = {
     "up": ("up", "Run the services, with the embedded broker or with KAFKA_BOOTSTRAP_SERVERS."),
     "demo": ("demo", "Watch a small model get better at tic-tac-toe while it plays."),
     "run": ("run", "Apply, list, show and check the configurations of runs."),
+    "experiment": (
+        "experiment",
+        "Fine-tune and judge models from a file of examples, one or a grid of them.",
+    ),
     "publish": ("publish", "Publish recorded events to a run."),
     "status": ("training", "Print the statuses of training jobs."),
     "jobs": ("jobs", "List, show, submit, cancel and await training jobs."),

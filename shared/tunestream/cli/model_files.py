@@ -27,7 +27,7 @@ from tunestream.domain.retention import Garbage, find_garbage
 from tunestream.events import ModelVersion, TrainingBatch
 from tunestream.streams.reading import RecordReader, stored_events
 
-__all__ = ["export", "gc"]
+__all__ = ["export", "gc", "merge"]
 
 
 def export(
@@ -50,7 +50,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=_parent(folder)) as scratch:
         ready = store.fetch_directory(found.artifact.uri, found.artifact.sha256, Path(scratch) / "stored")
         if merged and found.artifact.kind == "adapter":
-            ready = _merge(base or found.base_model, ready, Path(scratch) / "merged")
+            ready = merge(base or found.base_model, ready, Path(scratch) / "merged")
         (ready / "README.md").write_text(_card(ledger, found, merged=merged), encoding="utf-8")
         ready.rename(folder)
     if as_json:
@@ -72,8 +72,8 @@ def _card(ledger: JobLedger, version: ModelVersion, *, merged: bool) -> str:
     return model_card(version, job, ancestors, merged=merged)
 
 
-def _merge(base: str, adapter: Path, target: Path) -> Path:
-    """Merge in a process of its own: this one stays without torch."""
+def merge(base: str, adapter: Path, target: Path) -> Path:
+    """Merge an adapter into its base, in a process of its own: this one stays without torch."""
     if importlib.util.find_spec("peft") is None:
         raise Failure("--merged needs peft", remedy="pip install 'tunestream[trl]'")
     command = [sys.executable, "-m", "tunestream.trainers.trl.merge", base, str(adapter), str(target)]

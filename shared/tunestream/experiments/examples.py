@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from string import Formatter
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,11 +22,26 @@ from tunestream.events import (
     Prompt,
     ResponseRow,
     TrajectoryGroup,
+    candidate_id,
+    group_id,
 )
 from tunestream.experiments.interfaces import StageFailed, TestRow
 from tunestream.experiments.sources import Row
 
-__all__ = ["Example", "examples_of_groups", "examples_of_rows", "render"]
+__all__ = [
+    "CHOSEN",
+    "EXAMPLE_ID",
+    "REJECTED",
+    "Example",
+    "examples_of_groups",
+    "examples_of_rows",
+    "render",
+]
+
+EXAMPLE_ID: Final = "examples"
+CHOSEN: Final = "chosen"
+REJECTED: Final = "rejected"
+"""Rows of two answers are named as a run's turns with these two candidates would be."""
 
 _MESSAGES = TypeAdapter(list[OpenAIMessage])
 
@@ -74,8 +89,16 @@ def render(template: str, row: Row) -> str:
     return "".join(parts)
 
 
-def examples_of_rows(rows: Iterable[Row], data: DataConfig, left_out: Counter[str]) -> Iterator[Example]:
+def examples_of_rows(
+    rows: Iterable[Row], data: DataConfig, left_out: Counter[str], *, run_id: str
+) -> Iterator[Example]:
     """Make an example of each row, counting those that cannot be used by reason.
+
+    Args:
+        rows: of the data.
+        data: what becomes of their columns.
+        left_out: counts by reason.
+        run_id: of the run that a replay of rows with two answers belongs to.
 
     Raises:
         StageFailed: when the first row lacks a column that the templates name.
@@ -84,7 +107,7 @@ def examples_of_rows(rows: Iterable[Row], data: DataConfig, left_out: Counter[st
     for number, row in enumerate(rows):
         if number == 0:
             _check_columns(wanted, row)
-        made = _example(number, row, data, wanted)
+        made = _example(f"row-{number:06d}", row, data, wanted, run_id)
         if isinstance(made, Example):
             yield made
         else:
@@ -121,7 +144,7 @@ def _check_columns(wanted: dict[str, str], row: Row) -> None:
             )
 
 
-def _example(number: int, row: Row, data: DataConfig, wanted: Iterable[str]) -> Example | str:
+def _example(name: str, row: Row, data: DataConfig, wanted: Iterable[str], run_id: str) -> Example | str:
     if any(name not in row for name in wanted):
         return "missing_column"
     prompt, answer = _conversation(row, data) if data.messages else _templated(row, data)
@@ -131,12 +154,12 @@ def _example(number: int, row: Row, data: DataConfig, wanted: Iterable[str]) -> 
         return "empty_prompt"
     if not answer.strip():
         return "empty_answer"
-    made = _dataset_row(number, row, data, prompt, answer)
+    made = _dataset_row(run_id, name, row, data, prompt, answer)
     if isinstance(made, str):
         return made
     stratum = row[data.stratify_by] if data.stratify_by else None
     group = row[data.group_by] if data.group_by else None
-    return Example(f"row-{number:06d}", made, prompt, answer, stratum, group)
+    return Example(name, made, prompt, answer, stratum, group)
 
 
 def _templated(row: Row, data: DataConfig) -> tuple[str, str]:
@@ -156,7 +179,9 @@ def _conversation(row: Row, data: DataConfig) -> tuple[Prompt | None, str | None
     return messages[:-1], messages[-1].content
 
 
-def _dataset_row(number: int, row: Row, data: DataConfig, prompt: Prompt, answer: str) -> DatasetRow | str:
+def _dataset_row(
+    run_id: str, name: str, row: Row, data: DataConfig, prompt: Prompt, answer: str
+) -> DatasetRow | str:
     if data.rejected is None:
         return ResponseRow(prompt=prompt, response=answer)
     rejected = render(data.rejected, row)
@@ -164,12 +189,17 @@ def _dataset_row(number: int, row: Row, data: DataConfig, prompt: Prompt, answer
         return "empty_answer"
     if rejected == answer:
         return "identical_answers"
+    return _preference(run_id, name, prompt, answer, rejected)
+
+
+def _preference(run_id: str, name: str, prompt: Prompt, chosen: str, rejected: str) -> PreferenceRow:
+    first = candidate_id(run_id, EXAMPLE_ID, name, CHOSEN)
     return PreferenceRow(
-        group_id=f"row-{number:06d}",
-        example_id=f"row-{number:06d}",
-        turn_id="0",
+        group_id=group_id(run_id, EXAMPLE_ID, name, first),
+        example_id=EXAMPLE_ID,
+        turn_id=name,
         prompt=prompt,
-        chosen=answer,
+        chosen=chosen,
         rejected=rejected,
         chosen_score=1.0,
         rejected_score=0.0,

@@ -70,13 +70,19 @@ class IngestReport(BaseModel):
 
 
 def ingest(
-    data: DataConfig, output: Path, *, groups: Iterable[TrajectoryGroup] | None, progress: OnProgress
+    data: DataConfig,
+    output: Path,
+    *,
+    run_id: str,
+    groups: Iterable[TrajectoryGroup] | None,
+    progress: OnProgress,
 ) -> IngestReport:
     """Write ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` and ``report.json``.
 
     Args:
         data: what to read and how to divide it.
         output: an existing folder.
+        run_id: of a replay.
         groups: a run's trajectories, when ``data`` names a stream.
         progress: told of the rows that were read.
 
@@ -85,7 +91,7 @@ def ingest(
     """
     left_out: Counter[str] = Counter()
     if groups is None:
-        made = examples_of_rows(_told(read_rows(data), progress), data, left_out)
+        made = examples_of_rows(_told(read_rows(data), progress), data, left_out, run_id=run_id)
     else:
         made = examples_of_groups(groups, left_out)
     examples = list(made)

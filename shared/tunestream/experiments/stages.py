@@ -13,6 +13,7 @@ from tunestream.artifacts import ArtifactStore
 from tunestream.config.experiment import Config
 from tunestream.events import TrajectoryGroup
 from tunestream.experiments.finetune import FinetuneRequest, forget_checkpoints, keep, train_here
+from tunestream.experiments.inference import infer
 from tunestream.experiments.ingest import ingest
 from tunestream.experiments.interfaces import (
     InferenceRequest,
@@ -23,6 +24,8 @@ from tunestream.experiments.interfaces import (
     StageReport,
 )
 from tunestream.experiments.models import ModelWorker
+from tunestream.experiments.plan import replay_run_id
+from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.submitted import Service, train_by_service
 from tunestream.trainers.trl import WorkerHandle
@@ -97,7 +100,12 @@ class StageRunner:
 
     async def _ingest(self, work: Work) -> StageReport:
         report = await asyncio.to_thread(
-            ingest, work.config.data, work.folder, groups=work.groups, progress=work.progress
+            ingest,
+            work.config.data,
+            work.folder,
+            run_id=replay_run_id(work.inputs["source"]),
+            groups=work.groups,
+            progress=work.progress,
         )
         return StageReport(details=report.model_dump(mode="json"), notes=report.notes())
 
@@ -132,8 +140,6 @@ class StageRunner:
             output=work.folder,
         )
         async with self._process() as processes:
-            from tunestream.experiments.inference import infer
-
             return await asyncio.to_thread(infer, request, progress=work.progress, worker=processes.models)
 
     async def _evaluate(self, work: Work) -> StageReport:
@@ -148,8 +154,6 @@ class StageRunner:
             inference=work.config.inference,
         )
         async with self._process() as processes:
-            from tunestream.experiments.qa import evaluate
-
             return await asyncio.to_thread(evaluate, request, progress=work.progress, worker=processes.models)
 
     def _model(self, work: Work, *, tuned: bool) -> ModelReference:

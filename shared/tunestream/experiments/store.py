@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -111,18 +111,24 @@ class ExperimentStore:
         for path in sorted(self.root.glob(f"stages/*/*/{_MANIFEST}")):
             yield Stage(path.parent.parent.name), path.parent.name
 
-    def unused(self) -> list[Path]:
-        """Return the folders that no experiment's manifest names."""
+    def unused(self, *, but: Collection[str] = ()) -> list[Path]:
+        """Return the folders that no experiment's manifest names, and copies of what stages hold.
+
+        Args:
+            but: ids of experiments that count as gone.
+        """
         used = {
             (stage, state.key)
             for experiment in self.all()
+            if experiment.id not in but
             for arm in experiment.arms
             for stage, state in arm.stages.items()
         }
-        stages = [self.stage_dir(*each) for each in self.stages() if each not in used]
         kept = {self.work_dir(stage, key).name for stage, key in used if key is not None}
-        works = sorted(self.root.glob("work/*"))
-        return stages + [path for path in works if path.name.removesuffix(".lock") not in kept]
+        works = [path for path in sorted(self.root.glob("work/*")) if _of(path) not in kept]
+        unfinished = any(path.is_dir() and path not in works for path in self.root.glob("work/finetune-*"))
+        copies = [] if unfinished or not self.artifacts.exists() else [self.artifacts]
+        return [self.stage_dir(*each) for each in self.stages() if each not in used] + works + copies
 
     def delete(self, path: Path) -> None:
         """Delete a folder; it is gone at once for readers."""
@@ -141,6 +147,10 @@ class ExperimentStore:
             raise NoSuchExperiment(
                 f"{path} was written by another version: {error.errors()[0]['msg']}"
             ) from error
+
+
+def _of(path: Path) -> str:
+    return path.name.removesuffix(".lock")
 
 
 def clear(work: Path) -> None:
