@@ -9,16 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
-
 from tunestream.experiments.interfaces import MetricEstimate
 from tunestream.experiments.summary import ArmSummary, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_comparison", "draw_curves", "draw_metric", "svg_of", "write_png"]
 
@@ -30,7 +26,7 @@ ACCENT: Final = "#2563eb"
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f4b8b", "#7f7f7f")
 _PANELS: Final = 4  # settings beside one another; more are too small to read
 _NAMED: Final = 8  # curves with a name; more are drawn as one crowd
-_STEP: Final = 0.2  # from one value of a setting to the next, the room that its arms share
+_STEP: Final = 0.12  # from one value of a setting to the next, the room that its arms share
 
 
 def draw_metric(summary: Summary, metric: str) -> Figure | None:
@@ -107,7 +103,7 @@ def draw_curves(arms: Sequence[ArmSummary], best: str | None) -> Figure | None:
         )  # fmt: skip
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color=GRID)
     axes.margins(x=0.02)
     if len(curves) > 1:
@@ -125,6 +121,8 @@ def write_png(figure: Figure, path: Path) -> None:
 
 def svg_of(figure: Figure) -> str:
     """Return a picture as an ``<svg>`` element for a page; the same picture gives the same text."""
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+
     content = StringIO()
     with mpl.rc_context({"svg.hashsalt": "tunestream"}):
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
@@ -133,6 +131,9 @@ def svg_of(figure: Figure) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
+
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
@@ -148,7 +149,7 @@ def _by_setting(
             shift = (number - (len(members) - 1) / 2) * min(_STEP, 0.6 / len(members))
             _upright(axes, place + shift, value, best=arm.name == best)
     means = [fmean(value.mean for _, value in members) for members in groups.values()]
-    axes.plot(range(len(means)), means, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1, label="mean of arms")
+    axes.plot(range(len(means)), means, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
     axes.set(xlim=(-0.5, len(groups) - 0.5), xticks=range(len(groups)))
     axes.set_xticklabels(groups, rotation=20 if sum(map(len, groups)) > 28 else 0)
     axes.set_xlabel(key)

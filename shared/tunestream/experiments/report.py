@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["write_report"]
 
 _EXAMPLES: Final = 12  # answers that are shown
 _LONGEST: Final = 600  # characters of a shown text
+_SHORT: Final = 32  # characters of a cell that is not broken into lines
 
 _PAGE: Final = Template("""<!doctype html>
 <html lang="en">
@@ -51,7 +53,7 @@ _PAGE: Final = Template("""<!doctype html>
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
   th { text-align: left; font-size: .8rem; color: #7b8794; font-weight: 600; white-space: nowrap; }
   td { border-top: 1px solid #e4e7eb; vertical-align: top; overflow-wrap: anywhere; }
-  td.number { white-space: nowrap; }
+  td.short { white-space: nowrap; overflow-wrap: normal; }
   td.text { white-space: pre-wrap; font-family: ui-monospace, monospace; font-size: .82rem; min-width: 9rem; }
   th, td { padding: .45rem .6rem; }
   tr.best td { background: #eff6ff; font-weight: 600; }
@@ -64,7 +66,7 @@ _PAGE: Final = Template("""<!doctype html>
 </head>
 <body>
 <header>
-  <span class="badge $status">$status</span>
+  <span class="badge $status">$word</span>
   <h1>$title</h1>
   <p>$sentence</p>
 </header>
@@ -119,24 +121,26 @@ def _arm_file(arm: ArmSummary) -> str:
 
 def _study_page(summary: Summary) -> str:
     metric = summary.experiment.metric
-    complete = sum(arm.status == "complete" for arm in summary.arms)
-    sentence = f"{complete} of {len(summary.arms)} arms are complete"
+    sentence = "No arm has a value to compare"
     best = next((arm for arm in summary.arms if arm.name == summary.best), None)
     if best is not None:
         settings = ", ".join(f"{key} = {value}" for key, value in best.arm.settings.items())
-        sentence += f"; by {metric} the best is {best.name}: {settings}"
+        sentence = f"By {metric} the best arm is {best.name}: {settings}"
+    failures = [f"{arm.name}: {arm.error}" for arm in summary.arms if arm.error]
     others = [name for name in summary.metrics if name != metric]
     body = [
         _tiles(_study_figures(summary, best)),
         _card("Arms", _arms_table(summary)),
-        _picture(f"{metric} by setting", draw_metric(summary, metric)),
+        _card("What failed", _list(failures)) if failures else "",
+        _picture(f"{metric} by setting; dashed: mean of the arms", draw_metric(summary, metric)),
         _picture("Loss of the trainings", draw_curves(summary.arms, summary.best)),
         *(_folded(f"{name} by setting", draw_metric(summary, name)) for name in others),
         _configuration(summary.experiment),
     ]
-    statuses = {arm.status for arm in summary.arms}
-    status = next((each for each in ("failed", "running", "waiting") if each in statuses), "complete")
-    return _page(summary, summary.experiment.name, status, f"{sentence}.", body)
+    counts = Counter(arm.status for arm in summary.arms)
+    word = ", ".join(f"{count} {status}" for status, count in counts.items())
+    status = next((each for each in ("failed", "running", "waiting") if each in counts), "complete")
+    return _page(summary, summary.experiment.name, (status, word), f"{sentence}.", body)
 
 
 def _study_figures(summary: Summary, best: ArmSummary | None) -> list[tuple[str, str]]:
@@ -149,16 +153,21 @@ def _study_figures(summary: Summary, best: ArmSummary | None) -> list[tuple[str,
 
 
 def _arms_table(summary: Summary) -> _Html:
-    header = ["arm", *summary.swept, "status", *summary.metrics, "seconds"]
+    header = ["arm", *_short_names(summary.swept), "status", *summary.metrics, "seconds"]
     rows, classes = [], []
     for arm in summary.arms:
         link = _Html(f'<a href="{escape(_arm_file(arm))}">{escape(arm.name)}</a>')
         settings = [str(arm.arm.settings.get(key, "")) for key in summary.swept]
         values = [written(arm.value(name)) for name in summary.metrics]
-        status = f"{arm.status}: {arm.error}" if arm.error else arm.status
-        rows.append([link, *settings, status, *values, f"{arm.seconds:.1f}"])
+        rows.append([link, *settings, arm.status, *values, f"{arm.seconds:.1f}"])
         classes.append("best" if arm.name == summary.best else "")
     return _table(header, rows, rows_as=classes)
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """Return the last part of each path where that is enough to tell them apart."""
+    counts = Counter(path.rpartition(".")[2] for path in paths)
+    return [last if counts[last := path.rpartition(".")[2]] == 1 else path for path in paths]
 
 
 def _arm_page(store: ExperimentStore, summary: Summary, arm: ArmSummary, title: str) -> str:
@@ -180,7 +189,7 @@ def _arm_page(store: ExperimentStore, summary: Summary, arm: ArmSummary, title: 
         _details("Every setting", _Html(f"<pre>{escape(_yaml(config))}</pre>")),
         _configuration(summary.experiment),
     ]
-    return _page(summary, title, arm.status, sentence, body)
+    return _page(summary, title, (arm.status, arm.status), sentence, body)
 
 
 def _arm_figures(arm: ArmSummary) -> list[tuple[str, str]]:
@@ -296,10 +305,12 @@ def _environment_table(arm: ArmSummary) -> _Html:
     return _table(["", ""], rows)
 
 
-def _page(summary: Summary, title: str, status: str, sentence: str, body: Iterable[str]) -> str:
+def _page(summary: Summary, title: str, status: tuple[str, str], sentence: str, body: Iterable[str]) -> str:
+    kind, word = status
     return _PAGE.substitute(
         title=escape(title),
-        status=escape(status),
+        status=escape(kind),
+        word=escape(word),
         sentence=escape(sentence),
         body="\n".join(part for part in body if part),
         id=escape(summary.experiment.id),
@@ -345,17 +356,18 @@ def _table(
     rows_as: Sequence[str] | None = None,
     text: bool = False,
 ) -> _Html:
-    kind = ' class="text"' if text else ""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     lines = []
     for number, row in enumerate(rows):
-        cells = "".join(f"<td{kind}>{_cell(cell)}</td>" for cell in row)
+        cells = "".join(_cell(cell, text=text) for cell in row)
         lines.append(f'<tr class="{rows_as[number]}">{cells}</tr>' if rows_as else f"<tr>{cells}</tr>")
     return _Html(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
 
 
-def _cell(text: str) -> str:
-    return text if isinstance(text, _Html) else escape(text)
+def _cell(content: str, *, text: bool) -> str:
+    short = isinstance(content, _Html) or len(content) <= _SHORT
+    kind = "text" if text else ("short" if short else "long")
+    return f'<td class="{kind}">{content if isinstance(content, _Html) else escape(content)}</td>'
 
 
 def _yaml(config: dict[str, Any]) -> str:
