@@ -65,7 +65,7 @@ class WorkerAdapter(ABC):
 
     backend: ClassVar[str]
     """The name in references and statuses."""
-    canceled: ClassVar[str] = "canceled as asked"
+    canceled: str = "canceled as asked"
     """What the status of a job says that was cancelled while it ran."""
 
     def __init__(

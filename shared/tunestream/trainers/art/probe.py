@@ -1,0 +1,69 @@
+"""Asks a training service whether it answers; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+
+from tunestream.config.art import ARTBackendConfig
+from tunestream.trainers.art.settings import ARTSettings
+from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
+
+__all__ = ["as_failure", "check_service", "read_key"]
+
+_NOBODY = "tunestream-health"  # a model that nobody has: the service says so, once it knows who asks
+
+
+def read_key(backend: ARTBackendConfig) -> str:
+    """Return the service's key.
+
+    Raises:
+        TrainingFailed: when its variable is not set.
+    """
+    if backend.api_key_env is None:
+        return "default"
+    key = os.environ.get(backend.api_key_env)
+    if not key:
+        message = f"set the environment variable {backend.api_key_env}: it holds the key"
+        raise TrainingFailed("token_missing", message)
+    return key
+
+
+async def check_service(backend: ARTBackendConfig, settings: ARTSettings) -> None:
+    """Ask for the checkpoints of a model that does not exist.
+
+    Raises:
+        TrainingFailed: when the service does not answer, or refuses the key.
+    """
+    key = read_key(backend)
+    try:
+        await retrying(settings)(_ask, backend.url, key, settings)
+    except ServiceError as error:
+        raise as_failure(error) from error
+
+
+def as_failure(error: ServiceError) -> TrainingFailed:
+    """Say why a job ends because of ``error``."""
+    if not isinstance(error, Refused):
+        return TrainingFailed("service_unreachable", f"ART's training service cannot be reached: {error}")
+    if error.status in {401, 403}:
+        remedy = "check the variable that trainer.backend.api_key_env names"
+        return TrainingFailed("unauthorized", f"ART's training service refuses the key: {error}; {remedy}")
+    return TrainingFailed("service_refused", f"ART's training service refuses: {error}")
+
+
+async def _ask(url: str, key: str, settings: ARTSettings) -> None:
+    timeout = httpx.Timeout(settings.request_timeout, connect=settings.connect_timeout)
+    async with httpx.AsyncClient(timeout=timeout) as client:
+        try:
+            answer = await client.get(
+                f"{url}/preview/models/{_NOBODY}/checkpoints",
+                params={"limit": 1},
+                headers={"Authorization": f"Bearer {key}"},
+            )
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+    if answer.status_code >= 300 and answer.status_code != httpx.codes.NOT_FOUND:
+        raise by_status(answer.status_code, answer.text)

@@ -1,0 +1,72 @@
+"""The worker's heavy half: importing it loads ART."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tunestream.artifacts import ArtifactCorrupt, ArtifactError
+from tunestream.trainers.art.settings import ARTSettings
+from tunestream.trainers.base import JobSpec, TrainingFailed
+from tunestream.trainers.remote import ServiceError
+from tunestream.trainers.trl.channel import Channel, JobCanceled
+from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Terminal
+
+__all__ = ["run", "settle"]
+
+
+@contextmanager
+def _unpatched() -> Iterator[None]:
+    """Undo what importing ART does to the masks of transformers: newer ones have another signature."""
+    from transformers import masking_utils  # noqa: PLC0415
+
+    original = masking_utils._preprocess_mask_arguments  # noqa: SLF001
+    try:
+        yield
+    finally:
+        masking_utils._preprocess_mask_arguments = original  # noqa: SLF001
+
+
+with _unpatched():
+    from tunestream.trainers.art.job import Job
+
+_LOOP = asyncio.new_event_loop()
+
+
+def settle() -> None:
+    """Keep ART from writing runs to W&B on its own: statuses go another way.
+
+    Importing it reads ``.env`` files, which may name a key that nobody gave to us.
+    """
+    os.environ.pop("WANDB_API_KEY", None)
+
+
+def run(spec: JobSpec, channel: Channel) -> Terminal:
+    """Train one job; whatever becomes of it, the next one can be run."""
+    try:
+        result = _LOOP.run_until_complete(Job(spec, channel, ARTSettings()).run())
+    except JobCanceled:
+        return Canceled(job_id=spec.job_id)
+    except TrainingFailed as failure:
+        return _failed(spec, failure)
+    except Exception as error:  # noqa: BLE001 - the fault is this job's; it is reported, and the log has it
+        traceback.print_exc(file=sys.stderr)
+        return _failed(spec, _explain(error))
+    return Finished(job_id=spec.job_id, result=result)
+
+
+def _explain(error: Exception) -> TrainingFailed:
+    if isinstance(error, ArtifactError):
+        code = "artifact_corrupt" if isinstance(error, ArtifactCorrupt) else "artifact_missing"
+        return TrainingFailed(code, f"an artifact cannot be read: {error}")
+    if isinstance(error, ServiceError):
+        return TrainingFailed("service_unreachable", f"ART's training service cannot be reached: {error}")
+    return TrainingFailed("internal", f"{type(error).__name__}: {error} (the job's log has the traceback)")
+
+
+def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
+    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)

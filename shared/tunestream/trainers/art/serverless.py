@@ -1,0 +1,344 @@
+"""ART's training service: jobs are sent to it, and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import art
+import httpx
+import openai
+from art.metrics_taxonomy import build_training_summary_metrics, summarize_trajectory_groups
+from art.serverless.client import ExperimentalTrainingConfig
+from openai._types import NOT_GIVEN
+from pydantic import ValidationError
+
+from tunestream.events import Artifact
+from tunestream.events.base import Foreign
+from tunestream.trainers.art.checkpoints import check_adapter
+from tunestream.trainers.art.episodes import TokenIds, ids_as_written
+from tunestream.trainers.art.probe import as_failure, read_key
+from tunestream.trainers.art.traces import Trace
+from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
+
+if TYPE_CHECKING:
+    from tunestream.trainers.art.job import Job
+
+__all__ = ["Serverless"]
+
+Answer = TypeVar("Answer")
+_STEPS: Final = "data/step_num_gradient_steps"
+_NOT_TAKEN: Final = (429, 503)
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class _Event(Foreign):
+    id: str
+    type: str
+    data: dict[str, Any] = {}
+
+
+class _NotTaken(Unavailable):
+    """The service certainly did not do what it was asked for."""
+
+
+class _Adopted(Exception):
+    """The model has a new step though nobody answered that the job was taken."""
+
+
+class Serverless(art.ServerlessBackend):  # type: ignore[misc]
+    """The service as one job uses it.
+
+    What goes over the wire is ART's; watched is by us: a service that is away for a while, or answers
+    nonsense, does not end a job that it trains.
+
+    Args:
+        job: whose.
+    """
+
+    def __init__(self, job: Job) -> None:
+        backend, settings = job.config.backend, job.settings
+        super().__init__(api_key=read_key(backend), base_url=backend.url)
+        self._client.max_retries = 0
+        self._client.timeout = httpx.Timeout(settings.request_timeout, connect=settings.connect_timeout)
+        self._job = job
+        self._settings = settings
+        self._model = job.model()
+
+    def token_ids(self) -> TokenIds:
+        """Ids must be written by the server: here is no tokenizer."""
+        return ids_as_written
+
+    async def open(self) -> None:
+        """Create the model in the service, unless it is there."""
+        await self._ask(lambda: self.register(self._model))
+        if not self._model.id:
+            raise TrainingFailed("service_refused", "the service gave the model no id")
+
+    async def step(self) -> int:
+        """Return the model's latest step in the service."""
+        return await self._get_step(self._model)
+
+    async def settle(self, earlier: Sequence[Trace]) -> list[str]:
+        """Wait for jobs that were canceled here and that the service goes on to train."""
+        for trace in earlier:
+            if trace.remote is not None:
+                await self._outlast(trace.remote)
+            self._job.traces.keep(trace.model_copy(update={"running": False}))
+        parent, step = self._job.spec.parent, await self.step()
+        if parent is None or self._is_step(parent, step):
+            return []
+        return [f"the service trained from its latest step {step}, whatever the run's current version is"]
+
+    async def keep_only(self, step: int) -> None:
+        """Delete the other checkpoints in the service."""
+        await self._ask(lambda: self._delete_checkpoint_files(self._model, [step]))
+
+    async def train(self, groups: list[art.TrajectoryGroup], options: dict[str, Any]) -> dict[str, float]:
+        """Send the job, unless it was sent, and watch it to its end."""
+        try:
+            done = await super().train(self._model, groups, **options)
+        except _Adopted:
+            return {}
+        except ServiceError as error:
+            raise as_failure(error) from error
+        metrics: dict[str, float] = done.metrics
+        return metrics
+
+    async def is_complete(self, step: int) -> bool:
+        """The service shows complete steps only."""
+        return step > 0
+
+    async def collect(self, step: int, folder: Path) -> tuple[Artifact, str]:
+        """Copy the checkpoint into the artifact store if the service gives it; else only name it."""
+        uri = self._model_inference_name(self._model, step)
+        if not self._job.config.backend.pull_checkpoints:
+            return Artifact(uri=uri, sha256="", kind="adapter"), f"its weights stay at {uri}"
+        try:
+            async with asyncio.timeout(self._settings.pull_timeout):
+                await asyncio.to_thread(self._pull, step, folder)
+            check_adapter(folder)
+        except Exception as error:  # noqa: BLE001 - weights that cannot be copied were trained all the same
+            said = f"its weights stay at {uri}, for they cannot be copied: {type(error).__name__}: {error}"
+            return Artifact(uri=uri, sha256="", kind="adapter"), said
+        stored = await asyncio.to_thread(self._job.store.put_directory, folder)
+        return Artifact(uri=stored.uri, sha256=stored.sha256, kind="adapter"), f"copied from {uri}"
+
+    def _pull(self, step: int, folder: Path) -> None:
+        """Copy a checkpoint; ART's method blocks the loop that it runs in."""
+        with asyncio.Runner() as runner:
+            runner.run(
+                self._experimental_pull_model_checkpoint(self._model, step=step, local_path=str(folder))
+            )
+
+    # -- one training
+
+    async def _train_model(
+        self,
+        model: art.TrainableModel,
+        trajectory_groups: list[art.TrajectoryGroup],
+        config: art.TrainConfig,
+        dev_config: dict[str, Any],
+        verbose: bool = False,  # noqa: ARG002
+    ) -> AsyncIterator[dict[str, float]]:
+        """Yield the metrics of each gradient step; called by ``train``."""
+        summary = summarize_trajectory_groups(trajectory_groups)
+        base = build_training_summary_metrics(summary, include_trainable_groups=True)
+        names = ExperimentalTrainingConfig.__annotations__
+        experimental = {name: dev_config.get(name) for name in names}
+        body = {
+            "model_id": model.id,
+            "trajectory_groups": trajectory_groups,
+            "experimental_config": {**experimental, "learning_rate": config.learning_rate},
+        }
+        remote = self._job.trace().remote or await self._send(body)
+        step, total, found = 0, 0, list[dict[str, float]]()
+        async for event in self._events(remote):
+            if event.type == "training_started":
+                total = int(_numbers(event.data).get("num_sequences", 0))
+            elif event.type == "gradient_step":
+                step += 1
+                found.append(_renamed(_numbers(event.data)))
+                self._job.stepped(step, total, found[-1])
+        self._over()
+        for metrics in found:
+            yield {**base, **metrics, _STEPS: float(len(found))}
+
+    async def _send(self, body: dict[str, Any]) -> str:
+        """Create the job.
+
+        Raises:
+            _Adopted: when nobody answered, and the model got a new step.
+        """
+        for left in reversed(range(self._settings.attempts)):
+            try:
+                return await self._create(body)
+            except _NotTaken:
+                if not left:
+                    raise
+                await asyncio.sleep(self._settings.retry_delay)
+            except Unavailable as error:
+                await self._look_for_step()
+                if not left:
+                    raise
+                self._job.note(f"the job was sent again, for nobody answered that it was taken: {error}")
+        raise AssertionError("unreachable")
+
+    async def _create(self, body: dict[str, Any]) -> str:
+        created = await self._once(lambda: self._client.training_jobs.create(**body))
+        remote = getattr(created, "id", None)
+        if not isinstance(remote, str) or not remote:
+            raise Unavailable("the answer names no job")
+        self._job.traces.keep(self._job.trace().model_copy(update={"remote": remote, "running": True}))
+        return remote
+
+    async def _look_for_step(self) -> None:
+        before, until = self._job.trace().before, monotonic() + self._settings.lost_timeout
+        while monotonic() < until:
+            step = await self.step()
+            if step > before:
+                self._job.note(f"nobody answered that the job was taken; step {step} is taken for the job's")
+                raise _Adopted
+            self._job.channel.update()
+            await asyncio.sleep(self._settings.poll_interval)
+
+    async def _events(self, remote: str) -> AsyncIterator[_Event]:
+        """Yield what the service tells of a job, until it has ended.
+
+        Raises:
+            TrainingFailed: when the job failed or vanished, or nothing is heard of it any more.
+        """
+        after: str | None = None
+        heard = changed = monotonic()
+        while True:
+            try:
+                events = await self._ask(lambda: self._list_events(remote, after))  # noqa: B023 - awaited here
+            except Unavailable as error:
+                if monotonic() - heard > self._settings.unreachable_timeout:
+                    raise as_failure(error) from error
+                events = []
+            except Refused as refused:
+                await self._vanished(remote, refused)
+                return
+            else:
+                heard = monotonic()
+            for event in events:
+                after, changed = event.id, heard
+                if event.type == "training_ended":
+                    return
+                if event.type == "training_failed":
+                    said = event.data.get("error_message") or "it says no reason"
+                    raise TrainingFailed("training_failed", f"the service's job {remote} failed: {said}")
+                yield event
+            if monotonic() - changed > self._settings.silent_timeout:
+                limit = self._settings.silent_timeout
+                raise TrainingFailed("stalled", f"no event of the service's job {remote} for {limit:g} s")
+            self._job.channel.update()
+            await asyncio.sleep(self._settings.poll_interval)
+
+    async def _vanished(self, remote: str, refused: Refused) -> None:
+        """Do without a job that the service has forgotten, if it left a step.
+
+        Raises:
+            TrainingFailed: when it did not.
+        """
+        if refused.status != 404:
+            raise as_failure(refused) from refused
+        trace = self._job.traces.find(self._job.spec.job_id)
+        if trace is not None and trace.remote == remote and await self.step() > trace.before:
+            self._job.note(f"the service has forgotten its job {remote}; the new step is taken for the job's")
+            return
+        message = f"the service does not know its job {remote} any more: {refused}"
+        raise TrainingFailed("job_vanished", message) from refused
+
+    async def _outlast(self, remote: str) -> None:
+        try:
+            async for _ in self._events(remote):
+                pass
+        except TrainingFailed as failure:
+            if failure.code == "service_unreachable":
+                raise
+
+    def _over(self) -> None:
+        trace = self._job.traces.find(self._job.spec.job_id)
+        if trace is not None and trace.running:
+            self._job.traces.keep(trace.model_copy(update={"running": False}))
+
+    async def _list_events(self, remote: str, after: str | None) -> list[_Event]:
+        page = await self._client.training_jobs.events.list(training_job_id=remote, after=after or NOT_GIVEN)
+        _listed(page)
+        return [_Event.model_validate(event.model_dump(warnings=False)) async for event in page]
+
+    def _is_step(self, parent: Artifact, step: int) -> bool:
+        if parent.uri == self._model_inference_name(self._model, step):
+            return True
+        made = (trace.result for trace in self._job.traces.all())
+        return any(one.artifact == parent and one.metrics.get("step") == step for one in made if one)
+
+    # -- requests
+
+    async def _get_step(self, model: art.TrainableModel) -> int:
+        """Return the model's latest step; ART's own takes nonsense for step 0."""
+        return int(await self._ask(lambda: self._latest_step(model)))
+
+    async def _latest_step(self, model: art.TrainableModel) -> int:
+        page = await self._client.models.checkpoints.list(limit=1, order="desc", model_id=model.id)
+        latest = next(iter(_listed(page)), None)
+        step = 0 if latest is None else getattr(latest, "step", None)
+        if not isinstance(step, int):
+            raise Unavailable("the answer names no step")
+        return step
+
+    async def _ask(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Send a request that may be repeated."""
+        answer: Answer = await retrying(self._settings)(self._once, send)
+        return answer
+
+    async def _once(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                return await send()
+        except openai.APIStatusError as error:
+            if error.status_code in _NOT_TAKEN:
+                raise _NotTaken(str(error)) from error
+            raise by_status(error.status_code, str(error)) from error
+        except openai.APIConnectionError as error:
+            kind = _NotTaken if isinstance(error.__cause__, _NEVER_SENT) else Unavailable
+            raise kind(f"{type(error).__name__}: {error.__cause__ or error}") from error
+        except (openai.APIError, TimeoutError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        except (ValidationError, ValueError, TypeError, AttributeError) as error:  # odd JSON
+            raise Unavailable(f"the answer makes no sense: {error}") from error
+
+
+def _listed(page: Any) -> list[Any]:
+    """Return what a page of a list holds.
+
+    Raises:
+        Unavailable: when it is none.
+    """
+    if not isinstance(getattr(page, "data", None), list):
+        raise Unavailable("the answer is no list")
+    listed: list[Any] = page.data
+    return listed
+
+
+def _numbers(data: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers among what an event holds."""
+    return {
+        name: float(value)
+        for name, value in data.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _renamed(metrics: dict[str, float]) -> dict[str, float]:
+    from art.serverless.backend import _canonicalize_upstream_metrics  # noqa: PLC0415
+
+    named: dict[str, float] = _canonicalize_upstream_metrics(metrics)
+    return named
