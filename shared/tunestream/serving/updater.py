@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from tunestream.serving import metrics
 from tunestream.serving.folders import AdapterFolders
@@ -88,6 +88,11 @@ class ServingUpdater:
             await asyncio.gather(self._follower, return_exceptions=True)
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
         self._keepers.clear()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every server had everything that it should when it was last asked."""
+        return all(keeper.settled for keeper in self._keepers.values())
 
     def warnings(self) -> list[str]:
         """Say which servers do not answer with what is promoted, and why."""
@@ -185,9 +190,18 @@ class _Keeper:
                 metric.remove(*self._labels)
 
     async def _keep(self) -> None:
+        while True:
+            try:
+                await self._run()
+            except Exception as error:  # noqa: BLE001 - a fault of ours is told, and the server asked again
+                self._problem = repr(error)
+                self._log.exception("serving.fault")
+                await self._pause(self._timing.retry_seconds)
+
+    async def _run(self) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(ServerFault),
-            wait=wait_exponential_jitter(_FIRST_RETRY, self._timing.retry_seconds, jitter=_FIRST_RETRY),
+            wait=wait_exponential(_FIRST_RETRY, self._timing.retry_seconds) + wait_random(0, _FIRST_RETRY),
             before_sleep=self._note,
             sleep=self._pause,
         )

@@ -81,6 +81,9 @@ def test_the_harness_defaults_of_pairs() -> None:
         (FinetuneConfig, {"enabled": True, "trainer": "t"}),
         (ServingConfig, {"url": "localhost:8000"}),
         (ServingConfig, {"url": "http://user:word@host"}),
+        (ServingConfig, {"url": "http://host:8000/v1/"}),
+        (ServingConfig, {"url": "http://host", "adapter_root": "adapters"}),
+        (ServingConfig, {"url": "http://host", "kind": "tgi"}),
         (ServingConfig, {"url": "http://host", "api_key_env": "sk-proj-abc"}),
         (ServingConfig, {"url": "http://host", "api_key_env": "hf_AbCdEf"}),
         (ServingConfig, {"url": "http://host", "api_key_env": "AKIAABCDEFGHIJKLMNOP"}),
@@ -239,7 +242,11 @@ documents = st.fixed_dictionaries(
         "curriculum_learning": st.fixed_dictionaries(
             {}, optional={"enabled": st.booleans(), "initial_percentile": shares, "random_subsample": shares}
         ),
-        "serving": st.lists(st.just({"url": "http://localhost:8000"}), max_size=2),
+        "serving": st.lists(
+            st.fixed_dictionaries({"url": st.sampled_from(["http://localhost:8000", "https://b/x"])}),
+            max_size=2,
+            unique_by=lambda server: server["url"],
+        ),
     },
 )
 
