@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.bench.results import Figure, Report
 
-__all__ = ["render", "write_docs"]
+__all__ = ["render", "write_between", "write_docs"]
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 _BEGIN: Final = "<!-- written by python -m tests.bench --write-docs; do not edit -->"
@@ -23,11 +23,20 @@ def write_docs(results: Path) -> None:
     report = Report.read(results)
     if report.quick:
         raise ValueError(f"{results} is of a quick run, which is not to be quoted; run without --quick")
-    before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
+    write_between(PAGE, _BEGIN, render(report))
+
+
+def write_between(page: Path, begin: str, text: str) -> None:
+    """Put a text between the mark ``begin`` and the next end mark of a page.
+
+    Raises:
+        ValueError: when the page has lost its marks.
+    """
+    before, _, rest = page.read_text("utf-8").partition(begin)
     _, end, after = rest.partition(_END)
     if not end:
-        raise ValueError(f"{PAGE} has no marks {_BEGIN} and {_END}")
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{render(report)}\n{_END}{after}", "utf-8")
+        raise ValueError(f"{page} has no marks {begin} and {_END}")
+    page.write_text(f"{before}{begin}\n\n{text}\n{_END}{after}", "utf-8")
 
 
 def render(report: Report) -> str:

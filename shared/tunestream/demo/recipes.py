@@ -72,7 +72,14 @@ _GROUP: Final = 8
 RECIPES: Final[Mapping[Objective, Recipe]] = MappingProxyType(
     {
         Objective.DPO: Recipe(
-            Objective.DPO, _PAIRS, "preference pairs", answers=4, window=384, arguments={"beta": 0.5}
+            Objective.DPO,
+            _PAIRS,
+            "preference pairs",
+            answers=4,
+            window=384,
+            # The second loss keeps the chosen answer likely. By the first alone both answers of a pair may
+            # become unlikely, for the good of cells that are taken.
+            arguments={"beta": 0.5, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]},
         ),
         Objective.GRPO: Recipe(
             Objective.GRPO,
