@@ -122,7 +122,10 @@ async def _service(client: httpx.AsyncClient, name: str, url: str) -> list[Check
     ok = ready.status_code == httpx.codes.OK
     reasons = "ready" if ok else "; ".join(map(str, ready.json()["reasons"]))
     check = Check(name, ok, f"{url}: {reasons}", "" if ok else f"Read its log, and {url}/health/ready")
-    return [check, *([] if name != "pair_builder" else stuck_turns(metrics, time.time()))]
+    warned = [
+        Check(name, False, text, "tunestream models serving") for text in ready.json().get("warnings", [])
+    ]
+    return [check, *warned, *([] if name != "pair_builder" else stuck_turns(metrics, time.time()))]
 
 
 def stuck_turns(metrics: str, now: float) -> list[Check]:

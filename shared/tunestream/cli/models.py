@@ -13,6 +13,7 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
 from tunestream.cli.model_files import export, gc
 from tunestream.cli.model_history import diff, lineage
+from tunestream.cli.model_serving import serving
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.ledger import JobLedger
@@ -30,7 +31,7 @@ GenerationOption = Annotated[
 ]
 
 _models = typer.Typer()
-for _command in (lineage, diff, export, gc):
+for _command in (lineage, diff, export, gc, serving):
     _models.command()(_command)
 
 
