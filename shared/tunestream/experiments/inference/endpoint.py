@@ -157,7 +157,7 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError | httpx.HTTPStatusError)
 
 
-_BACK_OFF: Final = wait_exponential_jitter(initial=0.25, max=_LONGEST_WAIT)
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.25, max=_LONGEST_WAIT)
 
 
 def _wait(state: RetryCallState) -> float:
