@@ -79,7 +79,7 @@ RECIPES: Final[Mapping[Objective, Recipe]] = MappingProxyType(
             window=384,
             # The second loss keeps the chosen answer likely. By the first alone both answers of a pair may
             # become unlikely, for the good of cells that are taken.
-            arguments={"beta": 0.5, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]},
+            arguments={"beta": 0.5, "loss_type": ["sigmoid", "sft"], "loss_weights": [0.5, 1.0]},
         ),
         Objective.GRPO: Recipe(
             Objective.GRPO,

@@ -83,6 +83,7 @@ async def test_agents_publish_groups_of_episodes_with_the_logprobs_of_what_was_s
         for episode in episodes:
             _, said = episode.items
             assert episode.reward == game.reward(BOARDS[prompt], said.content)
+            assert isinstance(said.logprobs, dict)
             (token,) = said.logprobs["content"]
             assert token["logprob"] < 0
             assert token["token"] == said.content or token["token"].startswith("<|")
