@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -38,27 +38,32 @@ def collection(count: int = 32, *, seed: int = 0, run_id: str = "run") -> Trajec
 
 
 class TrainerAdapterContract:
-    """Inherit it, and provide the fixtures ``adapter`` (initialised) and ``endless`` (trains for long)."""
+    """Inherit it, and provide the fixtures ``adapter`` (initialised) and ``endless`` (trains for long).
+
+    ``collection`` makes what is trained on, of another content for another seed: pairs, unless overridden.
+    """
+
+    collection: Callable[..., TrajectoryCollection] = staticmethod(collection)
 
     async def test_it_is_healthy_once_initialised(self, adapter: TrainerAdapter) -> None:
         await adapter.initialize()
         assert await adapter.is_healthy()
 
     async def test_a_job_completes(self, adapter: TrainerAdapter) -> None:
-        ref = await adapter.submit(collection())
+        ref = await adapter.submit(self.collection())
         assert ref.run_id == "run"
         status = await adapter.wait_until_complete(ref, poll_interval=0.05)
         assert status.status is TrainingStatusEnum.COMPLETED, status
         assert (status.run_id, status.backend, status.progress) == (ref.run_id, ref.backend, 100.0)
 
     async def test_the_terminal_status_can_be_asked_for_again(self, adapter: TrainerAdapter) -> None:
-        ref = await adapter.submit(collection())
+        ref = await adapter.submit(self.collection())
         status = await adapter.wait_until_complete(ref, poll_interval=0.05)
         assert await adapter.status(ref) == status
         assert await adapter.wait_until_complete(ref, poll_interval=0.05) == status
 
     async def test_a_reference_survives_the_wire(self, adapter: TrainerAdapter) -> None:
-        ref = await adapter.submit(collection())
+        ref = await adapter.submit(self.collection())
         again = TrainingJobRef.model_validate_json(ref.to_json())
         status = await adapter.wait_until_complete(again, poll_interval=0.05)
         assert TrainingJobStatus.model_validate_json(status.to_json()) == status
@@ -66,19 +71,19 @@ class TrainerAdapterContract:
     async def test_a_job_that_was_taken_is_not_taken_again(
         self, adapter: TrainerAdapter, endless: TrainerAdapter
     ) -> None:
-        first = await endless.submit(collection())
-        assert await endless.submit(collection()) == first
+        first = await endless.submit(self.collection())
+        assert await endless.submit(self.collection()) == first
         await endless.cancel(first)
         await endless.wait_until_complete(first, poll_interval=0.05)
 
     async def test_different_trajectories_are_different_jobs(self, adapter: TrainerAdapter) -> None:
-        refs = [await adapter.submit(collection(seed=seed)) for seed in range(2)]
+        refs = [await adapter.submit(self.collection(seed=seed)) for seed in range(2)]
         assert refs[0] != refs[1]
         for ref in refs:
             await adapter.wait_until_complete(ref, poll_interval=0.05)
 
     async def test_a_job_can_be_canceled(self, endless: TrainerAdapter) -> None:
-        ref = await endless.submit(collection())
+        ref = await endless.submit(self.collection())
         await endless.cancel(ref)
         status = await endless.wait_until_complete(ref, poll_interval=0.05)
         assert status.status is TrainingStatusEnum.CANCELED
@@ -96,7 +101,7 @@ class TrainerAdapterContract:
                 await ask(ref)
 
     async def test_closing_ends_what_runs(self, endless: TrainerAdapter) -> None:
-        ref = await endless.submit(collection())
+        ref = await endless.submit(self.collection())
         await endless.close()
         await endless.close()
         status = await endless.wait_until_complete(ref, poll_interval=0.05)

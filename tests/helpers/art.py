@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from safetensors.numpy import load_file, save_file
 
 from tests.helpers.fake_art import FakeART
 from tests.helpers.tiny_model import UNTRAINED, WORDS, episodes, write_tiny_model
@@ -15,7 +16,7 @@ from tunestream.config import ARTTrainerAdapterConfig
 from tunestream.events import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 from tunestream.trainers.art import ARTSettings, ARTWorkerHandle
 
-__all__ = ["art_config", "art_service", "art_settings", "art_worker", "blank_model", "local_config", "played"]
+__all__ = ["art_config", "art_service", "art_settings", "art_worker", "faint_model", "local_config", "played"]
 
 
 def art_settings(**changes: Any) -> ARTSettings:
@@ -54,9 +55,13 @@ def art_service() -> Iterator[FakeART]:
 
 
 @pytest.fixture(scope="session")
-def blank_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that finds all words equally likely, as the recorded episodes say."""
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "blank", blank=True)
+def faint_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that finds all words nearly equally likely, as the recorded episodes say."""
+    folder = write_tiny_model(tmp_path_factory.mktemp("model") / "faint")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] *= 0.05
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def art_config(service: FakeART, training: dict[str, Any] | None = None, **backend: Any) -> Any:
@@ -79,7 +84,7 @@ def local_config(model: Path, path: Path, training: dict[str, Any] | None = None
     return ARTTrainerAdapterConfig.model_validate({"backend": here, "training": quick})
 
 
-def played(groups: int = 4, size: int = 6, *, seed: int = 0, run_id: str = "run") -> TrajectoryCollection:
+def played(groups: int = 4, *, size: int = 6, seed: int = 0, run_id: str = "run") -> TrajectoryCollection:
     """Episodes of the tiny task, with the ids of their tokens, as a vLLM server records them."""
     found: dict[str, list[Trajectory]] = {}
     for row in episodes(groups, size, seed=seed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class Local(LocalBackend):  # type: ignore[misc]
     """
 
     def __init__(self, job: Job) -> None:
+        _check_installed(job.config.backend.model_service)
         super().__init__(path=job.config.backend.path)
         self._job = job
         self._model = job.model()
@@ -131,3 +133,12 @@ class Local(LocalBackend):  # type: ignore[misc]
             self._job.stepped(step, int(metrics.get(_STEPS, 0)), metrics)
             yield metrics
             await asyncio.sleep(0)
+
+
+def _check_installed(model_service: str) -> None:
+    if model_service == "unsloth" and importlib.util.find_spec("unsloth") is None:
+        raise TrainingFailed(
+            "missing_dependency",
+            "model_service unsloth needs a GPU and openpipe-art[backend] in an environment of its own: name "
+            "its interpreter in TUNESTREAM_ART_PYTHON; or set trainer.backend.model_service: cpu",
+        )

@@ -1,0 +1,72 @@
+"""The ART backend does what every backend does, in both of ART's ways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.contract.test_trainer_adapter import TrainerAdapterContract
+from tests.helpers.art import (
+    art_config,
+    art_service,
+    art_settings,
+    art_worker,
+    faint_model,
+    local_config,
+    played,
+)
+from tests.helpers.fake_art import ENDLESS, FakeART
+from tunestream.artifacts import ArtifactStore
+from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
+
+__all__ = ["art_service", "art_worker", "faint_model"]
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+class TestServerless(TrainerAdapterContract):
+    collection = staticmethod(played)
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def adapter(
+        self, art_service: FakeART, art_worker: ARTWorkerHandle, artifacts: ArtifactStore
+    ) -> AsyncIterator[ARTTrainerAdapter]:
+        art_service.reset()
+        yield _adapter(art_config(art_service), artifacts, art_worker)
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def endless(
+        self, art_service: FakeART, art_worker: ARTWorkerHandle, artifacts: ArtifactStore
+    ) -> AsyncIterator[ARTTrainerAdapter]:
+        art_service.reset()
+        art_service.state.script = list(ENDLESS)
+        adapter = _adapter(art_config(art_service), artifacts, art_worker)
+        yield adapter
+        await adapter.close()
+
+
+class TestLocal(TrainerAdapterContract):
+    collection = staticmethod(played)
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def adapter(
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, faint_model: Path, tmp_path: Path
+    ) -> AsyncIterator[ARTTrainerAdapter]:
+        yield _adapter(local_config(faint_model, tmp_path / "art"), artifacts, art_worker)
+
+    @pytest_asyncio.fixture(loop_scope="session")
+    async def endless(
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, faint_model: Path, tmp_path: Path
+    ) -> AsyncIterator[ARTTrainerAdapter]:
+        slow = {"trainer_args": {"per_device_train_batch_size": 1}}
+        adapter = _adapter(local_config(faint_model, tmp_path / "art", **slow), artifacts, art_worker)
+        yield adapter
+        await adapter.close()
+
+
+def _adapter(config: Any, artifacts: ArtifactStore, worker: ARTWorkerHandle) -> ARTTrainerAdapter:
+    return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=worker)
