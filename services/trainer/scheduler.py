@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -20,14 +19,16 @@ import structlog
 
 from services.trainer.adapters import Adapters
 from services.trainer.attempt import Attempt
+from services.trainer.metrics import POLICY_LAG
 from services.trainer.owners import Lost, Owner, Owners
 from services.trainer.settings import TrainerSettings
 from tunestream.artifacts import ArtifactStore
 from tunestream.config import RunConfig
 from tunestream.config.plugins import NotInstalled
 from tunestream.config.trainers import TrainerSection
+from tunestream.domain.jobs import OWNER_DIED
 from tunestream.domain.ledger import JobLedger
-from tunestream.domain.scheduling import is_stale, next_job, overflowing
+from tunestream.domain.scheduling import next_job, overflowing, policy_lag
 from tunestream.events import JobRecord
 from tunestream.streams.runs import RunDirectory
 from tunestream.trainers import TrainerBackend, TrainingFailed, find_backend, is_infrastructure
@@ -63,7 +64,6 @@ class Scheduler:
         self._owners = Owners(settings.rejoin_seconds)
         self._running: dict[str, _Running] = {}
         self._warming: dict[str, asyncio.Task[None]] = {}
-        self._faults: Counter[str] = Counter()
         self._served: dict[str, int] = {}
         self._rounds = 0
         self._loop: asyncio.Task[None] | None = None
@@ -190,7 +190,6 @@ class Scheduler:
                 store=self._store,
                 settings=self._settings,
             ).run()
-            self._faults.pop(job.job_id, None)
         except TrainingFailed as failure:
             await self._failed(partition, job, failure)
 
@@ -200,11 +199,14 @@ class Scheduler:
         if job.attempt > 0:
             return False
         waiting = [other for other in ledger.jobs() if other.run_id == job.run_id]
+        lag, most = _lag(ledger, job), config.trainer.max_policy_lag
         if job in overflowing(waiting, max_queued=config.trainer.max_queued):
             reason = ("overflow", f"more than {config.trainer.max_queued} jobs of the run were waiting")
-        elif self._is_stale(ledger, job, config.trainer.max_policy_lag):
-            reason = ("stale", f"its candidates are more than {config.trainer.max_policy_lag} versions old")
+        elif most is not None and lag > most:
+            reason = ("stale", f"its candidates are {lag} versions old, more than {most}")
+            POLICY_LAG.labels("stale").observe(lag)
         else:
+            POLICY_LAG.labels("started").observe(lag)
             return False
         await self._owners.step(
             partition,
@@ -214,15 +216,6 @@ class Scheduler:
         )
         return True
 
-    def _is_stale(self, ledger: JobLedger, job: JobRecord, max_policy_lag: int | None) -> bool:
-        current = ledger.current(job.run_id)
-        return is_stale(
-            job.batch,
-            None if current is None else current.version,
-            ledger.versions(job.run_id),
-            max_policy_lag=max_policy_lag,
-        )
-
     async def _wait_for_its_turn(self, job: JobRecord, backend: TrainerBackend[Any]) -> None:
         """Wait before an attempt that follows a broken one.
 
@@ -231,13 +224,13 @@ class Scheduler:
         """
         broken = self._broken(job, local=backend.local)
         if broken >= self._settings.max_attempts:
-            raise TrainingFailed("worker_died", f"{broken} attempts died; the trainer's log has the reasons")
+            raise TrainingFailed(OWNER_DIED, f"{broken} attempts broke off, the last one with its trainer")
         if broken:
             await asyncio.sleep(self._settings.attempt_delay_seconds * 2.0 ** (broken - 1))
 
     def _broken(self, job: JobRecord, *, local: bool) -> int:
-        """Count the attempts that were broken; a remote job goes on when its trainer dies."""
-        return job.attempt if local else self._faults[job.job_id]
+        """Count the attempts that broke off; a remote job goes on when its trainer dies."""
+        return job.attempt if local else sum(one.code != OWNER_DIED for one in job.broken)
 
     async def _begin(self, partition: int, job_id: str) -> JobRecord:
         job = await self._owners.step(
@@ -248,19 +241,37 @@ class Scheduler:
         return job
 
     async def _failed(self, partition: int, job: JobRecord, failure: TrainingFailed) -> None:
-        """End a job, unless another attempt may succeed."""
-        self._faults[job.job_id] += 1
+        """End a job, unless another attempt may succeed; why this one broke off is told and kept."""
+        if is_infrastructure(failure.code):
+            await self._break_off(partition, job, failure)
         latest = self._owners.get(partition).ledger.job(job.job_id) or job
-        broken = self._broken(latest, local=_is_local(job.backend))
-        if is_infrastructure(failure.code) and broken < self._settings.max_attempts:
-            log.warning("job.attempt_failed", attempt=latest.attempt, code=failure.code, reason=str(failure))
+        if latest.attempt > job.attempt + 1:
+            raise Lost("another attempt has begun")
+        if (
+            is_infrastructure(failure.code)
+            and self._broken(latest, local=_is_local(job.backend)) < self._settings.max_attempts
+        ):
             return
         log.error("job.failed", code=failure.code, reason=failure.message)
-        del self._faults[job.job_id]
         await self._owners.step(
             partition,
             lambda owner, effects: owner.ledger.fail(
                 job.job_id, code=failure.code, message=failure.message, now=_now(), effects=effects
+            ),
+        )
+
+    async def _break_off(self, partition: int, job: JobRecord, failure: TrainingFailed) -> None:
+        attempt = job.attempt + 1
+        log.warning("job.attempt_failed", attempt=attempt, code=failure.code, reason=failure.message)
+        await self._owners.step(
+            partition,
+            lambda owner, effects: owner.ledger.break_off(
+                job.job_id,
+                attempt,
+                code=failure.code,
+                message=failure.message,
+                now=_now(),
+                effects=effects,
             ),
         )
 
@@ -277,6 +288,12 @@ def _is_local(kind: str) -> bool:
         return find_backend(kind).local
     except NotInstalled:
         return False  # its jobs fail at once, and need no room on this machine
+
+
+def _lag(ledger: JobLedger, job: JobRecord) -> int:
+    current = ledger.current(job.run_id)
+    version = None if current is None else current.version
+    return policy_lag(job.batch, version, ledger.versions(job.run_id))
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from tunestream.domain.jobs import TERMINAL
 from tunestream.domain.lineage import ancestry
 from tunestream.events import JobRecord, ModelVersion, TrainingBatch, TrainingStatusEnum
 
-__all__ = ["is_stale", "next_job", "overflowing", "policy_lag"]
+__all__ = ["next_job", "overflowing", "policy_lag"]
 
 
 def next_job(
@@ -56,17 +56,6 @@ def policy_lag(batch: TrainingBatch, current: str | None, versions: Mapping[str,
     """
     line = list(ancestry(current, versions))
     return max((_links(name, line, versions) for name in batch.policy_versions), default=0)
-
-
-def is_stale(
-    batch: TrainingBatch,
-    current: str | None,
-    versions: Mapping[str, ModelVersion],
-    *,
-    max_policy_lag: int | None,
-) -> bool:
-    """Tell whether a batch's candidates are too old for the current version."""
-    return max_policy_lag is not None and policy_lag(batch, current, versions) > max_policy_lag
 
 
 def _queues(jobs: Iterable[JobRecord]) -> dict[str, list[JobRecord]]:

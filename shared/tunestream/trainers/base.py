@@ -27,7 +27,16 @@ __all__ = [
 ]
 
 _INFRASTRUCTURE: Final = frozenset(
-    {"worker_died", "service_unreachable", "unhealthy", "job_vanished", "closed", "internal", "backend_error"}
+    {
+        "worker_died",
+        "store_unreachable",
+        "service_unreachable",
+        "unhealthy",
+        "job_vanished",
+        "closed",
+        "internal",
+        "backend_error",
+    }
 )
 
 

@@ -25,6 +25,7 @@ from tests.helpers.training import (
 )
 from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
 from tunestream.events import DatasetFile, OpenAIMessage
+from tunestream.trainers import is_infrastructure
 from tunestream.trainers.trl import WorkerDied, WorkerHandle, WorkerSettings
 from tunestream.trainers.trl.protocol import Canceled, Finished, Progress
 
@@ -304,6 +305,18 @@ async def test_a_missing_dataset_names_the_store(
     failure = await failure_of(trl_worker, spec)
     assert failure.code == "artifact_missing"
     assert "TUNESTREAM_ARTIFACTS" in failure.message
+
+
+async def test_a_store_that_is_away_is_not_the_users_fault(
+    trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
+) -> None:
+    away = tmp_path / "no folder"
+    away.touch()
+    spec = job_spec(artifacts, make_config(tiny_model), artifacts=str(away / "store"))
+    failure = await failure_of(trl_worker, spec)
+    assert failure.code == "store_unreachable"
+    assert is_infrastructure(failure.code)
+    assert str(away) in failure.message
 
 
 @pytest.mark.parametrize("changed", [{"r": 4}, {"lora_alpha": 2}, None], ids=["r", "alpha", "full"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.batches import batch
 from tunestream.domain import jobs
-from tunestream.domain.scheduling import is_stale, next_job, overflowing, policy_lag
+from tunestream.domain.scheduling import next_job, overflowing, policy_lag
 from tunestream.events import (
     Artifact,
     JobRecord,
@@ -90,11 +90,3 @@ def test_lag_counts_parent_links_to_the_oldest_version() -> None:
 def test_lag_of_another_branch_counts_to_the_fork() -> None:
     versions = lineage(("v1", None), ("v2", "v1"), ("bad", "v1"), ("worse", "bad"))
     assert policy_lag(batch("run", 0, ["worse"]), "v2", versions) == 1
-
-
-def test_stale_is_above_the_limit_only() -> None:
-    versions = lineage(("v1", None), ("v2", "v1"))
-    old = batch("run", 0, ["v1"])
-    assert not is_stale(old, "v2", versions, max_policy_lag=1)
-    assert is_stale(old, "v2", versions, max_policy_lag=0)
-    assert not is_stale(old, "v2", versions, max_policy_lag=None)
