@@ -29,7 +29,8 @@ class TrainerBackend(Generic[Config]):
         config: the trainer section of a run's file.
         adapter: makes an adapter of a section and the artifact store's URL.
         local: jobs train on the trainer's machine: they run one at a time, and one that may not commit any
-            more is stopped. Others run beside them, and go on where they run when the trainer dies.
+            more is stopped. Others run beside them, and go on where they run when the trainer dies. Where
+            it depends on the section: says whether.
         poll_seconds: between two looks at a job.
         shares: sections for which this is equal have one adapter; by default equal sections.
         check: raises :class:`~tunestream.trainers.TrainingFailed` when jobs could not run, without changing
@@ -38,7 +39,11 @@ class TrainerBackend(Generic[Config]):
 
     config: type[Config]
     adapter: Callable[[Config, str], TrainerAdapter]
-    local: bool = False
+    local: bool | Callable[[Config], bool] = False
     poll_seconds: float = 1.0
     shares: Callable[[Config], Hashable] = _by_content
     check: Callable[[Config], Awaitable[None]] | None = None
+
+    def is_local(self, config: Config) -> bool:
+        """Tell whether jobs of a section train on the trainer's machine."""
+        return self.local(config) if callable(self.local) else self.local

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +15,8 @@ from tunestream.config.trainers import (
 )
 from tunestream.trainers.backend import TrainerBackend
 from tunestream.trainers.base import TrainerAdapter, TrainingFailed
+from tunestream.trainers.extras import package_of
+from tunestream.trainers.health import check_art, check_nemo, check_trl
 
 __all__ = ["check_backend", "find_backend"]
 
@@ -60,32 +61,19 @@ async def check_backend(config: TrainerSection, artifacts: str) -> None:
 
 
 def _trl(config: TRLTrainerConfig, artifacts: str) -> TrainerAdapter:
-    adapter: TrainerAdapter = _load("trl", "TRLTrainerAdapter")(config, artifacts=artifacts)
+    adapter: TrainerAdapter = package_of("trl").TRLTrainerAdapter(config, artifacts=artifacts)
     return adapter
 
 
 def _art(config: ARTTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
-    adapter: TrainerAdapter = _load("art", "ARTTrainerAdapter")(config, artifacts=artifacts)
+    adapter: TrainerAdapter = package_of("art").ARTTrainerAdapter(config, artifacts=artifacts)
     return adapter
 
 
 def _nemo(config: NeMoCustomizerTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
     del artifacts  # models stay in the service
-    adapter: TrainerAdapter = _load("nemo", "NeMoCustomizerTrainerAdapter")(config)
+    adapter: TrainerAdapter = package_of("nemo").NeMoCustomizerTrainerAdapter(config)
     return adapter
-
-
-def _load(package: str, name: str) -> Any:
-    """Import an adapter.
-
-    Raises:
-        TrainingFailed: when what it needs is not installed.
-    """
-    try:
-        return getattr(importlib.import_module(f"tunestream.trainers.{package}"), name)
-    except ModuleNotFoundError as error:
-        remedy = f"pip install 'tunestream[{package}]'"
-        raise TrainingFailed("missing_dependency", f"{error.name} is not installed: {remedy}") from error
 
 
 _OURS: Final[Mapping[str, TrainerBackend[Any]]] = MappingProxyType(
@@ -96,8 +84,14 @@ _OURS: Final[Mapping[str, TrainerBackend[Any]]] = MappingProxyType(
             local=True,
             poll_seconds=0.1,
             shares=lambda _: "the machine's one worker",
+            check=check_trl,
         ),
-        "openpipe_art_trainer_adapter": TrainerBackend(config=ARTTrainerAdapterConfig, adapter=_art),
+        "openpipe_art_trainer_adapter": TrainerBackend(
+            config=ARTTrainerAdapterConfig,
+            adapter=_art,
+            local=lambda config: config.backend.kind == "local",
+            check=check_art,
+        ),
         "nemo_customizer_trainer_adapter": TrainerBackend(
             config=NeMoCustomizerTrainerAdapterConfig,
             adapter=_nemo,
@@ -109,6 +103,7 @@ _OURS: Final[Mapping[str, TrainerBackend[Any]]] = MappingProxyType(
                 config.api_key_env,
                 config.hf_token_env,
             ),
+            check=check_nemo,
         ),
     }
 )

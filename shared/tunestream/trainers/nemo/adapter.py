@@ -72,8 +72,8 @@ class NeMoCustomizerTrainerAdapter:
         Raises:
             TrainingFailed: when a service does not answer or refuses, or a token's variable is not set.
         """
+        await self.check()
         try:
-            await self._ping()
             await self._connected().prepare()
         except ServiceError as error:
             raise as_failure(error) from error
@@ -81,10 +81,21 @@ class NeMoCustomizerTrainerAdapter:
     async def is_healthy(self) -> bool:
         """Ask both services; False when one of them does not answer properly."""
         try:
-            await self._ping()
-        except (ServiceError, TrainingFailed):
+            await self.check()
+        except TrainingFailed:
             return False
         return True
+
+    async def check(self) -> None:
+        """Ask both services, and change nothing.
+
+        Raises:
+            TrainingFailed: when a service does not answer or refuses, or a token's variable is not set.
+        """
+        try:
+            await self._ping()
+        except ServiceError as error:
+            raise as_failure(error) from error
 
     async def submit(
         self, trajectories: TrajectoryCollection, *, job: JobSpec | None = None

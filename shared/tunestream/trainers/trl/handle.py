@@ -193,7 +193,7 @@ class WorkerHandle:
             self._output.recorder = self._recorder
 
     async def _start(self) -> None:
-        self._check_installed()
+        self.check_installed()
         await self.kill()
         ready = False
         try:
@@ -203,7 +203,12 @@ class WorkerHandle:
             if not ready:
                 await self.kill()
 
-    def _check_installed(self) -> None:
+    def check_installed(self) -> None:
+        """Look for what the worker needs; nothing is imported.
+
+        Raises:
+            TrainingFailed: when it is not installed.
+        """
         program = self._program
         if program.python != sys.executable:
             if shutil.which(program.python) is None:

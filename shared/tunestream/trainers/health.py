@@ -1,0 +1,69 @@
+"""Whether the backends that come with tunestream could train; nothing is changed, and no torch is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from tunestream.config.trainers import (
+    ARTTrainerAdapterConfig,
+    NeMoCustomizerTrainerAdapterConfig,
+    TRLTrainerConfig,
+)
+from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.extras import package_of
+
+__all__ = ["check_art", "check_nemo", "check_trl"]
+
+# `name` or `owner/name`, as the Hugging Face hub has them.
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+async def check_trl(config: TRLTrainerConfig) -> None:
+    """Look for what the worker needs, and for the base model.
+
+    Raises:
+        TrainingFailed: when packages are missing, or the model can be none.
+    """
+    package_of("trl").WorkerHandle().check_installed()
+    _check_model(config.model.hf_model_ckpt)
+
+
+def _check_model(name: str) -> None:
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise TrainingFailed("model_missing", f"trainer.model.hf_model_ckpt: {name} has no config.json")
+    if not folder.is_dir() and not _HUB_NAME.fullmatch(name):
+        raise TrainingFailed(
+            "model_missing",
+            f"trainer.model.hf_model_ckpt: {name} is no folder of this machine and no name on the "
+            "Hugging Face hub",
+        )
+
+
+async def check_art(config: ARTTrainerAdapterConfig) -> None:
+    """Ask the training service; look for what the worker needs where it trains on this machine.
+
+    Raises:
+        TrainingFailed: when the service does not answer or refuses, or packages are missing.
+    """
+    art = package_of("art")
+    settings = art.ARTSettings()
+    if config.backend.kind == "serverless":
+        await art.check_service(config.backend, settings)
+    else:
+        art.ARTWorkerHandle(settings).check_installed()
+
+
+async def check_nemo(config: NeMoCustomizerTrainerAdapterConfig) -> None:
+    """Ask the customizer and the data store.
+
+    Raises:
+        TrainingFailed: when one does not answer or refuses, or the extra ``nemo`` is not installed.
+    """
+    adapter = package_of("nemo").NeMoCustomizerTrainerAdapter(config)
+    try:
+        await adapter.check()
+    finally:
+        await adapter.close()
