@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import hops, latency, memory, pair_core, recovery, training
+from tests.bench import hops, jobs, latency, memory, pair_core, recovery, training
 from tests.bench.context import Context
 from tests.bench.document import write_docs
 from tests.bench.results import Figure, Report, this_machine
@@ -30,6 +30,8 @@ BENCHMARKS: Final[dict[str, tuple[Benchmark, bool]]] = {
     "latency": (latency.latency, True),
     "recovery": (recovery.recovery, True),
     "trainer": (training.trainer, False),
+    "worker-memory": (jobs.worker_memory, False),
+    "cancel": (jobs.cancel, True),
     "memory": (memory.memory, True),
 }
 

@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tests.bench.context import Context
 from tests.bench.results import Figure, at_least, at_most
 from tests.helpers.tiny_model import rows, write_tiny_model
@@ -30,7 +28,7 @@ _BARE_DEADLINE_SECONDS = 300.0
 
 
 async def trainer(context: Context) -> list[Figure]:
-    """A 1-step job in a warm worker, its memory over many jobs, and its speed beside bare TRL's."""
+    """A 1-step job in a warm worker, and its speed beside bare TRL's."""
     model = write_tiny_model(context.folder / "tiny")
     store = ArtifactStore(str(context.folder / "artifacts"))
     worker = WorkerHandle()
@@ -49,21 +47,14 @@ async def _fixed_cost(
 ) -> list[Figure]:
     config = make_config(model, lora=_LORA, num_train_epochs=1, per_device_train_batch_size=_BATCH)
     train = put_rows(store, rows(_BATCH))
-    assert worker.pid is not None
-    process, seconds, resident = psutil.Process(worker.pid), [], []
+    seconds = []
     for _ in range(context.sized(33, 8)):
         began = time.perf_counter()
         result = await _train(worker, job_spec(store, config, train=train, validation=None))
         seconds.append(time.perf_counter() - began)
-        resident.append(process.memory_info().rss / 1e6)
         assert result.metrics["steps"] == 1
     warm = 3
-    return [
-        Figure("trainer", "one step, warm: asked to stored", tuple(seconds[warm:]), "s", at_most(1)),
-        Figure(
-            "trainer", f"memory over {len(resident) - warm} jobs", (resident[-1] - resident[warm - 1],), "MB"
-        ),
-    ]
+    return [Figure("trainer", "one step, warm: asked to stored", tuple(seconds[warm:]), "s", at_most(1))]
 
 
 async def _against_bare(
