@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 
 from services.trainer.adapters import Adapters, asking
+from services.trainer.evaluating import ask_evaluators
 from services.trainer.owners import Lost, Owners
 from services.trainer.settings import TrainerSettings
-from tunestream.artifacts import ArtifactStore, CheckpointStore
+from tunestream.artifacts import ArtifactStore, ArtifactUnreachable, CheckpointStore
 from tunestream.config import RunConfig
 from tunestream.domain.evaluation import judge
 from tunestream.domain.jobs import TERMINAL
 from tunestream.events import (
+    Evaluation,
     JobRecord,
     TrainingJobRef,
     TrainingJobStatus,
@@ -60,7 +62,8 @@ class Attempt:
         self._partition = partition
         self._job = job
         self._config = config
-        self._backend = backend
+        self._poll_seconds = backend.poll_seconds
+        self._local = backend.is_local(config.trainer)
         self._adapters = adapters
         self._store = store
         self._settings = settings
@@ -75,9 +78,10 @@ class Attempt:
         """
         log.info("job.started", attempt=self._job.attempt, rows=self._job.batch.train.rows)
         await self._take_over_checkpoint()
+        spec = self._specify()
         async with self._adapters.use(self._config.trainer) as adapter:
-            status = await self._train(adapter, self._specify())
-        await self._conclude(status)
+            status = await self._train(adapter, spec)
+        await self._conclude(spec, status)
 
     async def _take_over_checkpoint(self) -> None:
         left_off = self._owners.get(self._partition).ledger.left_off(self._job)
@@ -128,7 +132,7 @@ class Attempt:
                 raise Lost("the job was ended, or another attempt has begun")
             await self._tell(status)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._owners.changed(), self._backend.poll_seconds)
+                await asyncio.wait_for(self._owners.changed(), self._poll_seconds)
 
     def _may_commit(self) -> bool:
         """Say whether the attempt still counts; while its partition is away nobody knows, and it goes on."""
@@ -161,7 +165,7 @@ class Attempt:
         """
         owner = self._owners.find(self._partition)
         job = None if owner is None else owner.ledger.job(self._job.job_id)
-        if not (self._backend.local or (job is not None and job.status in TERMINAL)):
+        if not (self._local or (job is not None and job.status in TERMINAL)):
             return
         log.info("job.stopping", attempt=self._job.attempt)
         grace = self._settings.cancel_grace_seconds
@@ -170,7 +174,7 @@ class Attempt:
                 await self._stop(adapter, ref)
         except TimeoutError:
             log.warning("job.not_stopped", attempt=self._job.attempt, after_seconds=grace)
-            if self._backend.local:
+            if self._local:
                 await self._adapters.discard(adapter)
         except TrainingFailed as failure:
             log.warning("job.not_stopped", attempt=self._job.attempt, reason=failure.message)
@@ -178,15 +182,15 @@ class Attempt:
     async def _stop(self, adapter: TrainerAdapter, ref: TrainingJobRef) -> None:
         with asking():
             await adapter.cancel(ref)
-            await adapter.wait_until_complete(ref, self._backend.poll_seconds)
+            await adapter.wait_until_complete(ref, self._poll_seconds)
 
     # -- the end
 
-    async def _conclude(self, status: TrainingJobStatus) -> None:
+    async def _conclude(self, spec: JobSpec, status: TrainingJobStatus) -> None:
         if status.status is TrainingStatusEnum.COMPLETED:
             with asking():
                 result = TrainingResult.model_validate(status.metadata)
-            await self._register_version(result)
+            await self._register_version(result, await self._evaluate(spec, result))
             return
         told = status.metadata or {}
         reason, message = str(told.get("reason", "training_failed")), status.message or "no reason was told"
@@ -210,8 +214,48 @@ class Attempt:
             ),
         )
 
-    async def _register_version(self, result: TrainingResult) -> None:
-        job, evaluation = self._job, judge(result.judged, self._config.evaluation)
+    async def _evaluate(self, spec: JobSpec, result: TrainingResult) -> Evaluation:
+        """Judge the version, also by the run's own evaluators.
+
+        Raises:
+            Lost: when the attempt may not commit any more; nobody is asked then.
+        """
+        config = self._config.evaluation
+        asked = asyncio.create_task(
+            ask_evaluators(config, self._job, spec, result.artifact, self._store, self._tell_evaluator),
+            name=f"evaluate-{self._job.job_id}",
+        )
+        try:
+            while not asked.done():
+                if not self._may_commit():
+                    raise Lost("the job was ended, or another attempt has begun, while it was evaluated")
+                changed = asyncio.create_task(self._owners.changed(), name="owners-changed")
+                await asyncio.wait({asked, changed}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+        finally:
+            asked.cancel()
+            await asyncio.wait({asked})
+        try:
+            return judge(result.judged, config, asked.result())
+        except ArtifactUnreachable as error:
+            raise TrainingFailed("store_unreachable", f"the held-out rows cannot be read: {error}") from error
+
+    async def _tell_evaluator(self, name: str) -> None:
+        await self._owners.step(
+            self._partition,
+            lambda owner, effects: owner.ledger.report(
+                self._job.job_id,
+                self._job.attempt,
+                progress=0.0,  # it never falls
+                message=f"asking the evaluator {name}",
+                metrics={"phase": "evaluating"},
+                now=_now(),
+                effects=effects,
+            ),
+        )
+
+    async def _register_version(self, result: TrainingResult, evaluation: Evaluation) -> None:
+        job = self._job
         version = await self._owners.step(
             self._partition,
             lambda owner, effects: owner.ledger.complete(

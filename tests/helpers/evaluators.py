@@ -13,32 +13,22 @@ from typing import Any, Self
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-__all__ = ["Endpoint", "install"]
+__all__ = ["Endpoint", "Served", "install"]
 
 Score = Callable[[dict[str, Any]], tuple[float, float]]
 
 
-class Endpoint:
-    """A real server; ``faults`` are the next answers, after which it scores every item.
+class Served:
+    """An application on a port of its own."""
 
-    A fault is an HTTP status, bytes to answer with, or seconds without an answer.
-    """
-
-    def __init__(self, score: Score = lambda _item: (1.0, 0.0)) -> None:
-        self.score = score
-        self.faults: list[int | bytes | float] = []
-        self.requests: list[dict[str, Any]] = []
-        self.authorizations: list[str | None] = []
-        self._release = threading.Event()
-        app = FastAPI()
-        app.post("/score")(self._answer)
+    def __init__(self, app: FastAPI) -> None:
         self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     @property
-    def url(self) -> str:
+    def base(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}/score"
+        return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,9 +39,36 @@ class Endpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._release.set()
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(10)
+
+
+class Endpoint(Served):
+    """An evaluator; ``faults`` are the next answers, after which it scores every item.
+
+    A fault is an HTTP status, bytes to answer with, seconds without an answer, or None for none.
+    """
+
+    def __init__(self, score: Score = lambda _item: (1.0, 0.0)) -> None:
+        self.score = score
+        self.faults: list[int | bytes | float | None] = []
+        self.requests: list[dict[str, Any]] = []
+        self.authorizations: list[str | None] = []
+        self._release = threading.Event()
+        app = FastAPI()
+        app.post("/score")(self._answer)
+        super().__init__(app)
+
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        return f"{self.base}/score"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release.set()
+        super().__exit__(kind, error, trace)
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()

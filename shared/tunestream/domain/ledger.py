@@ -245,7 +245,8 @@ class JobLedger:
     def held_out(self, job: JobRecord) -> list[DatasetFile]:
         """Return the held-out rows of the run's earlier windows, the latest first.
 
-        Those of submitted datasets are left out: the stream may train on their prompts.
+        Those of submitted datasets are left out, since the stream may train on their prompts, and those of
+        windows that made a version which was rejected or rolled back: the labels may have been the fault.
         """
         earlier = [
             other
@@ -254,10 +255,15 @@ class JobLedger:
             and other.batch.origin == "stream"
             and other.submission == 1
             and other.batch.batch_id != job.batch.batch_id
+            and not self._made_worse(other)
             and (other.created, other.batch.epoch) < (job.created, job.batch.epoch)
         ]
         earlier.sort(key=lambda other: (other.created, other.batch.epoch), reverse=True)
         return [other.batch.validation for other in earlier if other.batch.validation is not None]
+
+    def _made_worse(self, job: JobRecord) -> bool:
+        made = self.versions(job.run_id).get(job.version or "")
+        return made is not None and (made.status is ModelStatus.REJECTED or made.rolled_back is not None)
 
     def fail(self, job: str, *, code: str, message: str, now: datetime, effects: Effects) -> bool:
         """End an unfinished job that cannot be trained."""

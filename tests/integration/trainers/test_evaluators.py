@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import psutil
 import pytest
+from fastapi import FastAPI, Request
 
-from tests.helpers import tiny_model
-from tests.helpers.evaluators import Endpoint, install
+from tests.helpers.evaluators import Endpoint, Served, install
+from tests.helpers.tiny_model import rows
+from tests.helpers.training import job_spec, make_config, result_of
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config import HTTPEvaluatorConfig, PythonEvaluatorConfig
-from tunestream.events import Artifact, DatasetFile, ItemScore
+from tunestream.events import Artifact, DatasetFile, DatasetRow, ItemScore, Objective
 from tunestream.trainers.evaluators import (
     EvaluationRequest,
     EvaluatorFailed,
@@ -21,6 +26,7 @@ from tunestream.trainers.evaluators import (
     ask,
     held_out_items,
 )
+from tunestream.trainers.trl import WorkerHandle
 
 JUDGES = """
 import os, time
@@ -47,6 +53,8 @@ def slow(task):
         file.write(f"{os.getpid()}\\n")
     time.sleep(600)
 """
+PAGE = Path(__file__).parents[3] / "docs/models.md"
+ITEMS: list[DatasetRow] = [*rows(12, seed=7)]
 ROWS = 6
 
 
@@ -73,7 +81,7 @@ def request_(store: ArtifactStore, tmp_path: Path) -> EvaluationRequest:
         candidate=weights(store, tmp_path, "candidate", "0.75"),
         current=weights(store, tmp_path, "current", "0.5"),
         options={},
-        items=list(tiny_model.rows(ROWS)),
+        items=ITEMS[:ROWS],
     )
 
 
@@ -127,6 +135,17 @@ async def test_missing_weights_are_told(request_: EvaluationRequest, store: Arti
     store.delete(request_.candidate.uri)
     with pytest.raises(EvaluatorFailed, match="the weights of version candidate cannot be read"):
         await ask(python("by_weights"), request_, store)
+
+
+async def test_weights_that_stay_with_their_backend_are_left_to_endpoints(
+    request_: EvaluationRequest, store: ArtifactStore, endpoint: Endpoint
+) -> None:
+    there = PolicyRef.of("candidate", Artifact(uri="nemo://models/x", sha256="", kind="adapter"), store)
+    asked = request_.model_copy(update={"candidate": there})
+    with pytest.raises(EvaluatorFailed, match="stay with the backend"):
+        await ask(python("by_weights"), asked, store)
+    assert len(await ask(http(endpoint), asked, store)) == ROWS
+    assert endpoint.requests[0]["candidate"]["url"] == "nemo://models/x"
 
 
 async def test_a_function_that_nobody_waits_for_any_more_is_killed_with_its_children(
@@ -234,8 +253,56 @@ async def test_the_token_stays_a_secret(
 
 
 def test_items_are_the_first_rows_that_can_be_read(store: ArtifactStore) -> None:
-    files = [put_rows(store, tiny_model.rows(4, seed=seed)) for seed in range(2)]
+    files = [put_rows(store, rows(4, seed=seed)) for seed in range(2)]
     damaged = store.put_bytes(b"no row\n")
     files.insert(0, DatasetFile(uri=damaged.uri, sha256=damaged.sha256, rows=1, size=damaged.size))
     items = held_out_items(store, files, most=6)
-    assert items == [*tiny_model.rows(4), *tiny_model.rows(4, seed=1)[:2]]
+    assert items == [*rows(4), *rows(4, seed=1)[:2]]
+
+
+def code_of(name: str) -> str:
+    """Return the example of docs/models.md that defines a function."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (found,) = [block for block in blocks if f"def {name}(" in block]
+    assert len(found.splitlines()) <= 30
+    return str(found)
+
+
+async def test_the_pages_function_finds_a_trained_version_better(
+    request_: EvaluationRequest,
+    artifacts: ArtifactStore,
+    trl_worker: WorkerHandle,
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    install(tmp_path / "site", code_of("exact"), exact="judges:exact")
+    learns = make_config(tiny_model, objective=Objective.SFT, num_train_epochs=20)
+    trained = await result_of(trl_worker, job_spec(artifacts, learns, validation=None))
+    candidate = PolicyRef.of("candidate", trained.artifact, artifacts)
+    asked = request_.model_copy(
+        update={"base_model": str(tiny_model), "candidate": candidate, "current": None, "items": ITEMS}
+    )
+    scores = await ask(python("exact"), asked, artifacts)
+    after, before = (fmean(getattr(one, name) for one in scores) for name in ("candidate", "current"))
+    assert after > 0.8
+    assert before < 0.5
+
+
+async def test_the_pages_endpoint_asks_the_served_models(
+    request_: EvaluationRequest, store: ArtifactStore
+) -> None:
+    models = FastAPI()
+
+    @models.post("/v1/completions")
+    async def complete(request: Request) -> dict[str, list[dict[str, str]]]:
+        body = await request.json()
+        texts = {"candidate": "red wine", "current": "red"}
+        return {"choices": [{"text": texts[body["model"]]}]}
+
+    page: dict[str, Any] = {}
+    exec(code_of("compare"), page)
+    with Served(models) as server, Served(page["app"]) as endpoint:
+        page["SERVER"] = f"{server.base}/v1/completions"
+        asked = request_.model_copy(update={"options": {"words": ["red", "wine"]}})
+        config = HTTPEvaluatorConfig(name="judge", url=f"{endpoint.base}/score")
+        assert await ask(config, asked, store) == [ItemScore(candidate=1.0, current=0.5)] * ROWS

@@ -23,6 +23,7 @@ from tunestream.events import (
     TrainingJobStatus,
     TrainingStatusEnum,
     job_id,
+    version_id,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,6 +151,30 @@ def test_a_version_is_judged_on_the_rows_held_out_before() -> None:
     last = ledger.job(job_id("run", "batch-2"))
     assert last is not None
     assert [file.uri for file in ledger.held_out(last)] == ["artifact://objects/1", "artifact://objects/0"]
+
+
+def test_what_made_a_version_worse_judges_no_other() -> None:
+    ledger = JobLedger()
+    for number, evaluation in enumerate((UNEVALUATED, REJECTED, UNEVALUATED)):
+        batch = _batch(number)
+        held_out = batch.train.model_copy(update={"uri": f"artifact://objects/{number}"})
+        ledger.accept(
+            batch.model_copy(update={"validation": held_out}), backend="trl", now=NOW, effects=Effects()
+        )
+        job = job_id("run", f"batch-{number}")
+        ledger.start(job, now=NOW, effects=Effects())
+        made = _complete(ledger, job, 1, Effects(), evaluation)
+    last = ledger.job(job)
+    assert last is not None
+    later = last.model_copy(update={"created": NOW.replace(hour=1), "batch": _batch(9)})
+    uris = [f"artifact://objects/{number}" for number in (2, 0)]
+    assert [file.uri for file in ledger.held_out(later)] == uris
+    assert made is not None
+    first = job_id("run", "batch-0")
+    ledger.point(
+        "run", version_id("run", first), cause="live_scores", reason="bad", now=NOW, effects=Effects()
+    )
+    assert [file.uri for file in ledger.held_out(later)] == uris[1:]
 
 
 def test_only_the_latest_attempt_commits() -> None:

@@ -50,8 +50,14 @@ async def score_in_process(
 
     Raises:
         EvaluatorFailed: when the function is not installed, fails, takes too long, or gives something else
-            than one score for each item.
+            than one score for each item; or when this machine cannot have the weights.
     """
+    for policy in (request.candidate, request.current):
+        if policy is not None and not policy.sha256:
+            raise EvaluatorFailed(
+                f"the weights of version {policy.version} stay with the backend that trained them "
+                f"({policy.uri}); have an HTTP evaluator ask that one"
+            )
     scratch = await asyncio.to_thread(tempfile.mkdtemp, prefix="tunestream-evaluator-")
     order = Order(entry_point=config.entry_point, artifacts=store.url, scratch=scratch, request=request)
     try:

@@ -33,15 +33,16 @@ class PolicyRef(Wire):
     """A version and where its weights are."""
 
     version: Identifier
-    uri: str = Field(description="a folder of the artifact store")
+    uri: str = Field(description="a folder of the artifact store, or a name of the backend that trained it")
     url: str = Field(description="the same, for readers without the store")
-    sha256: str
+    sha256: str = Field(description="of the folder; empty when the weights stay with their backend")
     kind: Literal["adapter", "full"]
 
     @classmethod
     def of(cls, version: str, artifact: Artifact, store: ArtifactStore) -> Self:
-        """Describe a version whose weights the store has."""
-        return cls(version=version, url=store.locate(artifact.uri), **artifact.model_dump())
+        """Describe a version."""
+        url = artifact.uri if artifact.is_remote else store.locate(artifact.uri)
+        return cls(version=version, url=url, **artifact.model_dump())
 
 
 class EvaluationRequest(Wire):
