@@ -25,6 +25,7 @@ def test_the_model_gets_measurably_better_while_it_plays(
 ) -> None:
     results = play(kafka, topic_prefix, tmp_path, rounds=ROUNDS, deadline=DEADLINE)
     assert (results["objective"], results["quantization"]) == ("dpo", None)
+    assert [version["number"] for version in results["versions"]] == list(range(ROUNDS + 1))
     assert results["after"]["loss"] < results["before"]["loss"]
     page = (tmp_path / "report" / "demo.html").read_text()
     assert 'src="http' not in page
@@ -65,5 +66,4 @@ def play(
     results: dict[str, Any] = json.loads(done.stdout)
     assert results["passed"] is True
     assert results["gain"]["low"] > 0
-    assert [version["number"] for version in results["versions"]] == list(range(rounds + 1))
     return results
