@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -26,7 +26,11 @@ from tunestream.trainers.trl.protocol import Canceled, Progress
 
 __all__ = ["cancel", "worker_memory"]
 
-_ENDLESS: Final = {"num_train_epochs": 100_000, "per_device_train_batch_size": 64, "save_steps": 500}
+_ENDLESS: Final[dict[str, Any]] = {
+    "num_train_epochs": 100_000,
+    "per_device_train_batch_size": 64,
+    "save_steps": 500,
+}
 _DEADLINE_SECONDS: Final = 600.0
 _WARM_JOBS: Final = 3
 

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -156,12 +157,8 @@ async def _kill(
     replicas = list(cluster.replicas.values())
     seen = 0
     while done.total() < kills:
-        wanted = seen + dice.randint(*PACE)
         found = await read_until(
-            settings,
-            "training.status",
-            lambda records, wanted=wanted: len(records) >= wanted or _ended(records) >= jobs,
-            deadline=DEADLINE,
+            settings, "training.status", _more(seen + dice.randint(*PACE), jobs), deadline=DEADLINE
         )
         if _ended(found) >= jobs:
             break
@@ -174,6 +171,11 @@ async def _kill(
             continue
         done[act] += 1
     return done
+
+
+def _more(statuses: int, jobs: int) -> Callable[[list[ConsumerRecord]], bool]:
+    """Say when there are so many statuses, or so many jobs have ended."""
+    return lambda records: len(records) >= statuses or _ended(records) >= jobs
 
 
 def _kill_worker(replica: ServiceProcess) -> bool:

@@ -200,7 +200,15 @@ def test_a_failed_job_is_never_0(site: Site) -> None:
     file.write_text('{"prompt": "a", "response": "red"}\n')
     job = site.data("jobs", "submit", "--run", "f", "--dataset", file)["job_id"]
     assert "wrong_kind" in site.run("jobs", "wait", job, "--timeout", 60, code=1).stderr
-    assert site.data("jobs", "logs", job)[-1]["status"] == "failed"
+    said = site.data("jobs", "logs", job)
+    assert said[-1]["source"] == "status"
+    assert said[-1]["text"].startswith("failed: none of the batch's 1 rows")
+    assert {(line["attempt"], line["source"]) for line in said} >= {(0, "status"), (1, "report")}
+    assert {line["attempt"] for line in site.data("jobs", "logs", job, "--attempt", 1)} == {1}
+    assert site.data("jobs", "logs", job, "--attempt", 2) == []
+    followed = site.run("jobs", "logs", job, "--follow", "--json").stdout.splitlines()
+    assert json.loads(followed[-1]) == said[-1], "it ends with the job"
+    assert "failed as empty_dataset" in site.run("jobs", "logs", job).stdout
 
 
 def test_a_canceled_job_stops_leaves_the_worker_and_resumes(site: Site) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -137,7 +138,7 @@ async def test_two_processes_train_what_one_does(
     full: bool,
 ) -> None:
     """The same global batch: 2 x 8 rows and 1 x 16; LoRA and all weights, canceled and resumed."""
-    lora = None if full else {}
+    lora: dict[str, Any] | None = None if full else {}
     alone = await result_of(trl_worker, job_spec(artifacts, make_config(tiny_model, lora=lora)))
     config = make_config(tiny_model, lora=lora, per_device_train_batch_size=8, save_steps=5)
     together = await result_of(team, job_spec(artifacts, config))
