@@ -92,7 +92,9 @@ class ArtifactStore:
         return target
 
     def has(self, uri: str) -> bool:
-        """Tell whether the store has a content or a complete folder."""
+        """Tell whether the store has a content or a complete folder; it has nothing of another scheme."""
+        if not uri.startswith(SCHEME):
+            return False
         path = _path(uri)
         return self.files.exists(f"{path}/{MANIFEST}" if path.startswith("trees/") else path)
 

@@ -46,6 +46,12 @@ def export(
         raise Failure(f"{folder} exists already")
     ledger = asyncio.run(read_ledger(KafkaSettings()))
     found = find_version(ledger, version)
+    if found.artifact.is_remote:
+        raise Failure(
+            f"the weights of version {found.version} stay with the backend that trained them: "
+            f"{found.artifact.uri}",
+            remedy="Get them there: the artifact store has no copy.",
+        )
     store = ArtifactStore(StoreSettings().artifacts)
     with tempfile.TemporaryDirectory(dir=_parent(folder)) as scratch:
         ready = store.fetch_directory(found.artifact.uri, found.artifact.sha256, Path(scratch) / "stored")
@@ -112,6 +118,8 @@ def gc(
         f"{len(found.datasets)} datasets, the checkpoints of {len(found.checkpoints)} jobs, the logs of "
         f"{len(found.logs)}"
     )
+    if found.elsewhere:
+        note(f"the weights of {len(found.elsewhere)} versions stay with their backends: delete them there")
 
 
 async def _find(settings: KafkaSettings, keep: int, older_than: str) -> Garbage:
@@ -135,6 +143,7 @@ def _stored(store: ArtifactStore, garbage: Garbage) -> Garbage:
         datasets=[uri for uri in garbage.datasets if store.has(uri)],
         checkpoints=[job for job in garbage.checkpoints if CheckpointStore(store, job).exist()],
         logs=[job for job in garbage.logs if LogStore(store, job).exist()],
+        elsewhere=garbage.elsewhere,
     )
 
 

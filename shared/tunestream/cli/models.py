@@ -136,11 +136,13 @@ def rollback(
 
 
 def _check_stored(version: ModelVersion) -> None:
-    """Refuse to serve what `models gc` deleted.
+    """Refuse to serve what `models gc` deleted; weights that stay with their backend are its own.
 
     Raises:
-        Failure: when the version's weights are not in the artifact store.
+        Failure: when the version's weights should be in the artifact store and are not.
     """
+    if version.artifact.is_remote:
+        return
     if not ArtifactStore(StoreSettings().artifacts).has(version.artifact.uri):
         raise Failure(f"the weights of version {version.version} are not in the artifact store any more")
 

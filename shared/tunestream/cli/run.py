@@ -12,8 +12,9 @@ import yaml
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
+from tunestream.cli.health import check_health
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
-from tunestream.config import ConfigError, LoadedRun, RunConfig, json_schema, load_run
+from tunestream.config import ConfigError, LoadedRun, Problem, RunConfig, json_schema, load_run
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import RunPointer, RunRecord
 from tunestream.streams.reading import latest_bodies
@@ -45,14 +46,24 @@ def run() -> None:
 def apply(
     file: FileArgument,
     run_id: RunIdOption = None,
+    health_check: Annotated[
+        bool,
+        typer.Option(
+            "--health-check/--no-health-check",
+            help="Ask first whether the run's backend can train; no, where only the trainer reaches it.",
+        ),
+    ] = True,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a file's configuration the one that new turns of its run open with.
 
     Applying the same again changes nothing. Turns that are open keep the configuration they opened with.
+    A run whose backend cannot train is refused.
     """
     config = _load(file, run_id).config
+    if health_check:
+        check_health(config)
     before = asyncio.run(_apply(KafkaSettings(), config, dry_run=dry_run))
     change = "unchanged" if before == config.digest else "created" if before is None else "changed"
     if as_json:
@@ -103,15 +114,24 @@ def show_(
 
 
 @_runs.command()
-def validate(file: FileArgument, run_id: RunIdOption = None, as_json: JsonOption = False) -> None:
+def validate(
+    file: FileArgument,
+    run_id: RunIdOption = None,
+    check_backend: Annotated[
+        bool, typer.Option("--check-backend", help="Ask also whether the run's backend can train.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check a run's file and say everything that is wrong with it."""
     try:
         loaded = load_run(file, run_id=run_id)
-    except ConfigError as error:
+        if check_backend:
+            check_health(loaded.config)
+    except (ConfigError, Failure) as error:
         if not as_json:
             raise
-        emit({"valid": False, "problems": [asdict(problem) for problem in error.problems]})
-        raise typer.Exit(1) from error
+        emit({"valid": False, "problems": _problems(file, error)})
+        raise typer.Exit(error.exit_code if isinstance(error, Failure) else 1) from error
     if as_json:
         emit(
             {
@@ -130,6 +150,12 @@ def validate(file: FileArgument, run_id: RunIdOption = None, as_json: JsonOption
 def schema() -> None:
     """Print the JSON Schema of a run's file, for editors."""
     emit(json_schema())
+
+
+def _problems(file: Path, error: ConfigError | Failure) -> list[dict[str, Any]]:
+    if isinstance(error, ConfigError):
+        return [asdict(problem) for problem in error.problems]
+    return [asdict(Problem(str(file), "trainer", f"{error}; {error.remedy}"))]
 
 
 def _load(file: Path, run_id: str | None = None) -> LoadedRun:

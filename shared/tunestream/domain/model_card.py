@@ -45,7 +45,10 @@ def _front_matter(version: ModelVersion, *, alone: bool) -> list[str]:
 
 def _lineage(version: ModelVersion, job: JobRecord, ancestors: Sequence[str]) -> Iterator[tuple[str, object]]:
     yield "version", version.version
-    yield "weights (sha256)", version.artifact.sha256
+    if version.artifact.is_remote:
+        yield "weights", version.artifact.uri
+    else:
+        yield "weights (sha256)", version.artifact.sha256
     yield "trained from", ", ".join(ancestors) or "the base model"
     yield "objective", job.batch.objective
     yield "job", version.job_id

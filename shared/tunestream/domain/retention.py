@@ -23,12 +23,15 @@ class Garbage:
         datasets: URIs.
         checkpoints: ids of the jobs whose they are.
         logs: ids of the jobs whose they are.
+        elsewhere: URIs of weights that stay with the backends that trained them, by version; only those can
+            delete them.
     """
 
     weights: dict[str, str]
     datasets: list[str]
     checkpoints: list[str]
     logs: list[str]
+    elsewhere: dict[str, str]
 
 
 def find_garbage(
@@ -57,11 +60,16 @@ def find_garbage(
     known = {(job.run_id, job.batch.batch_id) for job in jobs}
     needed |= set(_files(batch for batch in batches if (batch.run_id, batch.batch_id) not in known))
     return Garbage(
-        weights={version.version: version.artifact.uri for version in deleted},
+        weights=_weights(version for version in deleted if not version.artifact.is_remote),
+        elsewhere=_weights(version for version in deleted if version.artifact.is_remote),
         datasets=sorted(set(_files(job.batch for job in finished)) - needed),
         checkpoints=[job.job_id for job in finished if job.job_id not in resumed],
         logs=[job.job_id for job in finished],
     )
+
+
+def _weights(versions: Iterable[ModelVersion]) -> dict[str, str]:
+    return {version.version: version.artifact.uri for version in versions}
 
 
 def _kept_versions(

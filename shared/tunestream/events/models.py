@@ -31,11 +31,19 @@ class ModelStatus(StrEnum):
 
 
 class Artifact(Wire):
-    """A directory of weights in the artifact store; ``sha256`` covers names and contents."""
+    """A directory of weights in the artifact store; ``sha256`` covers names and contents.
+
+    Weights that stay with the backend that trained them have its URI and an empty ``sha256``.
+    """
 
     uri: str
     sha256: str
     kind: Literal["adapter", "full"]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the weights stay with the backend that trained them."""
+        return not self.sha256
 
 
 class EvaluatorVerdict(Wire):

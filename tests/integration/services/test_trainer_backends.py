@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner, Result
 
 from tests.helpers import tiny_model
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, step
@@ -18,6 +19,7 @@ from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import (
     ControlCommand,
@@ -106,6 +108,15 @@ class Site:
         (found,) = [body for body in bodies if isinstance(body, ModelVersion) and body.job_id == job]
         return found
 
+    async def tunestream(self, *arguments: str) -> Result:
+        """Run a command line."""
+        environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "TUNESTREAM_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
+            "TUNESTREAM_ARTIFACTS": str(self.trainer.folder / "artifacts"),
+        }
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
+
     def remote(self, job: str) -> list[dict[str, Any]]:
         """The service's jobs for one of ours."""
         jobs = self.nemo.state.jobs.values()
@@ -153,6 +164,13 @@ async def test_a_remote_job_makes_a_version_that_stays_in_the_service(site: Site
     assert version.base_model == "meta/llama-3.2-1b-instruct@v1.0.0+A100"
     assert version.evaluation is not None
     assert version.evaluation.verdict == "unevaluated"
+    shown = await site.tunestream("models", "show", version.version)
+    assert version.artifact.uri in shown.stdout
+    refused = await site.tunestream("models", "export", version.version, str(site.trainer.folder / "out"))
+    assert refused.exit_code == 1
+    assert f"stay with the backend that trained them: {version.artifact.uri}" in refused.stderr
+    promoted = await site.tunestream("models", "promote", "remote", version.version)
+    assert promoted.exit_code == 0, promoted.stderr
 
 
 async def test_remote_jobs_run_side_by_side_and_are_canceled_where_they_run(site: Site) -> None:

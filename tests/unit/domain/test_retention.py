@@ -8,6 +8,7 @@ from tests.helpers.versions import NOW, version
 from tunestream.domain.ledger import JobLedger
 from tunestream.domain.retention import Garbage, find_garbage
 from tunestream.events import (
+    Artifact,
     CurrentModel,
     CurriculumState,
     DatasetFile,
@@ -44,6 +45,16 @@ def batch(name: str, *, train: str | None = None, submitted: bool = False) -> Tr
 def job(name: str, status: TrainingStatusEnum = COMPLETED, **fields: object) -> JobRecord:
     values = {"batch": batch(name), "run_id": "run", "job_id": name, "backend": "trl", "status": status}
     return JobRecord.model_validate({**values, "created": NOW, "updated": NOW, **fields})
+
+
+def test_weights_that_stay_with_their_backend_are_named_and_not_deleted() -> None:
+    ledger = JobLedger()
+    remote = version("v1").model_copy(
+        update={"artifact": Artifact(uri="nemo://a/b", sha256="", kind="adapter")}
+    )
+    ledger.restore_models([remote])
+    found = find_garbage(ledger, [], keep=0, before=LATER)
+    assert (found.weights, found.elsewhere) == ({}, {"v1": "nemo://a/b"})
 
 
 def garbage(

@@ -99,6 +99,12 @@ class _Job:
         parent = self.spec.parent
         if parent is None:
             return None
+        if parent.is_remote:
+            raise TrainingFailed(
+                "parent_elsewhere",
+                f"the run's current version stays at {parent.uri}, where the trl trainer cannot read it: train "
+                "on with the backend that made it, or begin a run of another name",
+            )
         folder = self.folder / "parent"
         if self.line.leads:
             self.store.fetch_directory(parent.uri, parent.sha256, folder)
