@@ -10,9 +10,8 @@ import pytest
 from pydantic_settings import BaseSettings
 from typer.core import TyperCommand, TyperGroup
 
-from tools.docs.service_tables import SETTINGS, service_settings, variable_of
+from tools.docs.service_tables import METRICS, SETTINGS, service_settings, variable_of
 from tunestream.cli.app import COMMANDS, load
-from tunestream.streams import metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,8 +62,10 @@ def test_variables_are_read() -> None:
 
 
 def test_metrics_exist() -> None:
-    families = [next(iter(getattr(metrics, name).collect())) for name in metrics.__all__]
+    found = (getattr(module, name) for module in METRICS for name in module.__all__)
+    families = [next(iter(metric.collect())) for metric in found]
     known = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    known |= {f"{family.name}_bucket" for family in families if family.type == "histogram"}
     for page in PAGES:
         named = set(re.findall(r"\btunestream_[a-z_]+\b", page.read_text("utf-8")))
         assert named <= known, page

@@ -19,9 +19,9 @@ from tunestream.streams import metrics as stream_metrics
 from tunestream.trainers.trl.settings import WorkerSettings
 from tunestream.wire.readme import table
 
-__all__ = ["SETTINGS", "service_settings", "service_tables", "variable_of"]
+__all__ = ["METRICS", "SETTINGS", "service_settings", "service_tables", "variable_of"]
 
-_METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
+METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
 SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings)
 
 
@@ -86,7 +86,7 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 
 
 def _metrics_table() -> str:
-    found = (getattr(module, name) for module in _METRICS for name in module.__all__)
+    found = (getattr(module, name) for module in METRICS for name in module.__all__)
     rows = [_metric(metric) for metric in found if isinstance(metric, MetricWrapperBase)]
     return table(("metric", "kind", "labels", "what it says"), rows)
 

@@ -16,7 +16,6 @@ from typing import Annotated, Final
 import typer
 from rich.live import Live
 
-from tunestream.artifacts import ArtifactStore
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import JsonOption, console, emit, logs, note
@@ -151,24 +150,24 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
         kafka = KafkaSettings(bootstrap_servers=broker)
         await apply_topics(kafka)
         base = await making
+        policy, url = _policy_server(base, data / "logs")
         run_id = f"tic-tac-toe-{plan.objective}-{plan.seed}-{int(time())}"
         document = run_document(
             run_id,
             base,
             recipe=plan.recipe,
+            policy_url=url,
             seed=plan.seed,
             quantize=plan.quantize,
             curriculum=options.curriculum,
         )
         await apply_run(kafka, RunConfig.model_validate(document), source="/demo")
         services = service_processes(SERVICES, kafka, artifacts=str(data / "artifacts"), logs=data / "logs")
-        policy, url = _policy_server(base, data / "logs")
         note("starting the services and the policy server")
         processes = [*(service.process for service in services), policy]
         supervisor = await stack.enter_async_context(Supervisor(processes, say=note))
         await supervisor.wait_ready(_READY_SECONDS)
-        store = ArtifactStore(str(data / "artifacts"))
-        yield DemoSite(kafka, store, url, run_id, data / "versions"), supervisor
+        yield DemoSite(kafka, url, run_id), supervisor
 
 
 async def _base_model(seed: int, folder: Path) -> Path:
@@ -187,7 +186,7 @@ async def _base_model(seed: int, folder: Path) -> Path:
 
 
 def _policy_server(base: Path, folder: Path) -> tuple[ProcessSpec, str]:
-    port = free_port(8100)
+    port = free_port(0)
     url = f"http://127.0.0.1:{port}"
     command = server_command(base, BASE_NAME, port=port)
     # One thread: the model is tiny, and the trainer needs the other core.

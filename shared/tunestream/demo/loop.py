@@ -9,13 +9,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from pydantic import BaseModel
 
-from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings
 from tunestream.demo.agents import Arena, Throttle, play_forever
 from tunestream.demo.evaluation import Outcomes, evaluate, play_random
@@ -28,12 +26,12 @@ from tunestream.demo.run_config import BASE_NAME
 from tunestream.demo.view import Screen
 from tunestream.events import ModelStatus, ModelVersion, Objective, TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import TTCPublisher
+from tunestream.serving import served_name
 
 __all__ = ["DemoFailed", "DemoPlan", "DemoSite", "play"]
 
 AGENTS: Final = 32
 MAX_WAITING_WINDOWS: Final = 2
-SERVED_BESIDE: Final = 2  # older versions that answers may still be running on
 STALL_SECONDS: Final = 180.0
 
 
@@ -62,13 +60,11 @@ class DemoPlan:
 
 @dataclass(frozen=True, slots=True)
 class DemoSite:
-    """Where things are; ``versions`` is a folder for downloaded weights that the policy server can read."""
+    """Where things are."""
 
     kafka: KafkaSettings
-    store: ArtifactStore
     policy_url: str
     run_id: str
-    versions: Path
 
 
 async def play(
@@ -127,7 +123,6 @@ class _Loop:
         self.screen = Screen(plan.rounds, recipe, self.observer.seen, self._arena)
         self._promoted: asyncio.Queue[ModelVersion] = asyncio.Queue()
         self._wanted: str | None = None
-        self._loaded: list[str] = []
         self._ended: set[str] = set()
         self._changes = _Changes()
 
@@ -213,18 +208,17 @@ class _Loop:
             self._changes.event.set()
 
     async def _serve(self, version: ModelVersion) -> str:
-        """Load a version beside the others, check it, send new turns to it, and return its served name."""
-        folder = self._site.versions / version.version
-        artifact = version.artifact
-        if not folder.exists():
-            await asyncio.to_thread(self._site.store.fetch_directory, artifact.uri, artifact.sha256, folder)
-        name = f"{BASE_NAME}@{version.version}"
-        if name not in self._loaded:
-            await self._client.load(name, str(folder.absolute()))
-            self._loaded.append(name)
+        """Wait until the trainer has had a version loaded, send new turns to it, return its served name."""
+        name = served_name(BASE_NAME, version.version)
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await self._client.wait_for(name)
+        except TimeoutError:
+            raise DemoFailed(
+                f"version {version.version} was promoted {STALL_SECONDS:.0f} s ago and is not served; "
+                "the trainer's /health/ready says why"
+            ) from None
         self._arena.policy.model, self._arena.policy.version = name, version.version
-        if len(self._loaded) > 1 + SERVED_BESIDE:
-            await self._client.unload(self._loaded.pop(0))
         return name
 
     def _measured(self) -> set[str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 from dataclasses import dataclass
 from random import Random
@@ -14,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 __all__ = ["Policy", "PolicyClient", "PolicyError", "Sample", "draw_distinct"]
 
 ALTERNATIVES: Final = 20  # the most that OpenAI's route reports
+LOOK_SECONDS: Final = 0.05  # between two looks at what is served
 IDLE_SECONDS: Final = 2.0  # below uvicorn's 5 s: never write to a connection that it is closing
 
 
@@ -84,20 +87,14 @@ class PolicyClient:
         choices = await self._choices("chat/completions/batch", model, conversations)
         return [str(choice["message"]["content"]) for choice in choices]
 
-    async def load(self, name: str, path: str) -> None:
-        """Have the server load a version and check that it is the one that answers.
-
-        Raises:
-            PolicyError: when the server refuses it or answers under another name.
-        """
-        await self._post("load_lora_adapter", {"lora_name": name, "lora_path": path})
-        listed = (await self._http.get("/v1/models")).raise_for_status().json()
-        if not any(card["id"] == name and card["root"] == path for card in listed["data"]):
-            raise PolicyError(f"the server says that it loaded {name} from {path} but does not list it")
-
-    async def unload(self, name: str) -> None:
-        """Have the server forget a version."""
-        await self._post("unload_lora_adapter", {"lora_name": name})
+    async def wait_for(self, model: str) -> None:
+        """Wait until the server lists a model; a server that is away may come back."""
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                listed = (await self._http.get("/v1/models")).raise_for_status().json()
+                if any(card["id"] == model for card in listed["data"]):
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _choices(
         self, route: str, model: str, messages: list[Any], **options: Any

@@ -10,6 +10,8 @@ from tunestream.demo.recipes import Quantization, Recipe
 __all__ = ["BASE_NAME", "run_document"]
 
 BASE_NAME: Final = "player"
+# Earlier versions that are still asked: turns run on them, and each is measured once.
+SERVED_BESIDE: Final = 4
 
 
 def run_document(
@@ -17,6 +19,7 @@ def run_document(
     base_model: Path,
     *,
     recipe: Recipe,
+    policy_url: str,
     seed: int,
     quantize: Quantization | None = None,
     curriculum: bool = False,
@@ -27,6 +30,7 @@ def run_document(
         run_id: a new one for each demo, so that two on one broker never meet.
         base_model: folder of the base model.
         recipe: of the objective.
+        policy_url: of the policy server, which loads promoted versions.
         seed: of the optimisation and the subsampling.
         quantize: the base model's weights; the adapter stays as it is.
         curriculum: begin with the best 60 % of each window's groups instead of all.
@@ -68,4 +72,5 @@ def run_document(
             "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
             "training": {"training_args": training_args, **recipe.training},
         },
+        "serving": [{"url": policy_url, "keep_previous": SERVED_BESIDE}],
     }

@@ -13,7 +13,9 @@ from tunestream.events import Objective
 
 
 def configuration(objective: Objective, quantize: Quantization | None) -> RunConfig:
-    document = run_document("run", Path("/base"), recipe=RECIPES[objective], seed=7, quantize=quantize)
+    document = run_document(
+        "run", Path("/base"), recipe=RECIPES[objective], policy_url="http://p", seed=7, quantize=quantize
+    )
     return RunConfig.model_validate(document)
 
 

@@ -1,0 +1,181 @@
+"""Promoted versions reach the servers: a trainer at work on a real broker, whatever is away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import ConsumerRecord
+from typer.testing import CliRunner
+
+from tests.helpers import tiny_model
+from tests.helpers.fake_model_server import FakeModelServer
+from tests.helpers.log import header, read_until
+from tests.helpers.promotions import until
+from tests.helpers.runs import apply_run
+from tests.helpers.services import ServiceProcess
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.cli import app
+from tunestream.config import RunConfig
+from tunestream.config.settings import KafkaSettings
+from tunestream.events import (
+    CurrentModel,
+    CurriculumState,
+    Envelope,
+    Objective,
+    TrainingBatch,
+    TrainingJobStatus,
+    TrainingStatusEnum,
+    type_of,
+)
+from tunestream.sdk import RunControl
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.publish import EventProducer, event_record
+
+pytestmark = pytest.mark.timeout(900)
+PATIENCE = 120.0  # seconds
+QUICK = {"TUNESTREAM_TRAINER_SERVING_CHECK_SECONDS": "0.2", "TUNESTREAM_TRAINER_SERVING_RETRY_SECONDS": "0.5"}
+
+
+async def test_a_dead_server_does_not_stop_training_and_is_caught_up(
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await apply_topics(kafka_settings)
+    dead = FakeModelServer()
+    async with FakeModelServer() as living:
+        servers = [{"url": server.url, "keep_previous": 0} for server in (living, dead)]
+        config = await _apply(kafka_settings, tiny_model.write_tiny_model(tmp_path / "model"), servers)
+        store = ArtifactStore(str(tmp_path / "artifacts"))
+        async with ServiceProcess("trainer", kafka_settings, tmp_path, env=QUICK) as trainer:
+            first = await _train(kafka_settings, config, store, 0)
+            await _serves(living, first)
+            warnings = await _warnings(trainer)
+            assert len(warnings) == 1
+            assert f"{dead.url} should serve m@{first}: no answer" in warnings[0]
+
+            second = await _train(kafka_settings, config, store, 1)
+            assert second != first
+            await _serves(living, second)
+            assert f'in_sync{{run="run",server="{dead.url}"}} 0.0' in await trainer.metrics()
+            await asyncio.to_thread(dead.start)
+            await _serves(dead, second)
+
+            trainer.kill()
+            for server in (living, dead):
+                await asyncio.to_thread(server.stop)
+                await asyncio.to_thread(server.start)
+            trainer.start()
+            await trainer.ready()
+            for server in (living, dead):
+                await _serves(server, second)
+
+            answer = await RunControl("run", settings=kafka_settings, timeout=PATIENCE).rollback()
+            assert answer.accepted, answer.reason
+            for server in (living, dead):
+                await _serves(server, first)
+        await _asked_by_command(kafka_settings, monkeypatch, living, dead, first)
+    await asyncio.to_thread(dead.stop)
+
+
+async def _asked_by_command(
+    settings: KafkaSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    living: FakeModelServer,
+    other: FakeModelServer,
+    version: str,
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
+    monkeypatch.setenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", settings.topic_prefix)
+
+    async def ask(code: int, *arguments: str) -> dict[str, Any]:
+        command = ["models", "serving", *arguments, "--json"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command)
+        assert result.exit_code == code, result.output
+        return {row["server"]: row for row in json.loads(result.stdout)}
+
+    rows = await ask(0)
+    assert rows[living.url] == {
+        "run_id": "run",
+        "server": living.url,
+        "kind": "vllm",
+        "number": 1,
+        "desired": f"m@{version}",
+        "listed": [f"m@{version}"],
+        "in_sync": True,
+        "problem": None,
+    }
+    living.adapters.clear()
+    await asyncio.to_thread(other.stop)
+    rows = await ask(1, "run")
+    assert rows[living.url]["problem"] == f"does not list m@{version}"
+    assert "no answer" in rows[other.url]["problem"]
+
+
+async def _serves(server: FakeModelServer, version: str) -> None:
+    await until(lambda: set(server.adapters) == {f"m@{version}"}, f"{server.url} serves {version}", PATIENCE)
+
+
+async def _warnings(trainer: ServiceProcess) -> list[str]:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        answer = await client.get(f"http://127.0.0.1:{trainer.port}/health/ready")
+    assert answer.status_code == 200, "a server that is away is no reason against the trainer's readiness"
+    found: list[str] = answer.json()["warnings"]
+    return found
+
+
+async def _apply(settings: KafkaSettings, model: Path, servers: list[dict[str, Any]]) -> RunConfig:
+    arguments = {"learning_rate": 3e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8}
+    trainer = {
+        "_type": "trl",
+        "model": {"hf_model_ckpt": str(model)},
+        "lora": {"r": 4},
+        "training": {"training_args": arguments},
+    }
+    return await apply_run(settings, "run", trainer=trainer, target_model="m", serving=servers)
+
+
+async def _train(settings: KafkaSettings, config: RunConfig, store: ArtifactStore, number: int) -> str:
+    """Send a batch and return the version that its job made and that is promoted."""
+    batch = TrainingBatch(
+        run_id="run",
+        batch_id=f"batch-{number}",
+        config_digest=config.digest,
+        objective=Objective.DPO,
+        epoch=number,
+        train=put_rows(store, tiny_model.rows(16, seed=number)),
+        validation=None,
+        groups=16,
+        curriculum=CurriculumState(current_percentile=1.0),
+        policy_versions=[],
+    )
+    async with EventProducer(settings) as producer:
+        envelope = Envelope(id=str(number), type=type_of(batch), source="/tests", time=1)
+        await producer.send(event_record("training.batches", ("run",), batch.to_json(), envelope))
+    statuses = await read_until(settings, "training.status", _ended(number + 1), deadline=3 * PATIENCE)
+    end = TrainingJobStatus.model_validate_json(statuses[-1].value)
+    assert end.status is TrainingStatusEnum.COMPLETED, end.message
+    records = await read_until(settings, "models", lambda records: len(_pointers(records)) > number)
+    return _pointers(records)[-1].version
+
+
+def _ended(count: int) -> Callable[[list[ConsumerRecord]], bool]:
+    ends = {TrainingStatusEnum.COMPLETED, TrainingStatusEnum.FAILED, TrainingStatusEnum.CANCELED}
+
+    def enough(records: list[ConsumerRecord]) -> bool:
+        statuses = [TrainingJobStatus.model_validate_json(record.value).status for record in records]
+        return sum(status in ends for status in statuses) >= count
+
+    return enough
+
+
+def _pointers(records: list[ConsumerRecord]) -> list[CurrentModel]:
+    return [
+        CurrentModel.model_validate_json(record.value)
+        for record in records
+        if header(record, "ce_type") == type_of(CurrentModel)
+    ]
