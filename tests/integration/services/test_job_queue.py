@@ -118,6 +118,9 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
     many, few = await site.run("many", nowhere), await site.run(neighbour, nowhere)
     crowded = await site.run("crowded", nowhere, max_queued=2)
     aging = await site.run("aging", model, max_policy_lag=0)
+    damaged = tiny_model.write_tiny_model(tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text("no tokenizer")  # a fault that the worker has no name for
+    faulty = await site.run("faulty", damaged)
     waiting = [
         *(site.batch(many, epoch) for epoch in range(6)),
         site.batch(few, 0),
@@ -125,8 +128,14 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
         site.batch(aging, 0),
         site.batch(aging, 1, ["base"]),  # not stale while it waits: there is no version yet
         site.batch(aging, 2),
+        site.batch(faulty, 0),
     ]
-    async with ServiceProcess("trainer", kafka_settings, tmp_path) as trainer:
+    attempts = {
+        "TUNESTREAM_TRAINER_MAX_ATTEMPTS": "2",
+        "TUNESTREAM_TRAINER_ATTEMPT_DELAY_SECONDS": "0.01",
+        "TUNESTREAM_WORKER_START_TIMEOUT": str(DEADLINE),
+    }
+    async with ServiceProcess("trainer", kafka_settings, tmp_path, env=attempts) as trainer:
         await site.send(site.batch(blocking, 0))
         await site.statuses([TrainingStatusEnum.RUNNING], 1)
         await site.send(*waiting)
@@ -148,6 +157,12 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
     assert ends["many"] == [failed] * 6
     assert ends["crowded"] == [(CANCELED, "overflow")] * 3 + [failed] * 2
     assert ends["aging"] == [(COMPLETED, None), (CANCELED, "stale"), (COMPLETED, None)]
+
+    told = [one for one in statuses if one.run_id == "faulty"]
+    assert [(one.metadata or {}).get("broken_attempt") for one in told] == [None, None, 1, None, 2, None]
+    assert ends["faulty"] == [(FAILED, "internal")]
+    assert (told[2].message or "").startswith("attempt 1 broke off: ")
+    assert (told[-1].message or "").endswith("(broken off before: attempt 1 as internal)")
 
     starts = [one.run_id for one in statuses if (one.metadata or {}).get("attempt") == 1]
     assert starts[: starts.index(neighbour)].count("many") <= 1

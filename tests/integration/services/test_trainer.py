@@ -202,6 +202,8 @@ async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
     assert len({version.artifact.sha256 for version in versions}) == 1
     attempts = [status.metadata for status in statuses if status.metadata and "attempt" in status.metadata]
     assert len(attempts) == 3, "two attempts of the killed job and one of the other"
+    if victim == "worker":
+        assert any("attempt 1 broke off: the worker was killed" in (one.message or "") for one in statuses)
 
 
 def _checkpointed(records: list[ConsumerRecord]) -> bool:
