@@ -87,6 +87,8 @@ def draw_curves(arms: Sequence[ArmSummary], best: str | None) -> Figure | None:
     curves = _distinct_curves(arms)
     if not curves:
         return None
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra
+
     figure = _figure(8.4, 3.9)
     axes = figure.subplots()
     for number, (names, curve) in enumerate(curves):
@@ -103,7 +105,7 @@ def draw_curves(arms: Sequence[ArmSummary], best: str | None) -> Figure | None:
         )  # fmt: skip
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=GRID)
     axes.margins(x=0.02)
     if len(curves) > 1:
