@@ -128,8 +128,7 @@ class Channel:
         """Say how the job ended, after its last progress and all of its output."""
         with self._lock:
             last, self._progress = self._progress, None
-        sys.stderr.flush()
-        os.write(sys.stderr.fileno(), end_of_output(report.job_id))
+        _mark_end_of_output(report.job_id)
         if last is not None:
             self._send(last)
         self._send(report)
@@ -164,6 +163,7 @@ class Channel:
         """End a job that this worker does not understand, which one of another version may have sent."""
         reasons = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         job_id = str(json.loads(line)["spec"]["job_id"])
+        _mark_end_of_output(job_id)
         self._send(
             Failed(job_id=job_id, code="unreadable_job", message=f"the worker refuses the job: {reasons}")
         )
@@ -186,3 +186,8 @@ class Channel:
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), f"trainer worker {os.getpid()} ends: {reason}\n".encode())
         os._exit(EXIT_ORPHANED)
+
+
+def _mark_end_of_output(job_id: str) -> None:
+    sys.stderr.flush()
+    os.write(sys.stderr.fileno(), end_of_output(job_id))

@@ -102,8 +102,8 @@ class _Job:
         if parent.is_remote:
             raise TrainingFailed(
                 "parent_elsewhere",
-                f"the run's current version stays at {parent.uri}, where the trl trainer cannot read it: train "
-                "on with the backend that made it, or begin a run of another name",
+                f"the run's current version stays at {parent.uri}, where the trl trainer cannot read it: "
+                "train on with the backend that made it, or begin a run of another name",
             )
         folder = self.folder / "parent"
         if self.line.leads:
