@@ -39,6 +39,7 @@ from tunestream.config.trainers import (
     ARTTrainingConfig,
     NeMoCustomizerTrainerAdapterConfig,
     Trainer,
+    TrainerSection,
     TRLTrainerConfig,
 )
 from tunestream.config.training import (
@@ -101,6 +102,7 @@ __all__ = [
     "SftArgs",
     "TRLTrainerConfig",
     "Trainer",
+    "TrainerSection",
     "TrainingArgs",
     "TrainingConfig",
     "TrajectoryBuilder",

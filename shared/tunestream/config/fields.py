@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tunestream.config.document import Document, Keys, dotted
+from tunestream.config.plugins import NotInstalled
+from tunestream.config.trainers import TrainerSection, trainer_section
 
 __all__ = ["fields_of", "suggestion"]
 
@@ -51,6 +54,9 @@ def _chosen(field: FieldInfo, value: Any) -> type[BaseModel] | None:
     sections = list(_sections_in(field.annotation))
     kind = (value.get("_type") or value.get("type")) if isinstance(value, dict) else None
     of_kind = [section for section in sections if _kind(section) == kind]
+    if not of_kind and kind and TrainerSection in sections:
+        with contextlib.suppress(NotInstalled):
+            return trainer_section(str(kind))
     return next(iter(of_kind or sections), None)
 
 

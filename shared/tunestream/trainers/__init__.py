@@ -10,9 +10,12 @@ from tunestream.trainers.base import (
     UnknownJob,
     is_infrastructure,
 )
+from tunestream.trainers.rows import rows_of
+from tunestream.trainers.task_adapter import TaskAdapter
 
 __all__ = [
     "JobSpec",
+    "TaskAdapter",
     "TrainerAdapter",
     "TrainerBackend",
     "TrainingFailed",
@@ -21,4 +24,5 @@ __all__ = [
     "check_backend",
     "find_backend",
     "is_infrastructure",
+    "rows_of",
 ]

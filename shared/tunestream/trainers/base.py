@@ -111,9 +111,11 @@ class TrainingResult(Wire):
     """
 
     artifact: Artifact
-    metrics: dict[str, FiniteFloat]
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     rows_used: int = Field(ge=1)
-    rows_skipped: dict[str, int] = Field(description="rows left out of the training, by reason")
+    rows_skipped: dict[str, int] = Field(
+        default_factory=dict, description="rows left out of the training, by reason"
+    )
     message: str
     curve: list[dict[str, FiniteFloat]] = Field(
         default_factory=list,

@@ -1,8 +1,10 @@
-"""Backends beside TRL, through the trainer service: a NeMo Customizer over HTTP."""
+"""Backends beside TRL, through the trainer service: a NeMo Customizer over HTTP, and one of somebody else."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,12 @@ from typer.testing import CliRunner, Result
 from tests.helpers import tiny_model
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, step
 from tests.helpers.log import read_until
-from tests.helpers.runs import apply_run
+from tests.helpers.runs import apply_run, run_config
 from tests.helpers.services import ServiceProcess
+from tests.helpers.trainer_plugin import install_trainer, training_command
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli import app
+from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import (
     ControlCommand,
@@ -35,6 +39,7 @@ from tunestream.events import (
     job_id,
     type_of,
 )
+from tunestream.streams import runs
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies
@@ -63,18 +68,25 @@ class Site:
     trainer: ServiceProcess
     nemo: FakeNeMo
 
-    async def train(self, run_id: str, **changes: Any) -> str:
-        """Send a batch of a new run; return its job."""
-        section = nemo_config(self.nemo, **changes).model_dump(mode="json")
-        config = await apply_run(self.kafka, run_id, trainer=section)
-        store = ArtifactStore(str(self.trainer.folder / "artifacts"))
+    @property
+    def store(self) -> ArtifactStore:
+        return ArtifactStore(str(self.trainer.folder / "artifacts"))
+
+    async def train(self, run_id: str, section: dict[str, Any] | None = None) -> str:
+        """Send a batch of a new run, by default of NeMo's; return its job."""
+        section = section or nemo_config(self.nemo).model_dump(mode="json")
+        return await self.train_by(await apply_run(self.kafka, run_id, trainer=section))
+
+    async def train_by(self, config: RunConfig) -> str:
+        """Send a batch of a run that was applied; return its job."""
+        run_id = config.run_id
         batch = TrainingBatch(
             run_id=run_id,
             batch_id="batch",
             config_digest=config.digest,
             objective=Objective.DPO,
             epoch=0,
-            train=put_rows(store, tiny_model.rows(16)),
+            train=put_rows(self.store, tiny_model.rows(16)),
             validation=None,
             groups=16,
             curriculum=CurriculumState(current_percentile=1.0),
@@ -135,7 +147,8 @@ async def site(kafka: str, nemo: FakeNeMo, tmp_path_factory: pytest.TempPathFact
     settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix=f"t{uuid4().hex[:10]}.")
     await apply_topics(settings)
     folder: Path = tmp_path_factory.mktemp("site")
-    async with ServiceProcess("trainer", settings, folder, env=IMPATIENT) as trainer:
+    path = os.pathsep.join(install_trainer(folder / "site-packages"))
+    async with ServiceProcess("trainer", settings, folder, env=IMPATIENT | {"PYTHONPATH": path}) as trainer:
         yield Site(settings, trainer, nemo)
 
 
@@ -227,3 +240,31 @@ async def test_a_service_that_is_away_is_asked_again_and_one_that_refuses_is_not
     if end is FAILED:
         reason = (statuses[-1].metadata or {})["reason"]
         assert reason == ("service_refused" if 422 in faults else "service_unreachable")
+
+
+async def test_a_trainer_of_ones_own_trains_as_its_entry_point_says(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for place in install_trainer(tmp_path):
+        monkeypatch.syspath_prepend(place)
+    job = await site.train("own", {"_type": "command", "command": training_command(tmp_path)})
+    statuses = await site.ended(job)
+    assert statuses[-1].status is COMPLETED, statuses[-1]
+    assert {status.backend for status in statuses} == {"command"}
+    version = await site.version(job)
+    assert version.status is ModelStatus.PROMOTED
+    artifact = version.artifact
+    folder = site.store.fetch_directory(artifact.uri, artifact.sha256, tmp_path / "model")
+    assert json.loads((folder / "preferences.json").read_text())["rows"] == 16
+
+
+async def test_a_trainer_that_is_not_installed_fails_its_job(site: Site) -> None:
+    section = {"_type": "elsewhere", "objective": "dpo"}
+    record = run_config("elsewhere").to_record()
+    config = RunConfig.from_record(record.model_copy(update={"config": record.config | {"trainer": section}}))
+    await runs.apply_run(site.kafka, config, source="/tests")
+    job = await site.train_by(config)
+    statuses = await site.ended(job)
+    assert (statuses[-1].status, attempts(statuses)) == (FAILED, [])
+    assert (statuses[-1].metadata or {})["reason"] == "no_backend"
+    assert "_type 'elsewhere' is unknown" in (statuses[-1].message or "")
