@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.helpers.models import model_worker
 from tests.helpers.stages import base_model, inference_request, no_progress, qa_request
 from tests.helpers.tiny_model import HIDDEN, write_tiny_model
 from tunestream.config.model import ModelConfig
@@ -27,8 +26,6 @@ from tunestream.experiments.interfaces import (
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
-
-__all__ = ["model_worker"]
 
 PROMPTS = ["a 0", "b 1 2", "c", "d 3 0 1 2", "e 1", "f 0 2", "g", "h 3 3"]
 TARGET = "model.layers.0.mlp.down_proj"
