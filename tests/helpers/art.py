@@ -24,7 +24,7 @@ def art_settings(**changes: Any) -> ARTSettings:
     patience = {
         "retry_delay": 0.01,
         "retry_max_delay": 0.02,
-        "request_timeout": 5.0,
+        "request_timeout": 10.0,
         "poll_interval": 0.02,
         "unreachable_timeout": 0.5,
         "lost_timeout": 0.5,

@@ -38,6 +38,8 @@ class State(ServiceState):
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     script: list[dict[str, Any]] = field(default_factory=lambda: list(QUICK))
     advances: bool = True
+    hasty: bool = False
+    """Jobs end when they are created."""
 
 
 class FakeART(FakeService):
@@ -102,6 +104,8 @@ class FakeART(FakeService):
             self._steps(body["model_id"])
             job = {**body, "id": f"job-{len(jobs)}", "script": list(self.state.script), "told": 0}
             jobs[job["id"]] = {**job, "ended": False}
+            if self.state.hasty:
+                self._end(jobs[job["id"]])
             return {"id": job["id"]}
 
         @app.get("/v1/preview/training-jobs/{name}/events")

@@ -88,6 +88,18 @@ DIFFERENCES: Final = (
         "a secret in a file ends in logs and topics",
     ),
     Difference(
+        "trainer.backend.name",
+        "trainer_run",
+        "the run's id",
+        "two runs with the default trained one model",
+    ),
+    Difference(
+        "trainer.training (ART)",
+        "any map, of which nothing was read: learning_rate 5e-5, no beta",
+        "named settings, all sent; learning_rate 5e-6",
+        "what was set did nothing",
+    ),
+    Difference(
         "trainer.dataset_name",
         "one repository, whose branch main every job overwrites",
         "a repository of this name for each job, and its commit in the dataset's URL",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import art
 from art.local import LocalBackend
+from art.transformers.patches import patch_preprocess_mask_arguments
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from transformers import AutoTokenizer, set_seed
 
@@ -136,9 +137,12 @@ class Local(LocalBackend):  # type: ignore[misc]
 
 
 def _check_installed(model_service: str) -> None:
-    if model_service == "unsloth" and importlib.util.find_spec("unsloth") is None:
+    if model_service == "cpu":
+        return
+    if importlib.util.find_spec("unsloth") is None:
         raise TrainingFailed(
             "missing_dependency",
             "model_service unsloth needs a GPU and openpipe-art[backend] in an environment of its own: name "
             "its interpreter in TUNESTREAM_ART_PYTHON; or set trainer.backend.model_service: cpu",
         )
+    patch_preprocess_mask_arguments()  # made for the transformers that unsloth needs

@@ -20,18 +20,22 @@ __all__ = ["run", "settle"]
 
 
 @contextmanager
-def _unpatched() -> Iterator[None]:
-    """Undo what importing ART does to the masks of transformers: newer ones have another signature."""
-    from transformers import masking_utils  # noqa: PLC0415
+def _without_transformers() -> Iterator[None]:
+    """Import ART as if transformers were not installed.
 
-    original = masking_utils._preprocess_mask_arguments  # noqa: SLF001
+    Else it gives the masks of transformers, for the whole process, a signature that newer ones have not.
+    """
+    loaded = sys.modules.pop("transformers", None)
+    sys.modules["transformers"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        masking_utils._preprocess_mask_arguments = original  # noqa: SLF001
+        del sys.modules["transformers"]
+        if loaded is not None:
+            sys.modules["transformers"] = loaded
 
 
-with _unpatched():
+with _without_transformers():
     from tunestream.trainers.art.job import Job
 
 _LOOP = asyncio.new_event_loop()

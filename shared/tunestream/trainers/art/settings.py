@@ -21,6 +21,7 @@ class ARTSettings(WorkerSettings):
         default=None,
         description="the interpreter of an environment with tunestream and openpipe-art; by default this one",
     )
+    accelerate_config: Path | None = Field(default=None, description="not used: a job has one process here")
     stall_timeout: float = Field(default=90_000.0, gt=0, description="without a step, the worker is killed")
     connect_timeout: float = Field(default=5.0, gt=0)
     request_timeout: float = Field(default=120.0, gt=0, description="of one request")
