@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -170,3 +171,27 @@ def test_metrics_and_taggers_of_other_packages() -> None:
     assert value("noun_percent", "", "noun verb", tagger="tagger") == 0.5
     with pytest.raises(StageFailed, match="'taggr' is unknown; did you mean 'tagger'"):
         value("noun_percent", "", "noun", tagger="taggr")
+
+
+OFFLINE = """
+import socket, sys
+def refuse(*_):
+    raise AssertionError("the network was used")
+socket.socket.connect = socket.getaddrinfo = refuse
+import tunestream.experiments.inference, tunestream.experiments.qa, tunestream.experiments.report
+print(*sorted({"torch", "transformers", "nltk", "textblob", "rouge_score", "matplotlib"} & set(sys.modules)))
+from tunestream.config.experiment import QaConfig
+from tunestream.experiments.qa.metrics import Embeddings, make_metrics
+metrics = make_metrics(QaConfig(llm_metrics=sys.argv[1:]), Embeddings(lambda texts: [[1.0] for _ in texts]))
+print(*(metric(prompt="", ground_truth="red", predicted="A red fox runs.") for metric in metrics.values()))
+"""
+
+
+def test_nothing_is_fetched_and_no_library_is_loaded_at_import() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, *TOOLKIT], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, values = done.stdout.split("\n")[:2]
+    assert loaded == ""
+    assert len(values.split()) == len(TOOLKIT) + 1
