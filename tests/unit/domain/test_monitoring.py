@@ -154,6 +154,23 @@ def test_what_a_rollback_made_current_is_not_rolled_back_by_itself(owner: Owner)
     assert other.scored(-1.0, "a") is None, "somebody wanted it"
 
 
+def test_a_version_that_somebody_rolled_back_to_is_not_watched(owner: Owner) -> None:
+    owner.scored(0.8, "b", turns=5)
+    owner.promoted("c")
+    owner.scored(0.8, "c", turns=5)
+    assert owner.command("rollback").accepted
+    assert owner.scored(-1.0, "b", turns=100) is None, "though a is known to have been better"
+    assert owner.pointer.version == "b"
+
+
+def test_an_earlier_version_that_is_promoted_again_is_watched(owner: Owner) -> None:
+    assert owner.scored(0.8, "b") is None
+    owner.promoted("a")
+    assert owner.scored(0.0, "a", turns=19) is None, "it begins anew"
+    assert owner.scored(0.0, "a", turns=1) is not None
+    assert owner.pointer.version == "b"
+
+
 def test_a_version_that_was_rolled_back_is_promoted_by_force_only(owner: Owner) -> None:
     assert owner.scored(0.4, "b") is not None
     for action, name in (("rollback", None), ("rollback", "b"), ("promote", "b")):
