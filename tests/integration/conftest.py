@@ -31,11 +31,11 @@ def policy_url(tiny_model: Path) -> Iterator[str]:
     """A real policy server in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tunestream.devserver", "--model", str(tiny_model)]
+    command = [sys.executable, "-m", "tunestream", "serve", str(tiny_model)]
     process = subprocess.Popen([*command, "--name", "player", "--port", str(port)])
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_healthy(process, url, deadline=time.monotonic() + 120)
+        _wait_until_healthy(process, url, deadline=time.monotonic() + 240)
         yield url
     finally:
         process.terminate()
@@ -79,4 +79,4 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, *, deadline:
             time.sleep(0.1)  # nothing tells when a foreign process listens
         else:
             return
-    pytest.fail("the policy server was not healthy within 120 s")
+    pytest.fail("the policy server was not healthy within 240 s")
