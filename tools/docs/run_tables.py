@@ -14,24 +14,37 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tunestream.config import DIFFERENCES, RunConfig, format_duration
+from tunestream.config.experiment import Config
 from tunestream.config.fields import fields_of
 from tunestream.config.support import NOT_YET
 from tunestream.wire.readme import table
 
 __all__ = ["run_tables"]
 
+_SHARED: Final = ("model", "lora", "training")  # sections of an experiment that a run has as well
 _SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _PLAIN: Final = {"str": "text", "int": "whole number", "float": "number", "bool": "`true`, `false`"}
 
 
 def run_tables() -> dict[str, str]:
     """Return the tables by the name of their block."""
-    return {"run-fields": _run_fields(), "differences": _differences(), "not-yet": _not_yet()}
+    return {
+        "run-fields": _run_fields(),
+        "experiment-fields": _experiment_fields(),
+        "differences": _differences(),
+        "not-yet": _not_yet(),
+    }
 
 
 def _run_fields() -> str:
     sections: list[tuple[str, type[BaseModel]]] = [("", RunConfig), *_sections(RunConfig, "")]
     return "\n\n".join(_section(path, model) for path, model in sections)
+
+
+def _experiment_fields() -> str:
+    own = [(path, model) for path, model in _sections(Config, "") if path.split(".")[0] not in _SHARED]
+    sections: list[tuple[str, type[BaseModel]]] = [("", Config), *own]
+    return "\n\n".join(_section(path, model, whole="The experiment") for path, model in sections)
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -50,9 +63,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _section(path: str, model: type[BaseModel]) -> str:
+def _section(path: str, model: type[BaseModel], *, whole: str = "The run") -> str:
     kind = model.model_fields.get("type")
-    heading = f"`{path}`" if path else "The run"
+    heading = f"`{path}`" if path else whole
     if kind is not None:
         heading += f" with `_type: {kind.default}`"
     said = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")

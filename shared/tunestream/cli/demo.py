@@ -18,6 +18,8 @@ from rich.live import Live
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
+from tunestream.cli.experiment_export import standing_alone
+from tunestream.cli.experiment_results import SaveDirOption
 from tunestream.cli.output import JsonOption, console, emit, logs, note
 from tunestream.cli.serve import server_command
 from tunestream.cli.services import SERVICES, free_port, service_processes
@@ -63,6 +65,12 @@ KeepOption = Annotated[
 CurriculumOption = Annotated[
     bool, typer.Option("--curriculum", help="Begin with the best 60 % of each window's groups.")
 ]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base", metavar="EXPERIMENT", help="Begin with the best arm of an experiment on the demo's words."
+    ),
+]
 DataOption = Annotated[
     Path, typer.Option("--data", file_okay=False, help="Folder of the broker, models, logs and the report.")
 ]
@@ -74,6 +82,7 @@ class _Options:
     curriculum: bool
     broker: str | None
     data: Path
+    base: tuple[str, Path] | None = None  # an experiment and its folder
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +99,8 @@ def demo(
     curriculum: CurriculumOption = False,
     broker: BrokerOption = None,
     data: DataOption = Path(".tunestream/demo"),
+    base: BaseOption = None,
+    save_dir: SaveDirOption = Path("./experiments"),
     as_json: JsonOption = False,
 ) -> None:
     """Watch a small model get better at tic-tac-toe while it plays.
@@ -102,7 +113,8 @@ def demo(
         raise Failure(f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[demo]'")
     configure_logging(LogSettings(level="warning", format="console"))
     plan = DemoPlan(seed, rounds, keep, objective, quantize)
-    options = _Options(plan, curriculum, broker, data.absolute())
+    begin = None if base is None else (base, save_dir)
+    options = _Options(plan, curriculum, broker, data.absolute(), begin)
     results = asyncio.run(until_stopped(_demo(options, as_json=as_json)))
     if results is None or not results.passed:
         raise typer.Exit(1)
@@ -142,7 +154,7 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
     data, plan = options.data, options.plan
     async with AsyncExitStack() as stack:
         note("making the base model (once for each seed) and starting Kafka")
-        making = asyncio.create_task(_base_model(plan.seed, data / "models"))
+        making = asyncio.create_task(_base(options))
         stack.callback(making.cancel)
         broker = options.broker
         if broker is None:
@@ -168,6 +180,14 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
         supervisor = await stack.enter_async_context(Supervisor(processes, say=note))
         await supervisor.wait_ready(_READY_SECONDS)
         yield DemoSite(kafka, url, run_id), supervisor
+
+
+async def _base(options: _Options) -> Path:
+    folder = options.data / "models"
+    if options.base is None:
+        return await _base_model(options.plan.seed, folder)
+    name, save_dir = options.base
+    return await asyncio.to_thread(standing_alone, name, save_dir, folder)
 
 
 async def _base_model(seed: int, folder: Path) -> Path:

@@ -16,6 +16,7 @@ from tunestream.experiments.choosing import Best, NoBest, best_arm, metrics_of
 from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage
 from tunestream.experiments.report import write_report
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
+from tunestream.experiments.summary import summarise, written
 
 __all__ = [
     "ExperimentArgument",
@@ -138,23 +139,18 @@ def tell(store: ExperimentStore, experiment: ExperimentManifest, *, as_json: boo
 
 
 def _print_arms(store: ExperimentStore, experiment: ExperimentManifest) -> None:
-    found = {arm.name: metrics_of(store, arm) for arm in experiment.arms}
-    names = _columns(experiment.metric, found)
-    rows = [
-        [arm.name, _settings(arm), _status(arm), *(_short(found[arm.name].get(name)) for name in names)]
-        for arm in experiment.arms
-    ]
-    console().print(table(("arm", "settings", "stages", *names), rows, title=experiment.name))
+    summary, metric = summarise(store, experiment), experiment.metric
+    names = summary.metrics[:_SHOWN]
+    rows = []
+    for arm in summary.arms:
+        untuned = written(arm.qa.baseline.get(metric)) if arm.qa else ""
+        values = [written(arm.value(name)) for name in names]
+        rows.append([arm.name, _settings(arm.arm), _status(arm.arm), untuned, *values])
+    columns = ("arm", "settings", "stages", f"untuned {metric}", *names)
+    console().print(table(columns, rows, title=experiment.name))
     best = _best(store, experiment)
     if best is not None and len(experiment.arms) > 1:
         note(f"best by {best.metric}: [bold]{best.arm.name}[/], {best.value:.4g}")
-
-
-def _columns(metric: str, found: dict[str, dict[str, float]]) -> list[str]:
-    names = dict.fromkeys(name for values in found.values() for name in values)
-    judged = [name for name in names if f"baseline_{name}" in names]
-    ordered = [metric, f"baseline_{metric}", "train_loss", *judged]
-    return [name for name in dict.fromkeys(ordered) if name in names][:_SHOWN]
 
 
 def _row(store: ExperimentStore, experiment: ExperimentManifest) -> dict[str, Any]:
@@ -207,7 +203,3 @@ def _status(arm: ArmManifest) -> str:
     if len(states) == 1:
         return states.pop()
     return " ".join(f"{stage}:{state.status}" for stage, state in arm.stages.items())
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
