@@ -45,7 +45,9 @@ BASE = [
     "tunestream.streams.replay",
     "tunestream.sdk",
     "tunestream.serving",
+    "tunestream.trainers",
     "tunestream.cli",
+    "tunestream.cli.run",
     "tunestream.wire",
 ]
 COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "serve", "kafka"]

@@ -90,3 +90,11 @@ def test_lag_counts_parent_links_to_the_oldest_version() -> None:
 def test_lag_of_another_branch_counts_to_the_fork() -> None:
     versions = lineage(("v1", None), ("v2", "v1"), ("bad", "v1"), ("worse", "bad"))
     assert policy_lag(batch("run", 0, ["worse"]), "v2", versions) == 1
+
+
+def test_a_run_without_room_waits_and_is_not_overtaken_by_its_own_later_job() -> None:
+    local, remote = job("a", 0), job("a", 1).model_copy(update={"backend": "elsewhere"})
+    other = job("b", 2).model_copy(update={"backend": "elsewhere"})
+    room_elsewhere = lambda one: one.backend == "elsewhere"  # noqa: E731
+    assert next_job([local, remote, other], served={"b": 1}, may_run=room_elsewhere) == other
+    assert next_job([local, remote], served={}, may_run=room_elsewhere) is None
