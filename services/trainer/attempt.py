@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from services.trainer.adapters import Adapters, asking
 from services.trainer.evaluating import ask_evaluators
@@ -188,8 +189,7 @@ class Attempt:
 
     async def _conclude(self, spec: JobSpec, status: TrainingJobStatus) -> None:
         if status.status is TrainingStatusEnum.COMPLETED:
-            with asking():
-                result = TrainingResult.model_validate(status.metadata)
+            result = _result(status)
             await self._register_version(result, await self._evaluate(spec, result))
             return
         told = status.metadata or {}
@@ -274,6 +274,14 @@ class Attempt:
             raise Lost("another attempt has begun")
         log.info("job.completed", version=version.version, number=version.number, status=version.status)
         await asyncio.to_thread(CheckpointStore(self._store, job.job_id).delete)
+
+
+def _result(status: TrainingJobStatus) -> TrainingResult:
+    try:
+        return TrainingResult.model_validate(status.metadata)
+    except ValidationError as error:
+        message = f"the status of the completed job holds no TrainingResult: {error}"
+        raise TrainingFailed("bad_result", message) from error
 
 
 def _now() -> datetime:

@@ -133,7 +133,7 @@ class Scheduler:
         self._served[chosen.run_id] = self._rounds
         task = asyncio.create_task(self._run_job(jobs[chosen.job_id][1], chosen), name=chosen.job_id)
         task.add_done_callback(lambda _: self.wake())
-        self._running[chosen.job_id] = _Running(task, chosen.run_id, _is_local(chosen.backend))
+        self._running[chosen.job_id] = _Running(task, chosen.run_id, self._is_local(chosen))
         return True
 
     def _has_room(self, job: JobRecord) -> bool:
@@ -141,9 +141,14 @@ class Scheduler:
         running = self._running.values()
         if any(one.run_id == job.run_id for one in running):
             return False
-        local = _is_local(job.backend)
+        local = self._is_local(job)
         beside = sum(one.local == local for one in running)
         return beside < (1 if local else self._settings.max_remote_jobs)
+
+    def _is_local(self, job: JobRecord) -> bool:
+        if not self._runs.has(job.run_id, job.batch.config_digest):
+            return False
+        return _is_local(self._runs.config(job.run_id, job.batch.config_digest).trainer)
 
     def _warm(self) -> None:
         """Start what current runs need on this machine, so that their first jobs need not wait for it."""
@@ -151,7 +156,7 @@ class Scheduler:
             return
         for config in self._runs.all_current():
             kind = config.trainer.type
-            if kind not in self._warming and _is_local(kind):
+            if kind not in self._warming and _is_local(config.trainer):
                 self._warming[kind] = asyncio.create_task(self._start(config.trainer), name=f"warm-{kind}")
 
     async def _start(self, trainer: TrainerSection) -> None:
@@ -178,7 +183,7 @@ class Scheduler:
             return
         try:
             backend = _backend(config.trainer.type)
-            await self._wait_for_its_turn(job, backend)
+            await self._wait_for_its_turn(job)
             started = await self._begin(partition, job.job_id)
             await Attempt(
                 self._owners,
@@ -216,21 +221,23 @@ class Scheduler:
         )
         return True
 
-    async def _wait_for_its_turn(self, job: JobRecord, backend: TrainerBackend[Any]) -> None:
+    async def _wait_for_its_turn(self, job: JobRecord) -> None:
         """Wait before an attempt that follows a broken one.
 
         Raises:
             TrainingFailed: when there were enough of them.
         """
-        broken = self._broken(job, local=backend.local)
+        broken = self._broken(job)
         if broken >= self._settings.max_attempts:
             raise TrainingFailed(OWNER_DIED, f"{broken} attempts broke off, the last one with its trainer")
         if broken:
             await asyncio.sleep(self._settings.attempt_delay_seconds * 2.0 ** (broken - 1))
 
-    def _broken(self, job: JobRecord, *, local: bool) -> int:
+    def _broken(self, job: JobRecord) -> int:
         """Count the attempts that broke off; a remote job goes on when its trainer dies."""
-        return job.attempt if local else sum(one.code != OWNER_DIED for one in job.broken)
+        if self._is_local(job):
+            return job.attempt
+        return sum(one.code != OWNER_DIED for one in job.broken)
 
     async def _begin(self, partition: int, job_id: str) -> JobRecord:
         job = await self._owners.step(
@@ -247,10 +254,7 @@ class Scheduler:
         latest = self._owners.get(partition).ledger.job(job.job_id) or job
         if latest.attempt > job.attempt + 1:
             raise Lost("another attempt has begun")
-        if (
-            is_infrastructure(failure.code)
-            and self._broken(latest, local=_is_local(job.backend)) < self._settings.max_attempts
-        ):
+        if is_infrastructure(failure.code) and self._broken(latest) < self._settings.max_attempts:
             return
         log.error("job.failed", code=failure.code, reason=failure.message)
         await self._owners.step(
@@ -283,9 +287,9 @@ def _backend(kind: str) -> TrainerBackend[Any]:
         raise TrainingFailed("no_backend", f"this trainer has no such backend: {missing}") from missing
 
 
-def _is_local(kind: str) -> bool:
+def _is_local(trainer: TrainerSection) -> bool:
     try:
-        return find_backend(kind).local
+        return find_backend(trainer.type).is_local(trainer)
     except NotInstalled:
         return False  # its jobs fail at once, and need no room on this machine
 
