@@ -73,7 +73,7 @@ async def _server(model: Path) -> AsyncIterator[str]:
 
 async def _answers(request: Any) -> bool:
     try:
-        return (await request).status_code == httpx.codes.OK
+        return bool((await request).is_success)
     except httpx.TransportError:
         return False
 

@@ -193,7 +193,7 @@ async def test_a_batch_answers_each_conversation_as_it_is_answered_alone(client:
 
 async def test_completions_are_what_a_conversation_written_out_gets(client: httpx.AsyncClient) -> None:
     written = f"<|user|> {PROMPT} <|end|> <|assistant|>"
-    options = {"temperature": 0, "max_tokens": 3}
+    options: dict[str, Any] = {"temperature": 0, "max_tokens": 3}
     said = await ask(client, logprobs=True, top_logprobs=2, **options)
     told = await complete(client, prompt=[written, "me"], logprobs=2, **options)
     assert [choice["index"] for choice in told["choices"]] == [0, 1]

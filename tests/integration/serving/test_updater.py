@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,14 @@ async def site(tmp_path: Path, *servers: dict[str, Any], **options: Any) -> Asyn
 def sample(name: str, url: str, **labels: str) -> float:
     found = REGISTRY.get_sample_value(f"tunestream_serving_{name}", {"run": "run", "server": url, **labels})
     return 0.0 if found is None else found
+
+
+def has(server: FakeModelServer, name: str) -> Callable[[], bool]:
+    return lambda: name in server.adapters
+
+
+def lists(server: FakeModelServer, adapters: dict[str, str]) -> Callable[[], bool]:
+    return lambda: server.adapters == adapters
 
 
 @pytest.fixture(params=["vllm", "sglang", "devserver"])
@@ -111,7 +119,7 @@ async def test_a_dead_server_holds_up_nobody_and_is_caught_up(fake: FakeModelSer
         async with site(tmp_path, {"url": fake.url}, {"url": other.url}) as here:
             for name in ("v1", "v2", "v3"):
                 asked = here.run.promote(name)
-                await until(lambda asked=asked: asked in other.adapters, f"{asked} on the living one")
+                await until(has(other, asked), f"{asked} on the living one")
             await here.warned(fake.url, "should serve player@v3", "no answer")
             assert sample("in_sync", fake.url) == 0
             assert sample("faults_total", fake.url, reason="unreachable") > 0
@@ -207,10 +215,7 @@ async def test_the_stable_name_follows_the_current_version(kind: Any, tmp_path: 
         for name in ("v1", "v2", "v1"):
             asked = here.run.promote(name)
             both = {asked, "player"}
-            await until(
-                lambda name=name, both=both: fake.adapters == dict.fromkeys(both, here.run.path(name)),
-                f"{both} are those of {name}",
-            )
+            await until(lists(fake, dict.fromkeys(both, here.run.path(name))), f"{both} are those of {name}")
             await here.settled()
         taken_away = any(asked.endswith("/unload_lora_adapter player") for asked in fake.asked)
         assert taken_away == (kind == "sglang")
@@ -236,7 +241,7 @@ async def test_what_others_loaded_is_left_alone(fake: FakeModelServer, tmp_path:
     async with site(tmp_path, {"url": fake.url, "keep_previous": 0}) as here:
         for name in ("v1", "v2"):
             here.run.promote(name)
-            await until(lambda name=name: f"player@{name}" in fake.adapters, "it is loaded")
+            await until(has(fake, f"player@{name}"), "it is loaded")
             await here.settled()
     assert set(fake.adapters) == {"player@of-another-run", "other", "player@v2"}
 
@@ -259,7 +264,7 @@ async def test_a_remote_store_is_copied_for_the_servers(fake: FakeModelServer, t
     async with site(tmp_path, *sections, store="memory://serving", shared=shared) as here:
         for name in ("v1", "v2"):
             here.run.promote(name)
-            await until(lambda name=name: f"player@{name}" in fake.adapters, "it is loaded")
+            await until(has(fake, f"player@{name}"), "it is loaded")
             await here.settled()
         assert fake.adapters == {"player@v2": str(shared / "run" / "v2")}
         await until(lambda: [each.name for each in (shared / "run").iterdir()] == ["v2"], "old copies go")
