@@ -13,7 +13,6 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from tests.helpers import tiny_model
-from tests.helpers.evaluators import Endpoint
 from tests.helpers.log import read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
@@ -26,7 +25,6 @@ from tunestream.events import (
     CurrentModel,
     CurriculumState,
     Envelope,
-    Evaluation,
     ModelStatus,
     ModelVersion,
     Objective,
@@ -221,69 +219,43 @@ def _kill(trainer: ServiceProcess, victim: str) -> None:
     os.kill(workers[0].pid, signal.SIGKILL)
 
 
-@pytest.mark.timeout(600)
-async def test_versions_that_are_worse_are_not_promoted(
+async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
     trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path
 ) -> None:
-    """A good batch, a poisoned one, and three good ones, of which an evaluator likes the first alone."""
+    config = await _apply(kafka_settings, "run", model)
     store = ArtifactStore(str(tmp_path / "artifacts"))
-    with Endpoint() as endpoint:
-        endpoint.score = lambda _item: (0.0 if len(endpoint.requests) == 3 else 0.5, 0.5)
-        endpoint.faults = [None, None, None, 400]
-        judge = {"_type": "http", "name": "judge", "url": endpoint.url, "min_margin": -0.1}
-        config = await _apply(kafka_settings, "run", model, evaluation={"evaluators": [judge]})
-        batches = [_batch(config, store, epoch, rows=192 if epoch < 2 else 32) for epoch in range(5)]
-        flipped = [
-            row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen})
-            for row in tiny_model.rows(192, seed=1)
-        ]
-        # Its held-out rows are poisoned as well: they must not speak for it, nor against those after it.
-        part = put_rows(store, flipped)
-        batches[1] = batches[1].model_copy(update={"train": part, "validation": part})
-        await _send(kafka_settings, *batches)
-        records = await read_until(kafka_settings, "training.status", _ended(5), deadline=480.0)
-        statuses = _statuses(records)
+    good, poisoned = _batch(config, store, 0, rows=192), _batch(config, store, 1)
+    flipped = [
+        row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen})
+        for row in tiny_model.rows(192, seed=1)
+    ]
+    # Its held-out rows are poisoned as well: they must not speak for it, nor against what comes after it.
+    part = put_rows(store, flipped)
+    poisoned = poisoned.model_copy(update={"train": part, "validation": part})
+    await _send(kafka_settings, good, poisoned, _batch(config, store, 2, rows=16))
+    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(3)))
     found, pointers = await _models(kafka_settings)
     versions = sorted(found, key=lambda version: version.created)
     assert [version.status for version in versions] == [
         ModelStatus.RETIRED,
         ModelStatus.REJECTED,
         ModelStatus.PROMOTED,
-        ModelStatus.REJECTED,
-        ModelStatus.CANDIDATE,
     ]
     assert [pointer.version for pointer in pointers] == [versions[0].version, versions[2].version]
     assert versions[2].parent == versions[0].version
-    first, poisoned, good, disliked, held = _evaluations(versions)
-    assert first.verdict == "unevaluated", "there were no earlier rows"
-    assert (poisoned.verdict, poisoned.items) == ("rejected", 32)
-    assert poisoned.high is not None
-    assert poisoned.high < 0
-    assert [one.verdict for one in poisoned.evaluators] == ["passed"], "it is not the evaluator that rejects"
-    assert (good.verdict, good.items, good.hold) == ("promoted", 32, None)
-    assert disliked.evaluators[0].model_dump(include={"items", "candidate", "current", "difference"}) == {
-        "items": 64,
-        "candidate": 0.0,
-        "current": 0.5,
-        "difference": -0.5,
-    }
-    assert "judge failed" in (held.hold or "")
+    verdicts = [version.evaluation for version in versions]
+    assert verdicts[0] is not None
+    assert verdicts[0].verdict == "unevaluated", "there were no earlier rows"
+    assert verdicts[1] is not None
+    assert (verdicts[1].verdict, verdicts[1].items) == ("rejected", 32)
+    assert verdicts[1].high is not None
+    assert verdicts[1].high < 0
+    assert verdicts[2] is not None
+    assert (verdicts[2].verdict, verdicts[2].items) == ("promoted", 32)
     ends = [status for status in statuses if status.status is COMPLETED]
     told = [(status.metadata or {})["model_status"] for status in ends]
-    assert told == ["promoted", "rejected", "promoted", "rejected", "candidate"]
-    assert "judge -0.500 (" in (ends[3].message or "")
-    assert "HTTP 400" in (ends[4].message or "")
-    asked = [(body["candidate"]["version"], len(body["items"])) for body in endpoint.requests]
-    assert asked == [(version.version, 32 if at < 2 else 64) for at, version in enumerate(versions[1:])]
-    assert [body["current"]["version"] for body in endpoint.requests] == [
-        version.parent for version in versions[1:]
-    ]
-
-
-def _evaluations(versions: list[ModelVersion]) -> list[Evaluation]:
-    found = [version.evaluation for version in versions if version.evaluation is not None]
-    assert len(found) == len(versions)
-    return found
+    assert told == ["promoted", "rejected", "promoted"]
+    assert "rejected: preferences -" in (ends[1].message or "")
 
 
 async def test_a_missing_model_fails_with_the_remedy(

@@ -38,7 +38,8 @@ async def score_over_http(config: HTTPEvaluatorConfig, request: EvaluationReques
     headers = {"Content-Type": "application/json", **_authorization(config)}
     try:
         async with httpx.AsyncClient(timeout=None, headers=headers) as client:  # noqa: S113 - see _post
-            content = await retrying(_Patience(config.attempts))(_post, client, config, request.to_json())
+            attempts = retrying(_Patience(config.attempts))
+            content: bytes = await attempts(_post, client, config, request.to_json())
     except ServiceError as error:
         raise EvaluatorFailed(f"{config.url}: {error}") from error
     try:
