@@ -170,7 +170,8 @@ async def test_a_remote_job_makes_a_version_that_stays_in_the_service(site: Site
     statuses = await site.ended(job)
     assert statuses[-1].status is COMPLETED, statuses[-1]
     assert [status.sequence for status in statuses] == list(range(len(statuses)))
-    assert len(site.nemo.trained_on(*site.remote(job))) == 16
+    (remote,) = site.remote(job)
+    assert len(site.nemo.trained_on(remote)) == 16
     version = await site.version(job)
     assert version.artifact.uri.startswith("nemo://games/tunestream-")
     assert (version.artifact.sha256, version.status) == ("", ModelStatus.PROMOTED)
