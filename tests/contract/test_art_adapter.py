@@ -15,7 +15,6 @@ from tests.helpers.art import (
     art_service,
     art_settings,
     art_worker,
-    faint_model,
     local_config,
     played,
 )
@@ -23,7 +22,7 @@ from tests.helpers.fake_art import ENDLESS, FakeART
 from tunestream.artifacts import ArtifactStore
 from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
 
-__all__ = ["art_service", "art_worker", "faint_model"]
+__all__ = ["art_service", "art_worker"]
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -54,16 +53,16 @@ class TestLocal(TrainerAdapterContract):
 
     @pytest_asyncio.fixture(loop_scope="session")
     async def adapter(
-        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, faint_model: Path, tmp_path: Path
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
     ) -> AsyncIterator[ARTTrainerAdapter]:
-        yield _adapter(local_config(faint_model, tmp_path / "art"), artifacts, art_worker)
+        yield _adapter(local_config(tiny_model, tmp_path / "art"), artifacts, art_worker)
 
     @pytest_asyncio.fixture(loop_scope="session")
     async def endless(
-        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, faint_model: Path, tmp_path: Path
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
     ) -> AsyncIterator[ARTTrainerAdapter]:
         slow = {"trainer_args": {"per_device_train_batch_size": 1}}
-        adapter = _adapter(local_config(faint_model, tmp_path / "art", **slow), artifacts, art_worker)
+        adapter = _adapter(local_config(tiny_model, tmp_path / "art", **slow), artifacts, art_worker)
         yield adapter
         await adapter.close()
 

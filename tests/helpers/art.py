@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from safetensors.numpy import load_file, save_file
 
 from tests.helpers.fake_art import FakeART
-from tests.helpers.tiny_model import UNTRAINED, WORDS, episodes, write_tiny_model
+from tests.helpers.tiny_model import UNTRAINED, WORDS, episodes
 from tunestream.config import ARTTrainerAdapterConfig
 from tunestream.events import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 from tunestream.trainers.art import ARTSettings, ARTWorkerHandle
 
-__all__ = ["art_config", "art_service", "art_settings", "art_worker", "faint_model", "local_config", "played"]
+__all__ = ["art_config", "art_service", "art_settings", "art_worker", "local_config", "played"]
 
 
 def art_settings(**changes: Any) -> ARTSettings:
@@ -52,16 +51,6 @@ def art_service() -> Iterator[FakeART]:
     fake = FakeART().start()
     yield fake
     fake.stop()
-
-
-@pytest.fixture(scope="session")
-def faint_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that finds all words nearly equally likely, as the recorded episodes say."""
-    folder = write_tiny_model(tmp_path_factory.mktemp("model") / "faint")
-    weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"] *= 0.05
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 def art_config(service: FakeART, training: dict[str, Any] | None = None, **backend: Any) -> Any:

@@ -16,13 +16,14 @@ from services.trainer import metrics as trainer_metrics
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
 from tunestream.serving import metrics as serving_metrics
 from tunestream.streams import metrics as stream_metrics
+from tunestream.trainers.art import ARTSettings
 from tunestream.trainers.trl.settings import WorkerSettings
 from tunestream.wire.readme import table
 
 __all__ = ["METRICS", "SETTINGS", "service_settings", "service_tables", "variable_of"]
 
 METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
-SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings)
+SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings, ARTSettings)
 
 
 def service_settings() -> dict[str, type[BaseSettings]]:

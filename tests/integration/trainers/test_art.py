@@ -19,7 +19,6 @@ from tests.helpers.art import (
     art_service,
     art_settings,
     art_worker,
-    faint_model,
     local_config,
     played,
 )
@@ -41,7 +40,7 @@ from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
 from tunestream.trainers.art.episodes import examine, ids_as_written
 
-__all__ = ["art_service", "art_worker", "faint_model"]
+__all__ = ["art_service", "art_worker"]
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -78,13 +77,13 @@ def adapt(service: FakeART, art_worker: ARTWorkerHandle, artifacts: ArtifactStor
 
 @pytest.fixture
 def adapt_here(
-    art_worker: ARTWorkerHandle, artifacts: ArtifactStore, faint_model: Path, tmp_path: Path
+    art_worker: ARTWorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
 ) -> Adapt:
     """Make an adapter that trains on this machine."""
 
     def make(training: dict[str, Any] | None = None, **backend: Any) -> ARTTrainerAdapter:
         path = backend.pop("path", tmp_path / "art")
-        config = local_config(faint_model, path, training, **backend)
+        config = local_config(tiny_model, path, training, **backend)
         return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=art_worker)
 
     return make
