@@ -103,7 +103,8 @@ def test_every_format_gives_the_same_rows(
     assert (report.rows, report.train, report.test) == (40, 30, 10)
     assert trained(tmp_path) == trained(other)
     assert judged(tmp_path) == judged(other)
-    assert all(isinstance(row, ResponseRow) and row.prompt.startswith("Sum: ") for row in trained(tmp_path))
+    assert all(isinstance(row, ResponseRow) for row in trained(tmp_path))
+    assert all(row.prompt.startswith("Sum: ") for row in trained(tmp_path))
 
 
 def test_a_folder_of_files_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +195,7 @@ def test_chats_keep_their_turns(tmp_path: Path) -> None:
         {"m": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": f"a{n}"}]}
         for n in range(9)
     ]
-    bad = [{"m": [{"role": "user", "content": "alone"}]}, {"m": "no json"}]
+    bad: list[dict[str, Any]] = [{"m": [{"role": "user", "content": "alone"}]}, {"m": "no json"}]
     report = of_rows(tmp_path, [*chats, {"m": json.dumps(chats[0]["m"])}, *bad], messages="m", train_size=0.5)
     assert report.left_out == {"bad_messages": 2}
     assert report.duplicates == 1
