@@ -17,9 +17,8 @@ import typer
 from rich.live import Live
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
-from tunestream.cli.errors import Failure
-from tunestream.cli.experiment_export import standing_alone
-from tunestream.cli.experiment_results import SaveDirOption
+from tunestream.cli.errors import Failure, TryAgain
+from tunestream.cli.experiment_options import SAVE_DIR, SaveDirOption
 from tunestream.cli.output import JsonOption, console, emit, logs, note
 from tunestream.cli.serve import server_command
 from tunestream.cli.services import SERVICES, free_port, service_processes
@@ -41,8 +40,8 @@ from tunestream.telemetry import configure_logging
 __all__ = ["register"]
 
 # The base model's warm start, torch's imports and the services' start share two cores.
-_READY_SECONDS: Final = 240.0
-_BASE_SECONDS: Final = 300.0
+_READY_SECONDS: Final = 480.0
+_BASE_SECONDS: Final = 900.0
 _REFRESH_SECONDS: Final = 0.5
 _NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
 
@@ -100,7 +99,7 @@ def demo(
     broker: BrokerOption = None,
     data: DataOption = Path(".tunestream/demo"),
     base: BaseOption = None,
-    save_dir: SaveDirOption = Path("./experiments"),
+    save_dir: SaveDirOption = SAVE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Watch a small model get better at tic-tac-toe while it plays.
@@ -186,6 +185,8 @@ async def _base(options: _Options) -> Path:
     folder = options.data / "models"
     if options.base is None:
         return await _base_model(options.plan.seed, folder)
+    from tunestream.cli.experiment_export import standing_alone  # noqa: PLC0415 - only this needs it
+
     name, save_dir = options.base
     return await asyncio.to_thread(standing_alone, name, save_dir, folder)
 
@@ -196,6 +197,9 @@ async def _base_model(seed: int, folder: Path) -> Path:
     try:
         async with asyncio.timeout(_BASE_SECONDS):
             out, err = await process.communicate()
+    except TimeoutError:
+        reason = f"the base model was not made within {_BASE_SECONDS:.0f} s"
+        raise TryAgain(reason, remedy="Try again when the machine does less.") from None
     finally:
         if process.returncode is None:
             process.kill()

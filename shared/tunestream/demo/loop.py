@@ -32,7 +32,7 @@ __all__ = ["DemoFailed", "DemoPlan", "DemoSite", "play"]
 
 AGENTS: Final = 32
 MAX_WAITING_WINDOWS: Final = 2
-STALL_SECONDS: Final = 180.0
+STALL_SECONDS: Final = 300.0
 
 
 class DemoFailed(RuntimeError):
@@ -83,7 +83,7 @@ async def play(
         on_results: given the results; with ``plan.keep`` the loop goes on afterwards until cancelled.
 
     Raises:
-        DemoFailed: a training job failed, or nothing happened for three minutes.
+        DemoFailed: a training job failed, or nothing happened for five minutes.
     """
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(PolicyClient(site.policy_url))

@@ -60,7 +60,9 @@ def run_document(
         },
         "batching": {
             "window_pairs": recipe.window,
-            "max_wait": "60s",
+            # A round is a full window: on a slow machine one may take minutes.
+            "max_wait": "10m",
+            "flush_after": "2m",
             "validation_fraction": 0.1,
             "seed": seed,
         },
