@@ -142,6 +142,8 @@ def test_the_report_of_a_study(store: ExperimentStore, study: ExperimentManifest
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert (folder / "summary.csv").exists()
     assert (folder / "summary.md").exists()
+    failed = Page(folder / "report-arm-002.html")
+    assert any("set a smaller learning_rate" in words for words in failed.words)
 
 
 def test_the_report_of_an_arm_shows_answers_as_text(store: ExperimentStore) -> None:
@@ -153,9 +155,3 @@ def test_the_report_of_an_arm_shows_answers_as_text(store: ExperimentStore) -> N
     assert "".join(page.words).count(attack) == 13  # twelve answers and the note
     assert page.loads == []
     assert {"10.0% → 90.0%", "✓", "✗", "0.8 (0.74 to 0.86)"} <= set(page.words)
-
-
-def test_a_failed_arm_has_a_report_too(store: ExperimentStore, study: ExperimentManifest) -> None:
-    write_report(store, study)
-    page = Page(store.experiment_dir(study.id) / "report-arm-002.html")
-    assert any("set a smaller learning_rate" in words for words in page.words)
