@@ -45,14 +45,19 @@ class Promotions:
         self.changed = asyncio.Event()
         self.store = store
         self.versions: dict[str, ModelVersion] = {}
-        self._config = run_config("run", target_model="player", serving=list(servers))
         self._folder = folder
         self._weights = weights
         self._pointer: CurrentModel | None = None
+        self.serve(*servers)
 
     def targets(self) -> Iterator[Target]:
         if self._pointer is not None:
             yield from targets(self._config, self._pointer, self.versions)
+
+    def serve(self, *servers: dict[str, Any]) -> None:
+        """Change the run's serving section."""
+        self._config = run_config("run", target_model="player", serving=list(servers))
+        self.changed.set()
 
     def promote(self, name: str) -> str:
         """Make a version current, a new one with weights of its own, and return its served name."""

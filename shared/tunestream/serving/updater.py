@@ -235,10 +235,10 @@ class _Keeper:
         Raises:
             ServerFault: when it is not there afterwards.
         """
-        self._woken.clear()
         target = self._target
         if target.server != server.config:
-            return
+            return  # still woken, so that nobody pauses before the other way is taken
+        self._woken.clear()
         try:
             async with asyncio.timeout(self._timing.update_seconds):
                 await self._update(server, target)

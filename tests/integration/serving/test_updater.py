@@ -288,3 +288,17 @@ async def test_a_run_that_is_not_ours_any_more_is_let_alone(fake: FakeModelServe
         await until(lambda: REGISTRY.get_sample_value(gauge, labels) is None, "its gauge is gone")
         assert "player@v1" in fake.adapters
         assert here.updater.warnings() == []
+
+
+async def test_a_changed_section_is_taken_up(fake: FakeModelServer, tmp_path: Path) -> None:
+    async with site(tmp_path, {"url": fake.url, "kind": "sglang"}) as here:
+        here.run.promote("v1")
+        await here.warned("/load_lora_adapter")
+        here.run.serve({"url": fake.url, "kind": "vllm"})
+        await until(has(fake, "player@v1"), "the other routes are taken")
+        await here.settled()
+        async with FakeModelServer() as other:
+            here.run.serve({"url": other.url})
+            await until(has(other, "player@v1"), "the other server has it")
+            await here.settled()
+            assert fake.adapters == {"player@v1": here.run.path("v1")}, "the one that was left is left alone"
