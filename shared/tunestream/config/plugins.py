@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
@@ -19,8 +20,11 @@ def installed_trainers() -> list[str]:
     return sorted(_found())
 
 
+@cache
 def load_trainer(kind: str) -> object:
     """Return what another distribution describes as its trainer ``kind``; its ``config`` is a section.
+
+    What was found is remembered: looking through what is installed takes a while.
 
     Raises:
         NotInstalled: when there is none of this name, or it cannot be imported.

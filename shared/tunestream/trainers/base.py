@@ -142,7 +142,7 @@ class TrainerAdapter(Protocol):
         """
 
     async def is_healthy(self) -> bool:
-        """Ask whether jobs can be run, also before :meth:`initialize`."""
+        """Ask whether jobs can be run; where the backend has no ``check``, before :meth:`initialize` too."""
 
     async def submit(
         self, trajectories: TrajectoryCollection, *, job: JobSpec | None = None
