@@ -12,7 +12,8 @@ import typer
 import yaml
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.experiment_results import ExperimentArgument, MetricOption, SaveDirOption, find
+from tunestream.cli.experiment_options import SAVE_DIR, ExperimentArgument, MetricOption, SaveDirOption
+from tunestream.cli.experiment_results import find
 from tunestream.cli.jsonl import write_lines
 from tunestream.cli.model_files import merge
 from tunestream.cli.output import JsonOption, emit, note
@@ -25,8 +26,6 @@ from tunestream.experiments.replay import NoReplay, replay_events, replay_run
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["export", "standing_alone"]
-
-_SAVE_DIR = Path("./experiments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def export(
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="FILE", help="The training data as events to publish.")
     ] = None,
-    save_dir: SaveDirOption = _SAVE_DIR,
+    save_dir: SaveDirOption = SAVE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Write what a run of the loop begins with, from an experiment's best arm.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
+from tunestream.cli.experiment_options import SAVE_DIR, ExperimentArgument, MetricOption, SaveDirOption
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, table
 from tunestream.cli.output import show as show_rows
 from tunestream.experiments.choosing import Best, NoBest, best_arm, metrics_of
@@ -18,30 +18,12 @@ from tunestream.experiments.report import write_report
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
 from tunestream.experiments.summary import summarise, written
 
-__all__ = [
-    "ExperimentArgument",
-    "MetricOption",
-    "SaveDirOption",
-    "compare",
-    "find",
-    "gc",
-    "list_",
-    "show",
-    "tell",
-]
+__all__ = ["compare", "find", "gc", "list_", "show", "tell"]
 
-SaveDirOption = Annotated[Path, typer.Option("--save-dir", file_okay=False, help="The experiments' folder.")]
-ExperimentArgument = Annotated[
-    str, typer.Argument(metavar="EXPERIMENT", help="Its id, the beginning of it, or its name.")
-]
-MetricOption = Annotated[
-    str | None, typer.Option("--metric", metavar="NAME", help="That chooses; by default the study's.")
-]
-_SAVE_DIR = Path("./experiments")
 _SHOWN = 6  # metrics in a table
 
 
-def list_(save_dir: SaveDirOption = _SAVE_DIR, as_json: JsonOption = False) -> None:
+def list_(save_dir: SaveDirOption = SAVE_DIR, as_json: JsonOption = False) -> None:
     """List the experiments of a folder, the oldest first."""
     store = ExperimentStore(save_dir)
     rows = [_row(store, experiment) for experiment in store.all()]
@@ -49,7 +31,7 @@ def list_(save_dir: SaveDirOption = _SAVE_DIR, as_json: JsonOption = False) -> N
     show_rows(rows, as_json=as_json, columns=columns, empty=f"No experiments in {save_dir} yet.")
 
 
-def show(name: ExperimentArgument, save_dir: SaveDirOption = _SAVE_DIR, as_json: JsonOption = False) -> None:
+def show(name: ExperimentArgument, save_dir: SaveDirOption = SAVE_DIR, as_json: JsonOption = False) -> None:
     """Show an experiment's arms, their stages, how long these took and what there is to know of them."""
     store = ExperimentStore(save_dir)
     experiment = find(store, name)
@@ -67,7 +49,7 @@ def compare(
         list[str], typer.Argument(metavar="EXPERIMENT...", help="Ids, their beginnings, or names.")
     ],
     metric: MetricOption = None,
-    save_dir: SaveDirOption = _SAVE_DIR,
+    save_dir: SaveDirOption = SAVE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the arms of experiments by a metric, the best first, and write each one's report."""
@@ -97,7 +79,7 @@ def gc(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="Experiments to delete first.")
     ] = None,
-    save_dir: SaveDirOption = _SAVE_DIR,
+    save_dir: SaveDirOption = SAVE_DIR,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -158,7 +158,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_odd_rows_are_left_out_counted_and_told(tmp_path: Path) -> None:
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"question": " ", "answer": "1", "kind": "x"},
         {"question": "a", "answer": None, "kind": "x"},
         {"kind": 1},
