@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
 
 from tunestream.cli import checks
@@ -50,3 +53,16 @@ def test_wrong_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(problems) == 2
     assert problems[0].endswith("pydantic>=99 is needed")
     assert problems[1].startswith("no-such-package is not installed")
+
+
+async def test_what_a_trainer_warns_of_is_told() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        told = {"ok": True, "reasons": [], "warnings": ["run r: http://s should serve m@1: no answer"]}
+        return httpx.Response(200, text=json.dumps(told) if request.url.path.endswith("ready") else "")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        ready, warning = await checks._service(client, "trainer", "http://trainer")
+    assert ready.ok
+    assert warning.ok is False
+    assert "should serve m@1" in warning.finding
+    assert warning.remedy == "tunestream models serving"
