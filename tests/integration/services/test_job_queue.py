@@ -118,9 +118,9 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
     many, few = await site.run("many", nowhere), await site.run(neighbour, nowhere)
     crowded = await site.run("crowded", nowhere, max_queued=2)
     aging = await site.run("aging", model, max_policy_lag=0)
-    damaged = tiny_model.write_tiny_model(tmp_path / "damaged")
-    (damaged / "tokenizer.json").write_text("no tokenizer")  # a fault that the worker has no name for
-    faulty = await site.run("faulty", damaged)
+    faulty = await site.run("faulty", model)
+    away = site.train.model_copy(update={"uri": "artifact://objects/no-folder/train"})
+    (tmp_path / "artifacts" / "objects" / "no-folder").touch()
     waiting = [
         *(site.batch(many, epoch) for epoch in range(6)),
         site.batch(few, 0),
@@ -128,12 +128,15 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
         site.batch(aging, 0),
         site.batch(aging, 1, ["base"]),  # not stale while it waits: there is no version yet
         site.batch(aging, 2),
-        site.batch(faulty, 0),
+        site.batch(faulty, 0).model_copy(update={"train": away}),
     ]
     attempts = {
         "TUNESTREAM_TRAINER_MAX_ATTEMPTS": "2",
         "TUNESTREAM_TRAINER_ATTEMPT_DELAY_SECONDS": "0.01",
+        # A busy machine is no fault.
         "TUNESTREAM_WORKER_START_TIMEOUT": str(DEADLINE),
+        "TUNESTREAM_WORKER_HEARTBEAT_TIMEOUT": str(DEADLINE),
+        "TUNESTREAM_WORKER_SILENCE_TIMEOUT": str(DEADLINE),
     }
     async with ServiceProcess("trainer", kafka_settings, tmp_path, env=attempts) as trainer:
         await site.send(site.batch(blocking, 0))
@@ -158,11 +161,12 @@ async def test_waiting_jobs_are_judged_when_they_would_start(
     assert ends["crowded"] == [(CANCELED, "overflow")] * 3 + [failed] * 2
     assert ends["aging"] == [(COMPLETED, None), (CANCELED, "stale"), (COMPLETED, None)]
 
+    assert ends["faulty"] == [(FAILED, "store_unreachable")]
     told = [one for one in statuses if one.run_id == "faulty"]
-    assert [(one.metadata or {}).get("broken_attempt") for one in told] == [None, None, 1, None, 2, None]
-    assert ends["faulty"] == [(FAILED, "internal")]
-    assert (told[2].message or "").startswith("attempt 1 broke off: ")
-    assert (told[-1].message or "").endswith("(broken off before: attempt 1 as internal)")
+    broken = [one for one in told if (one.metadata or {}).get("broken_by") == "store_unreachable"]
+    assert [one.metadata and one.metadata["broken_attempt"] for one in broken] == [1, 2]
+    assert (broken[0].message or "").startswith("attempt 1 broke off: ")
+    assert (told[-1].message or "").endswith("(broken off before: attempt 1 as store_unreachable)")
 
     starts = [one.run_id for one in statuses if (one.metadata or {}).get("attempt") == 1]
     assert starts[: starts.index(neighbour)].count("many") <= 1
