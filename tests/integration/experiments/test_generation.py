@@ -198,6 +198,18 @@ def test_embeddings_and_banks_by_the_same_process(
         model_worker.embed("/nowhere", ["a"])
 
 
+def test_an_encoder_pools_as_its_files_say(tiny: Path, model_worker: ModelWorker, tmp_path: Path) -> None:
+    """The first token of a Llama sees nothing of what follows it."""
+    first_token = tmp_path / "encoder"
+    shutil.copytree(tiny, first_token)
+    (first_token / "1_Pooling").mkdir()
+    (first_token / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    one, other = model_worker.embed(str(first_token), ["a red", "a blue 3"])
+    assert one == pytest.approx(other, abs=1e-5)
+    one, other = model_worker.embed(str(tiny), ["a red", "a blue 3"])
+    assert one != pytest.approx(other, abs=1e-2)
+
+
 @pytest.mark.soak
 def test_after_kill_9_of_the_model_process_the_answers_are_the_same(tiny: Path, tmp_path: Path) -> None:
     def request(output: str) -> InferenceRequest:

@@ -30,9 +30,10 @@ class Embedder:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._model: Any = AutoModel.from_pretrained(name, use_safetensors=True).eval()
+            self._model: Any = AutoModel.from_pretrained(name, use_safetensors=True)
             self._first_token = _pools_first_token(name)
         except (OSError, ValueError) as error:
             raise StageFailed(
@@ -41,6 +42,7 @@ class Embedder:
                 f"can get from the Hugging Face hub ({error}); name a folder that is here, or leave out "
                 "dot_product and the cosine_similarity tests",
             ) from error
+        self._model = self._model.eval().to(self._device)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._tokenizer.padding_side = "right"
@@ -54,7 +56,7 @@ class Embedder:
     def _embed(self, texts: list[str]) -> torch.Tensor:
         limit = min(_LONGEST, getattr(self._model.config, "max_position_embeddings", _LONGEST))
         inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        ids, mask = inputs["input_ids"].long(), inputs["attention_mask"]
+        ids, mask = (inputs[name].long().to(self._device) for name in ("input_ids", "attention_mask"))
         if ids.shape[1] == 0:
             return torch.zeros(len(texts), self._model.config.hidden_size)
         hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()

@@ -48,8 +48,8 @@ class Generator:
 
     def __init__(self, model: ModelReference) -> None:
         self._tokenizer = load_tokenizer(model.base)
-        self._model, self.notes = _load(model)
-        self._model.eval()
+        loaded, self.notes = _load(model)
+        self._model = _placed(loaded).eval()
         self._context = context_length(self._model)
 
     @torch.inference_mode()
@@ -150,6 +150,13 @@ def _load(model: ModelReference) -> tuple[Any, list[str]]:
             "weights_unusable",
             f"the adapter in {model.weights} does not fit {model.base.hf_model_ckpt}: {error}",
         ) from error
+
+
+def _placed(model: Any) -> Any:
+    """Move to the GPU what no ``device_map`` placed there; quantised weights place themselves."""
+    if torch.cuda.is_available() and model.device.type == "cpu" and not getattr(model, "is_quantized", False):
+        return model.to("cuda")
+    return model
 
 
 def _as_trained(config: ModelConfig) -> ModelConfig:
