@@ -119,7 +119,10 @@ def _units(folder: Path, seed: int) -> list[Path]:
 
 
 def _grid(folder: Path, seed: int) -> list[Path]:
-    return _with_data(folder, seed, rank="[8, 32]", rate="[1.0e-3, 5.0e-3]")
+    written = _with_data(folder, seed, rank="[8, 32]", rate="[1.0e-3, 5.0e-3]")
+    with written[0].open("a", encoding="utf-8") as file:
+        file.write("ablation: {use_ablate: true, study_name: units, metric: exact_match}\n")
+    return written
 
 
 def _with_data(folder: Path, seed: int, *, rank: str, rate: str) -> list[Path]:
