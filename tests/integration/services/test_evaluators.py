@@ -37,7 +37,7 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(600)
 ENDS = {TrainingStatusEnum.COMPLETED, TrainingStatusEnum.FAILED, TrainingStatusEnum.CANCELED}
 HELD_OUT = 32
 

@@ -29,9 +29,9 @@ from tunestream.sdk import RunControl, TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(600)
 TURNS = 40
-PATIENCE = 120.0  # seconds for an answer
+PATIENCE = 200.0  # seconds for an answer, or for what the services make
 
 
 async def test_a_forced_bad_promotion_is_rolled_back(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_a_forced_bad_promotion_is_rolled_back(kafka_settings: KafkaSettin
             ServiceProcess("trainer", kafka_settings, tmp_path, env=calm)
         )
         await _play(kafka_settings, "good", better=0.9)
-        await read_until(kafka_settings, "training.jobs", _scored("good", TURNS))
+        await read_until(kafka_settings, "training.jobs", _scored("good", TURNS), deadline=PATIENCE)
         trainer.kill()
         trainer.start()
         await trainer.ready()
@@ -67,7 +67,7 @@ async def test_a_forced_bad_promotion_is_rolled_back(kafka_settings: KafkaSettin
         assert "the generation is 2, the command expected 1" in told.reason
 
         await _play(kafka_settings, "bad", better=0.3)
-        records = await read_until(kafka_settings, "models", _moved_by("live_scores"))
+        records = await read_until(kafka_settings, "models", _moved_by("live_scores"), deadline=PATIENCE)
         answer = await control.promote("bad")
         assert not answer.accepted
         assert "rolled back automatically" in answer.reason
