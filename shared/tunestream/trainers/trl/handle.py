@@ -160,18 +160,18 @@ class WorkerHandle:
     async def kill(self) -> None:
         """End the worker at once, and remove what it left."""
         process, self._process = self._process, None
+        output, self._output = self._output, None
+        scratch, self._scratch = self._scratch, None
         if self._heart is not None:
             self._heart.cancel()
             self._heart = None
         if process is not None:
             _kill(process, with_children=self._by_accelerate)
             await process.wait()
-        if self._output is not None:
-            await self._output.close()
-            self._output = None
-        if self._scratch is not None:
-            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
-            self._scratch = None
+        if output is not None:
+            await output.close()
+        if scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     @contextlib.asynccontextmanager
     async def _recorded(self, spec: JobSpec) -> AsyncIterator[Recorder]:

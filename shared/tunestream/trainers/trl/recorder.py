@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -60,8 +59,7 @@ class Recorder:
     async def close(self) -> None:
         """Store what is left."""
         self._writing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._writing
+        await asyncio.wait([self._writing])
         await self._flush()
 
     async def _write(self) -> None:
