@@ -18,6 +18,7 @@ from tunestream.events import (
     ControlCommand,
     ControlResult,
     CurrentModel,
+    Evaluation,
     LiveRecord,
     LiveScores,
     ModelStatus,
@@ -173,6 +174,8 @@ def test_an_earlier_version_that_is_promoted_again_is_watched(owner: Owner) -> N
 
 def test_a_version_that_was_rolled_back_is_promoted_by_force_only(owner: Owner) -> None:
     assert owner.scored(0.4, "b") is not None
+    rejected = Evaluation(items=40, difference=-0.5, low=-0.6, high=-0.4, verdict="rejected")
+    owner.records["b"] = owner.version("b").model_copy(update={"evaluation": rejected})
     for action, name in (("rollback", None), ("rollback", "b"), ("promote", "b")):
         answer = owner.command(action, name)
         assert not answer.accepted, "a rollback that comes a moment later must not bring it back"
