@@ -44,7 +44,7 @@ class FakeOpenAI:
         """Return what was asked."""
         return [body["messages"][-1]["content"] for body in self.asked]
 
-    def wait_for(self, requests: int, *, seconds: float = 120) -> None:
+    def wait_for(self, requests: int, *, seconds: float = 240) -> None:
         """Wait until so many chat requests have arrived."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.asked) >= requests, seconds)
@@ -60,7 +60,7 @@ class FakeOpenAI:
             self.asked.append(body)
             self.changed.notify_all()
         if self.hold_after is not None and number >= self.hold_after:
-            self.released.wait(120)
+            self.released.wait(300)
         if body["model"] not in self.models:
             return 404, {"error": {"message": f"no model {body['model']}"}}, {}
         if prompt in self.refuses:

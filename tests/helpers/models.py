@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tunestream.experiments.models import ModelWorker
+from tunestream.trainers.trl import WorkerSettings
 
 __all__ = ["model_worker"]
 
-_WORKER = ModelWorker()  # shared by all modules that import the fixture
+_WORKER = ModelWorker(WorkerSettings(start_timeout=900))  # shared by all modules that import the fixture
 
 
 @pytest.fixture(scope="session")

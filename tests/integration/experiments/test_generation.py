@@ -26,7 +26,9 @@ from tunestream.experiments.interfaces import (
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
+from tunestream.trainers.trl import WorkerSettings
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for torch
 PROMPTS = ["a 0", "b 1 2", "c", "d 3 0 1 2", "e 1", "f 0 2", "g", "h 3 3"]
 TARGET = "model.layers.0.mlp.down_proj"
 
@@ -218,7 +220,7 @@ def test_after_kill_9_of_the_model_process_the_answers_are_the_same(tiny: Path, 
             tmp_path, PROMPTS, model=model, output=output, do_sample=True, batch_size=2, max_new_tokens=6
         )
 
-    with ModelWorker() as worker:
+    with ModelWorker(WorkerSettings(start_timeout=900)) as worker:
         undisturbed = answers(request("undisturbed"), worker)
 
         def kill(done: int, total: int) -> None:

@@ -196,7 +196,7 @@ def test_after_kill_9_what_is_judged_is_not_judged_again(plugins: Path, tmp_path
     assert result_of(request).tuned["counting"].mean == 3.0
 
 
-def _wait_for_lines(path: Path, count: int, process: Any, *, seconds: float = 120) -> None:
+def _wait_for_lines(path: Path, count: int, process: Any, *, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists() or len(path.read_text().splitlines()) < count:
         assert process.poll() is None, f"the stage ended with {process.returncode}"
