@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
@@ -42,6 +43,8 @@ __all__ = ["register"]
 # The base model's warm start, torch's imports and the services' start share two cores.
 _READY_SECONDS: Final = 480.0
 _BASE_SECONDS: Final = 900.0
+# The model is tiny: a second thread buys nothing, and where others are busy it spins.
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _REFRESH_SECONDS: Final = 0.5
 _NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
 
@@ -193,7 +196,9 @@ async def _base(options: _Options) -> Path:
 
 async def _base_model(seed: int, folder: Path) -> Path:
     command = ("-m", "tunestream.demo.base_model", "--seed", str(seed), "--folder", str(folder))
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=PIPE, stderr=PIPE, env=os.environ | _ONE_THREAD
+    )
     try:
         async with asyncio.timeout(_BASE_SECONDS):
             out, err = await process.communicate()
@@ -213,9 +218,8 @@ def _policy_server(base: Path, folder: Path) -> tuple[ProcessSpec, str]:
     port = free_port(0)
     url = f"http://127.0.0.1:{port}"
     command = server_command(base, BASE_NAME, port=port)
-    # One thread: the model is tiny, and the trainer needs the other core.
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-    return ProcessSpec("policy_server", command, folder / "policy_server.log", threads, f"{url}/health"), url
+    log = folder / "policy_server.log"
+    return ProcessSpec("policy_server", command, log, _ONE_THREAD, f"{url}/health"), url
 
 
 async def _watch(plan: DemoPlan, site: DemoSite, tell: Callable[[DemoResults], None]) -> DemoResults:
