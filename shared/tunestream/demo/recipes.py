@@ -53,7 +53,7 @@ class Recipe:
     @property
     def plays_episodes(self) -> bool:
         """Whether agents publish episodes instead of the candidates of a turn."""
-        return self.builder["_type"] == "openpipe_art_traj_builder"
+        return bool(self.builder["_type"] == "openpipe_art_traj_builder")
 
     @property
     def training(self) -> dict[str, Any]:
