@@ -8,13 +8,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from typer.testing import Result
 
+from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import (
     Artifact,
@@ -157,6 +159,51 @@ def test_the_exit_code_tells_how_a_job_ended(
 ) -> None:
     write(settings, "training.jobs", (job("a", "12345", state), "12345"))
     assert tunestream("jobs", "wait", "123", "--timeout", 0.3).exit_code == code
+
+
+def test_the_logs_of_a_job_are_its_statuses_and_what_its_worker_wrote(
+    settings: KafkaSettings,
+    data: Callable[..., Any],
+    tunestream: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNESTREAM_ARTIFACTS", str(tmp_path))
+    write(settings, "training.jobs", (job("a", "job", DONE), "job"))
+    told = [
+        (RUNNING, {"attempt": 1}),
+        (RUNNING, {"phase": "training"}),
+        (RUNNING, {"attempt": 2}),
+        (DONE, {}),
+    ]
+    statuses = [
+        status("a", number, state).model_copy(
+            update={"metadata": said_beside, "time": NOW + timedelta(seconds=2 * number)}
+        )
+        for number, (state, said_beside) in enumerate(told)
+    ]
+    write(settings, "training.status", (status("b", 0, RUNNING), "j"), *((one, "job") for one in statuses))
+    for attempt, seconds in ((1, 1), (2, 5)):
+        log = AttemptLog(LogStore(ArtifactStore(str(tmp_path)), "job"), attempt)
+        log.append(NOW + timedelta(seconds=seconds), "output", f"[printed] {attempt}")
+        log.flush(NOW)
+
+    said = data("jobs", "logs", "job")
+    assert [(one["attempt"], one["source"], one["text"]) for one in said] == [
+        (1, "status", "running: step 3"),
+        (1, "output", "[printed] 1"),
+        (2, "status", "running: step 3"),
+        (2, "output", "[printed] 2"),
+        (2, "status", "completed: step 3"),
+    ]
+    assert data("jobs", "logs", "job", "--attempt", 2) == said[2:]
+    assert data("jobs", "logs", "job", "--attempt", 3) == []
+    followed = [
+        json.loads(line) for line in tunestream("jobs", "logs", "j", "-f", "--json").stdout.splitlines()
+    ]
+    assert sorted(followed, key=lambda one: str(one["time"])) == said
+    assert followed[-1] == said[-1], "it ends with the job"
+    assert "[printed] 1" in tunestream("jobs", "logs", "job").stdout
 
 
 def test_a_name_that_fits_two_jobs_or_none_is_refused(
