@@ -276,7 +276,7 @@ async def test_the_pages_function_finds_a_trained_version_better(
     tmp_path: Path,
 ) -> None:
     install(tmp_path / "site", code_of("exact"), exact="judges:exact")
-    learns = make_config(tiny_model, objective=Objective.SFT, num_train_epochs=20)
+    learns = make_config(tiny_model, objective=Objective.SFT, learning_rate=5e-3, num_train_epochs=20)
     trained = await result_of(trl_worker, job_spec(artifacts, learns, validation=None))
     candidate = PolicyRef.of("candidate", trained.artifact, artifacts)
     asked = request_.model_copy(
