@@ -205,6 +205,7 @@ def worker_or_own(worker: ModelWorker | None) -> Iterator[ModelWorker]:
 
 def _forward(stream: Any, lines: queue.SimpleQueue[bytes]) -> None:
     """Pass on the lines of a pipe, and at its end one that is not whole."""
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(b"")
