@@ -220,6 +220,11 @@ def test_free_form_sections_refuse_secrets(key: str) -> None:
 
 # --- digest and record -------------------------------------------------------------------------
 
+
+def _url(server: dict[str, str]) -> str:
+    return server["url"]
+
+
 names = st.text(string.ascii_lowercase, min_size=1, max_size=8)
 shares = st.floats(min_value=0.001, max_value=1.0)
 documents = st.fixed_dictionaries(
@@ -245,7 +250,7 @@ documents = st.fixed_dictionaries(
         "serving": st.lists(
             st.fixed_dictionaries({"url": st.sampled_from(["http://localhost:8000", "https://b/x"])}),
             max_size=2,
-            unique_by=lambda server: server["url"],
+            unique_by=_url,
         ),
     },
 )

@@ -35,9 +35,7 @@ def launcher_arguments(file: Path) -> list[str]:
         raise _unusable(file, "num_processes must be a number of 1 or more")
     arguments = ["-m", "accelerate.commands.launch", "--config_file", str(file)]
     if kind == "MULTI_CPU" and processes > 1:
-        arguments.append(
-            "--multi_gpu"
-        )  # else accelerate starts them by mpirun alone
+        arguments.append("--multi_gpu")  # else accelerate starts them by mpirun alone
     if config.get("main_process_port") is None:
         arguments += ["--main_process_port", "0"]  # a free one: there may be other workers on the machine
     return [*arguments, "--module"]
