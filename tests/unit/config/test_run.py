@@ -227,6 +227,11 @@ def _url(server: dict[str, str]) -> str:
 
 names = st.text(string.ascii_lowercase, min_size=1, max_size=8)
 shares = st.floats(min_value=0.001, max_value=1.0)
+servers = st.lists(
+    st.fixed_dictionaries({"url": st.sampled_from(["http://localhost:8000", "https://b/x"])}),
+    max_size=2,
+    unique_by=_url,
+)
 documents = st.fixed_dictionaries(
     {
         "run_id": names,
@@ -247,11 +252,7 @@ documents = st.fixed_dictionaries(
         "curriculum_learning": st.fixed_dictionaries(
             {}, optional={"enabled": st.booleans(), "initial_percentile": shares, "random_subsample": shares}
         ),
-        "serving": st.lists(
-            st.fixed_dictionaries({"url": st.sampled_from(["http://localhost:8000", "https://b/x"])}),
-            max_size=2,
-            unique_by=_url,
-        ),
+        "serving": servers,
     },
 )
 
