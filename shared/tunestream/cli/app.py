@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "dlq": ("dlq", "List, show and replay what the services refused."),
     "doctor": ("doctor", "Check the deployment and say the remedy for what is wrong."),
     "topics": ("topics", "Create, list and compare the topics."),
-    "serve": ("serve", "Serve a base model for development, with adapters swapped while it runs."),
+    "serve": ("serve", "Serve a base model for development: OpenAI's completions, vLLM's adapter routes."),
     "kafka": ("kafka", "Run a real Apache Kafka in a folder, without installing it."),
     "pairs": ("offline", "Make preference pairs of recorded events."),
     "curriculum": (
