@@ -48,11 +48,11 @@ class Site:
     def data(self, *arguments: object, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code).stdout)
 
-    def apply(self, run_id: str, **arguments: object) -> None:
+    def apply(self, run_id: str, model: str = "model", **arguments: object) -> None:
         training = {"learning_rate": 3e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8}
         trainer = {
             "_type": "trl",
-            "model": {"hf_model_ckpt": str(self.folder / "model")},
+            "model": {"hf_model_ckpt": str(self.folder / model)},
             "lora": {"r": 4},
             "training": {"training_args": training | arguments},
         }
@@ -209,6 +209,12 @@ def test_a_failed_job_is_never_0(site: Site) -> None:
     followed = site.run("jobs", "logs", job, "--follow", "--json").stdout.splitlines()
     assert json.loads(followed[-1]) == said[-1], "it ends with the job"
     assert "failed as empty_dataset" in site.run("jobs", "logs", job).stdout
+
+
+def test_a_missing_model_fails_with_its_name(site: Site) -> None:
+    site.apply("m", model="nowhere")
+    job = site.submit("m", 1)
+    assert "nowhere" in site.run("jobs", "wait", job, "--timeout", 120, code=1).stderr
 
 
 def test_a_canceled_job_stops_leaves_the_worker_and_resumes(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -256,15 +255,3 @@ async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
     told = [(status.metadata or {})["model_status"] for status in ends]
     assert told == ["promoted", "rejected", "promoted"]
     assert "rejected: preferences -" in (ends[1].message or "")
-
-
-async def test_a_missing_model_fails_with_the_remedy(
-    trainer: ServiceProcess, kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    config = await _apply(kafka_settings, "run", tmp_path / "nowhere")
-    store = ArtifactStore(str(tmp_path / "artifacts"))
-    await _send(kafka_settings, _batch(config, store, 0))
-    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(1)))
-    assert statuses[-1].status is FAILED
-    assert "nowhere" in (statuses[-1].message or "")
-    assert await asyncio.to_thread(lambda: trainer.process is not None and trainer.process.poll() is None)

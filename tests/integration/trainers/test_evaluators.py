@@ -268,6 +268,7 @@ def code_of(name: str) -> str:
     return str(found)
 
 
+@pytest.mark.soak
 async def test_the_pages_function_finds_a_trained_version_better(
     request_: EvaluationRequest,
     artifacts: ArtifactStore,

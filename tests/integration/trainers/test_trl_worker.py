@@ -89,6 +89,7 @@ async def test_the_same_job_makes_the_same_version(
     assert first.artifact == again.artifact
 
 
+@pytest.mark.soak
 async def test_a_killed_worker_resumes_to_the_same_weights(
     trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
 ) -> None:
