@@ -11,7 +11,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import make_consumer
 from tunestream.streams.metadata import partition_count
 
-DEADLINE = 120.0
+DEADLINE = 180.0
 
 
 async def read_all(settings: KafkaSettings, name: str) -> list[ConsumerRecord]:

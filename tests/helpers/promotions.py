@@ -17,7 +17,7 @@ __all__ = ["Promotions", "until"]
 
 
 async def until(
-    holds: Callable[[], bool | Awaitable[bool]], what: str | Callable[[], str], deadline: float = 60.0
+    holds: Callable[[], bool | Awaitable[bool]], what: str | Callable[[], str], deadline: float = 180.0
 ) -> None:
     """Wait until something holds that nobody announces."""
     try:

@@ -19,7 +19,7 @@ import httpx
 from tunestream.config.settings import KafkaSettings
 
 READY_DEADLINE = 180.0
-STOP_DEADLINE = 20.0
+STOP_DEADLINE = 60.0
 _POLL = 0.05
 _FASTSTREAM = ("-m", "faststream", "run", "--host", "127.0.0.1")
 

@@ -26,7 +26,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 # What Kafka adds to one record in a batch of its own, rounded up.
 _FRAMING_BYTES: Final = 256
-_READABLE_SECONDS: Final = 30.0
+# A broker that was killed between a commit and its markers writes them up to half a minute after its start.
+_READABLE_SECONDS: Final = 60.0
 # Between two looks; markers follow within milliseconds.
 _MARKER_SECONDS: Final = 0.01
 
@@ -209,7 +210,7 @@ async def write_together(settings: KafkaSettings, transactional_id: str, records
     Readers of committed records see all or none.
 
     Raises:
-        TimeoutError: when they cannot be read within half a minute, since another transaction is open.
+        TimeoutError: when they cannot be read within a minute, since another transaction is open.
     """
     producer = make_transactional_producer(settings, settings.topic(transactional_id))
     ends: dict[TopicPartition, int] = {}

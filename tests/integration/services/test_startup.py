@@ -18,7 +18,7 @@ async def test_a_service_waits_for_a_broker_that_is_away(own_kafka: EmbeddedKafk
     service = ServiceProcess("ttc_collector", settings, tmp_path)
     service.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not (service.log.exists() and "broker.away" in service.log.read_text()):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
         await asyncio.to_thread(own_kafka.start)

@@ -32,7 +32,7 @@ async def set_by_hand(settings: KafkaSettings, topic: str, configs: dict[str, st
     await admin.start()
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs)])
     await admin.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while await settings_of(settings, name) != configs:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

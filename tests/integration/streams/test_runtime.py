@@ -18,7 +18,7 @@ from aiokafka import ConsumerRecord
 from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.services import ServiceProcess
-from tunestream.config.settings import KafkaSettings
+from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.dead_letters import DLQ_REASON
 from tunestream.streams.publish import Outgoing, write_together
@@ -46,7 +46,7 @@ def _complete(count: int, *partitions: int) -> Callable[[list[ConsumerRecord]], 
 async def _until(
     client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
 ) -> httpx.Response:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not holds(answer := await client.get(path)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return answer
@@ -67,7 +67,7 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
         found = await read_until(kafka, OUTPUT, _complete(6, 0, 2, 3))
         assert numbers(found, _run(1)) == []
         assert await read_all(kafka, f"{INPUT}.dlq") == []  # a refusal commits with its neighbours
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while board.failures[1] < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         metrics = (await client.get("/metrics")).text
@@ -100,7 +100,8 @@ async def test_two_inputs_and_internal_events_make_one_order(kafka: KafkaSetting
 
 async def test_a_failed_internal_event_is_told_and_the_partition_recovers(kafka: KafkaSettings) -> None:
     board = Board()
-    async with running(plan(kafka, board)) as client:
+    seen = ServiceSettings(retry_min_seconds=3.0)  # long enough to be asked meanwhile
+    async with running(plan(kafka, board), seen) as client:
         await _until(client, "/health/ready", _is_ready)
         board.failing[0] = REASON
         with pytest.raises(TaskClosed):
@@ -120,7 +121,7 @@ async def test_silence_is_noticed_behind_the_end_of_a_transaction(kafka: KafkaSe
         await write_together(kafka, "agent", [event])
         await read_until(kafka, OUTPUT, lambda found: len(numbers(found, _run(0))) == 1)
         board.idle.clear()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while board.idle != set(PARTITIONS):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -192,7 +193,7 @@ def _opened(service: ServiceProcess) -> list[int]:
 
 
 async def _spread(*services: ServiceProcess) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while len({number for service in services for number in _opened(service)[-2:]}) < len(PARTITIONS):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

@@ -116,7 +116,7 @@ def collection(count: int = 30) -> TrajectoryCollection:
 
 
 async def end(adapter: NeMoCustomizerTrainerAdapter, ref: TrainingJobRef) -> TrainingJobStatus:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         return await adapter.wait_until_complete(ref, poll_interval=0.02)
 
 
@@ -125,7 +125,7 @@ async def run(adapter: NeMoCustomizerTrainerAdapter, job: JobSpec) -> TrainingJo
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not condition():  # noqa: ASYNC110 - the fake runs in a thread of its own
             await asyncio.sleep(0.005)
 

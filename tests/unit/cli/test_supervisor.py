@@ -31,7 +31,7 @@ class Said:
         self._more.set()
 
     async def first(self) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await self._more.wait()
         return self.lines[0]
 
@@ -48,7 +48,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(0.01)
 
