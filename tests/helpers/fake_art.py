@@ -46,18 +46,7 @@ class FakeART(FakeService):
     """The service; ``state`` is what it knows and how it behaves, and may be changed at any time."""
 
     state: State
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset()
-
-    def reset(self) -> None:
-        self.state = State()
-
-    def job(self) -> dict[str, Any]:
-        """The only job."""
-        (job,) = self.state.jobs.values()
-        return job
+    state_type = State
 
     def finish(self, job: dict[str, Any]) -> None:
         """Let a job end whose script has no end."""

@@ -60,18 +60,7 @@ class FakeNeMo(FakeService):
     """The platform; ``state`` is what it knows and how it behaves, and may be changed at any time."""
 
     state: State
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset()
-
-    def reset(self) -> None:
-        self.state = State()
-
-    def job(self) -> dict[str, Any]:
-        """The only job."""
-        (job,) = self.state.jobs.values()
-        return job
+    state_type = State
 
     def trained_on(self, job: dict[str, Any], file: str = "training") -> list[dict[str, Any]]:
         """What a job reads: the lines of the commit that its dataset names."""

@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self, cast
 from urllib.parse import unquote
 
 import uvicorn
@@ -44,8 +44,11 @@ class ServiceState:
 class FakeService(ABC):
     """The service; ``state`` is what it knows and how it behaves, and may be changed at any time."""
 
+    state: Any
+    state_type: ClassVar[type[ServiceState]]
+
     def __init__(self) -> None:
-        self.state: Any = ServiceState()
+        self.reset()
         self._transports: dict[Any, asyncio.Transport] = {}
         self._release = threading.Event()
         app = FastAPI()
@@ -60,6 +63,14 @@ class FakeService(ABC):
 
     @abstractmethod
     def _add_routes(self, app: FastAPI) -> None: ...
+
+    def reset(self) -> None:
+        self.state = self.state_type()
+
+    def job(self) -> dict[str, Any]:
+        """The only job."""
+        (job,) = self.state.jobs.values()
+        return cast("dict[str, Any]", job)
 
     def start(self) -> Self:
         self._thread.start()
