@@ -20,7 +20,7 @@ from tests.helpers.tiny_model import rows, write_tiny_model
 from tests.helpers.training import make_config
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli.serve import server_command
-from tunestream.domain.submission import make_batch
+from tunestream.domain.jobs.submission import make_batch
 from tunestream.events import Objective, TrainingStatusEnum, version_id
 from tunestream.sdk import RunControl, StatusSubscriber
 from tunestream.serving import served_name

@@ -18,7 +18,7 @@ from tests.helpers.training import job_spec, make_config
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.trainers import TrainingResult
 from tunestream.trainers.trl import WorkerHandle
-from tunestream.trainers.trl.protocol import Finished
+from tunestream.trainers.worker.protocol import Finished
 
 __all__ = ["trainer"]
 

@@ -24,7 +24,7 @@ from tests.helpers.training import result_of
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.jobs import TERMINAL
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events import (
     Artifact,
     CurriculumState,
@@ -183,7 +183,7 @@ def _stop_worker(replica: ServiceProcess, how: signal.Signals) -> bool:
     assert replica.process is not None
     children = psutil.Process(replica.process.pid).children(recursive=True)
     for child in children:
-        if "tunestream.trainers.trl.worker" in " ".join(child.cmdline()):
+        if "tunestream.trainers.worker.main" in " ".join(child.cmdline()):
             child.send_signal(how)
             return True
     return False

@@ -26,7 +26,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.streams.embedded.properties import server_properties
 
 ROOT = Path(__file__).parents[2]
-FIRST = {name.replace("_", "-"): f"services.{name}.app:app" for name in SERVICES}
+FIRST = {name.replace("_", "-"): f"tunestream_services.{name}.app:app" for name in SERVICES}
 # The trainer has none: what it trains on is one accelerator's work.
 SECOND = {f"{name}-1": app for name, app in FIRST.items() if name != "trainer"}
 APPS = FIRST | SECOND

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunestream.config.experiment import Config
+from tunestream.config.experiment.experiment import Config
 from tunestream.experiments.interfaces import (
     ArmManifest,
     ExperimentManifest,

@@ -58,7 +58,13 @@ class ServiceProcess:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *_FASTSTREAM, f"services.{self.name}.app:app", "--port", str(self.port)],
+                [
+                    sys.executable,
+                    *_FASTSTREAM,
+                    f"tunestream_services.{self.name}.app:app",
+                    "--port",
+                    str(self.port),
+                ],
                 env=os.environ | settings | dict(self.env),
                 stdout=log,
                 stderr=log,

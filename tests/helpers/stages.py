@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunestream.config.experiment import ExperimentInferenceConfig, QaConfig
-from tunestream.config.model import ModelConfig
+from tunestream.config.experiment.experiment import ExperimentInferenceConfig, QaConfig
+from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.interfaces import (
     InferenceRequest,
     ModelReference,

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from tunestream.events import Artifact
-from tunestream.trainers.base import JobSpec, TrainingFailed, TrainingResult
-from tunestream.trainers.trl.channel import JobCanceled, Line
-from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Terminal
+from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
+from tunestream.trainers.worker.channel import JobCanceled, Line
+from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 
 ENDLESS = "endless"
 REFUSED = "refused"

@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 
 from tests.helpers.tiny_model import rows, write_tiny_model
 from tunestream.artifacts import ArtifactStore, LogStore, put_rows
-from tunestream.config.trainers import TRLTrainerConfig
-from tunestream.config.training import TrainingConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.training import TrainingConfig
 from tunestream.events import Artifact, Objective
 from tunestream.trainers import JobSpec, TrainingResult
 from tunestream.trainers.trl import WorkerHandle
-from tunestream.trainers.trl.protocol import Failed, Finished, Progress, Terminal
+from tunestream.trainers.worker.protocol import Failed, Finished, Progress, Terminal
 
 __all__ = [
     "artifacts",

@@ -36,8 +36,8 @@ BASE = [
     "tunestream.topics",
     "tunestream.config",
     "tunestream.config.settings",
-    "tunestream.domain.offline",
-    "tunestream.domain.gate",
+    "tunestream.domain.turns.offline",
+    "tunestream.domain.gate.core",
     "tunestream.artifacts",
     "tunestream.streams.admin",
     "tunestream.streams.publish",
@@ -48,7 +48,7 @@ BASE = [
     "tunestream.trainers",
     "tunestream.cli",
     "tunestream.cli.run",
-    "tunestream.wire",
+    "tools.wire",
 ]
 COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "serve", "kafka"]
 
@@ -90,7 +90,7 @@ def test_the_library_is_imported_without_models(module: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_imported_without_models(service: str) -> None:
-    assert loaded(f"from services.{service}.app import app") == []
+    assert loaded(f"from tunestream_services.{service}.app import app") == []
 
 
 def test_the_command_line_starts_without_models() -> None:

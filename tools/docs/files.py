@@ -10,7 +10,7 @@ from typing import Final
 from tools.docs.baseline import BASELINE
 from tools.docs.run_tables import run_tables
 from tools.docs.service_tables import service_tables
-from tunestream.wire import wire_documents
+from tools.wire import wire_documents
 
 __all__ = ["generated_files", "stale_files", "write_files"]
 

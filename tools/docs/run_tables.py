@@ -13,11 +13,12 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tunestream.config import DIFFERENCES, RunConfig, format_duration
-from tunestream.config.experiment import Config
-from tunestream.config.fields import fields_of
-from tunestream.config.support import NOT_YET
-from tunestream.wire.readme import table
+from tools.docs.differences import DIFFERENCES
+from tools.wire.readme import table
+from tunestream.config import RunConfig, format_duration
+from tunestream.config.experiment.experiment import Config
+from tunestream.config.files.keys import fields_of
+from tunestream.config.nat.support import NOT_YET
 
 __all__ = ["run_tables"]
 

@@ -11,14 +11,14 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-import services
-from services.trainer import metrics as trainer_metrics
+import tunestream_services
+from tools.wire.readme import table
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
 from tunestream.serving import metrics as serving_metrics
 from tunestream.streams import metrics as stream_metrics
 from tunestream.trainers.art import ARTSettings
-from tunestream.trainers.trl.settings import WorkerSettings
-from tunestream.wire.readme import table
+from tunestream.trainers.worker.settings import WorkerSettings
+from tunestream_services.trainer import metrics as trainer_metrics
 
 __all__ = ["METRICS", "SETTINGS", "service_settings", "service_tables", "variable_of"]
 
@@ -29,8 +29,8 @@ SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, W
 def service_settings() -> dict[str, type[BaseSettings]]:
     """Return the settings class of each service's own, by the service's name."""
     found: dict[str, type[BaseSettings]] = {}
-    for module in pkgutil.iter_modules(services.__path__):
-        holder = importlib.import_module(f"services.{module.name}.settings")
+    for module in pkgutil.iter_modules(tunestream_services.__path__):
+        holder = importlib.import_module(f"tunestream_services.{module.name}.settings")
         found[module.name] = next(getattr(holder, name) for name in holder.__all__)
     return found
 

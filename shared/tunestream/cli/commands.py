@@ -14,8 +14,8 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.lookup import read_configs, read_ledger
 from tunestream.cli.output import emit, note
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.commands import obey
 from tunestream.domain.effects import Effects
+from tunestream.domain.jobs.commands import obey
 from tunestream.events import ControlCommand, ControlResult
 from tunestream.streams.control import send_command
 

@@ -19,7 +19,7 @@ from rich.live import Live
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure, TryAgain
-from tunestream.cli.experiment_options import SAVE_DIR, SaveDirOption
+from tunestream.cli.experiment.options import SAVE_DIR, SaveDirOption
 from tunestream.cli.output import JsonOption, console, emit, logs, note
 from tunestream.cli.serve import server_command
 from tunestream.cli.services import SERVICES, free_port, service_processes
@@ -188,7 +188,7 @@ async def _base(options: _Options) -> Path:
     folder = options.data / "models"
     if options.base is None:
         return await _base_model(options.plan.seed, folder)
-    from tunestream.cli.experiment_export import standing_alone  # noqa: PLC0415 - only this needs it
+    from tunestream.cli.experiment.export import standing_alone  # noqa: PLC0415 - only this needs it
 
     name, save_dir = options.base
     return await asyncio.to_thread(standing_alone, name, save_dir, folder)

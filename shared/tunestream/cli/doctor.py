@@ -10,7 +10,7 @@ from typing import Final
 import typer
 from rich.markup import escape
 
-from tunestream.cli.checks import Check, check_lag, check_packages, check_services, check_topics
+from tunestream.cli.doctor_checks import Check, check_lag, check_packages, check_services, check_topics
 from tunestream.cli.output import JsonOption, console, emit
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import BrokerUnavailableError

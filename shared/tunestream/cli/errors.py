@@ -61,7 +61,7 @@ def _fields(error: ValidationError) -> str:
 def _of_configuration(error: Exception) -> Failure | None:
     if "tunestream.config" not in sys.modules:
         return None
-    from tunestream.config.errors import ConfigError  # noqa: PLC0415 - help is fast without it
+    from tunestream.config.files.errors import ConfigError  # noqa: PLC0415 - help is fast without it
 
     return Failure(str(error)) if isinstance(error, ConfigError) else None
 

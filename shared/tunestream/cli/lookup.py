@@ -10,7 +10,7 @@ import typer
 from tunestream.cli.errors import Failure
 from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.ledger import JobLedger
+from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.events import CurrentModel, JobRecord, LiveRecord, ModelVersion, RunPointer, RunRecord
 from tunestream.streams.reading import latest_bodies
 

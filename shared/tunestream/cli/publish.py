@@ -15,7 +15,7 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.jsonl import read_lines
 from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note
 from tunestream.config.settings import KafkaSettings
-from tunestream.sdk.recordings import LineError, RecordedFormat, line_reader
+from tunestream.sdk.event_files import LineError, RecordedFormat, line_reader
 from tunestream.streams.publish import EventProducer, EventTooLarge, Outgoing
 
 __all__ = ["register"]

@@ -11,8 +11,8 @@ import typer
 import yaml
 from rich.markup import escape
 
+from tunestream.cli.backend_health import check_health
 from tunestream.cli.errors import Failure
-from tunestream.cli.health import check_health
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
 from tunestream.config import ConfigError, LoadedRun, Problem, RunConfig, json_schema, load_run
 from tunestream.config.settings import KafkaSettings

@@ -65,7 +65,7 @@ def service_processes(
     for name in names:
         port = free_port(FIRST_PORT + SERVICES.index(name))
         url = f"http://{_HOST}:{port}"
-        command = (sys.executable, "-m", "faststream", "run", f"services.{name}.app:app")
+        command = (sys.executable, "-m", "faststream", "run", f"tunestream_services.{name}.app:app")
         process = ProcessSpec(
             name,
             (*command, "--host", _HOST, "--port", str(port)),

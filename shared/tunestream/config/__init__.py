@@ -4,36 +4,35 @@ A run's YAML file is read by :func:`load_run`; how a process is deployed is in
 :mod:`tunestream.config.settings`.
 """
 
-from tunestream.config.base import Section
-from tunestream.config.curriculum import CurriculumLearningConfig
-from tunestream.config.differences import DIFFERENCES, Difference
-from tunestream.config.durations import Duration, format_duration, milliseconds, parse_duration
-from tunestream.config.errors import ConfigError, Problem
-from tunestream.config.evaluation import (
+from tunestream.config.files.errors import ConfigError, Problem
+from tunestream.config.nat.finetune import FinetuneConfig, FinetuneRunConfig, RewardFunctionConfig
+from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.durations import Duration, format_duration, milliseconds, parse_duration
+from tunestream.config.run.evaluation import (
     EvaluationConfig,
     Evaluator,
     HTTPEvaluatorConfig,
     LiveConfig,
     PythonEvaluatorConfig,
 )
-from tunestream.config.finetune import FinetuneConfig, FinetuneRunConfig, RewardFunctionConfig
-from tunestream.config.loading import Loaded, LoadedRun, OfflineSection, load_offline, load_run, parse_run
-from tunestream.config.model import BitsAndBytesConfig, InferenceConfig, LoraConfig, ModelConfig
-from tunestream.config.nemo import (
+from tunestream.config.run.loading import Loaded, LoadedRun, OfflineSection, load_offline, load_run, parse_run
+from tunestream.config.run.model import BitsAndBytesConfig, InferenceConfig, LoraConfig, ModelConfig
+from tunestream.config.run.nemo import (
     DPOSpecificHyperparameters,
     LoRASpecificHyperparameters,
     NeMoCustomizerHyperparameters,
     NIMDeploymentConfig,
     SFTSpecificHyperparameters,
 )
-from tunestream.config.run import (
+from tunestream.config.run.run import (
     BatchingConfig,
     OfflineConfig,
     RunConfig,
     json_schema,
 )
-from tunestream.config.serving import ServingConfig
-from tunestream.config.trainers import (
+from tunestream.config.run.section import Section
+from tunestream.config.run.serving import ServingConfig
+from tunestream.config.run.trainers import (
     ARTBackendConfig,
     ARTTrainerAdapterConfig,
     ARTTrainingConfig,
@@ -42,7 +41,7 @@ from tunestream.config.trainers import (
     TrainerSection,
     TRLTrainerConfig,
 )
-from tunestream.config.training import (
+from tunestream.config.run.training import (
     TRL_NAMES,
     DPOArgs,
     GRPOArgs,
@@ -51,14 +50,13 @@ from tunestream.config.training import (
     TrainingArgs,
     TrainingConfig,
 )
-from tunestream.config.trajectory_builder import (
+from tunestream.config.run.trajectory_builder import (
     ARTTrajectoryBuilderConfig,
     DPOTrajectoryBuilderConfig,
     TrajectoryBuilder,
 )
 
 __all__ = [
-    "DIFFERENCES",
     "TRL_NAMES",
     "ARTBackendConfig",
     "ARTTrainerAdapterConfig",
@@ -71,7 +69,6 @@ __all__ = [
     "DPOArgs",
     "DPOSpecificHyperparameters",
     "DPOTrajectoryBuilderConfig",
-    "Difference",
     "Duration",
     "EvaluationConfig",
     "Evaluator",

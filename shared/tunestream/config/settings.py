@@ -1,6 +1,6 @@
 """How a process is deployed: ``TUNESTREAM_*`` environment variables.
 
-What a run should do is in its YAML file (:mod:`tunestream.config.run`); where things are is here.
+What a run should do is in its YAML file (:mod:`tunestream.config.run.run`); where things are is here.
 """
 
 from __future__ import annotations

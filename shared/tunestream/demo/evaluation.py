@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from tunestream.demo import game
 from tunestream.demo.policy_client import PolicyClient
-from tunestream.domain.evaluation import Interval, clustered_mean
+from tunestream.domain.models.evaluation import Interval, clustered_mean
 
 __all__ = ["GAMES", "Outcomes", "Strength", "evaluate", "paired_difference", "play_random"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunestream.demo.evaluation import Outcomes, Strength, paired_difference
 from tunestream.demo.recipes import Quantization
-from tunestream.domain.evaluation import Interval
+from tunestream.domain.models.evaluation import Interval
 from tunestream.events import Objective
 
 __all__ = ["Activity", "DemoResults", "points"]

@@ -15,8 +15,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 from tunestream.artifacts.trees import Manifest
-from tunestream.config.experiment import Config
-from tunestream.config.experiment_loading import LoadedExperiment
+from tunestream.config.experiment.experiment import Config
+from tunestream.config.experiment.loading import LoadedExperiment
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import TrajectoryGroup, content_digest
 from tunestream.experiments.interfaces import (
@@ -33,7 +33,7 @@ from tunestream.experiments.plan import Contents, inputs_of, key_of, seeds_of, s
 from tunestream.experiments.sources import fingerprint, read_groups
 from tunestream.experiments.stages import Processes, StageRunner, Work
 from tunestream.experiments.store import ExperimentStore, clear, write_atomically
-from tunestream.experiments.submitted import Service
+from tunestream.experiments.trainer_service import Service
 
 __all__ = ["Choice", "Engine", "StageUpdate", "new_experiment"]
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from tunestream.config.experiment import DataConfig, columns_of
-from tunestream.domain.rows import split_rows
+from tunestream.config.experiment.experiment import DataConfig, columns_of
+from tunestream.domain.gate.dataset_rows import split_rows
 from tunestream.events import (
     DatasetRow,
     OpenAIMessage,

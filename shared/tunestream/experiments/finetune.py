@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore
-from tunestream.config.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events import Artifact, DatasetFile
 from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
 from tunestream.trainers import JobSpec, TrainingFailed
 from tunestream.trainers.trl import WorkerDied, WorkerHandle
-from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Progress, Terminal
+from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
 
 __all__ = ["FinetuneRequest", "Trained", "forget_checkpoints", "keep", "store_rows", "train_here"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from tunestream.artifacts import rows_to_jsonl
-from tunestream.config.experiment import DataConfig
+from tunestream.config.experiment.experiment import DataConfig
 from tunestream.events import PreferenceRow, Prompt, TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
 from tunestream.experiments.interfaces import OnProgress, StageFailed

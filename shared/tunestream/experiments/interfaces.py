@@ -28,8 +28,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from tunestream.config.experiment import ExperimentInferenceConfig, QaConfig
-from tunestream.config.model import ModelConfig
+from tunestream.config.experiment.experiment import ExperimentInferenceConfig, QaConfig
+from tunestream.config.run.model import ModelConfig
 from tunestream.events import Prompt
 from tunestream.events.base import FiniteFloat, Wire
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tunestream.artifacts.trees import Manifest
-from tunestream.config.experiment import Config
-from tunestream.config.model import ModelConfig
+from tunestream.config.experiment.experiment import Config
+from tunestream.config.run.model import ModelConfig
 from tunestream.events import Objective
 from tunestream.experiments.interfaces import Stage, StageFailed, StageManifest
 from tunestream.experiments.sources import sha256_of

@@ -9,7 +9,7 @@ from typing import Final
 
 from tunestream.artifacts import read_rows
 from tunestream.config import BatchingConfig, CurriculumLearningConfig, DPOTrajectoryBuilderConfig, RunConfig
-from tunestream.config.experiment import Config
+from tunestream.config.experiment.experiment import Config
 from tunestream.events import PreferenceRow, TTCCandidate
 from tunestream.experiments.examples import CHOSEN, EXAMPLE_ID, REJECTED
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import ijson
 
-from tunestream.config.experiment import DataConfig, StreamConfig
+from tunestream.config.experiment.experiment import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import TrajectoryGroup
 from tunestream.experiments.interfaces import StageFailed

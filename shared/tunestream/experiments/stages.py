@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config.experiment import Config
+from tunestream.config.experiment.experiment import Config
 from tunestream.events import TrajectoryGroup
 from tunestream.experiments.finetune import FinetuneRequest, forget_checkpoints, keep, train_here
 from tunestream.experiments.inference import infer
@@ -27,7 +27,7 @@ from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.plan import replay_run_id
 from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
-from tunestream.experiments.submitted import Service, train_by_service
+from tunestream.experiments.trainer_service import Service, train_by_service
 from tunestream.trainers.trl import WorkerHandle
 
 __all__ = ["Processes", "StageRunner", "Work"]

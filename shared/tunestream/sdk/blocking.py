@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events import EpisodeItem, Prompt, TTCEpisode
+from tunestream.sdk.event_records import NativeEvent
 from tunestream.sdk.publisher import TTCPublisher
-from tunestream.sdk.records import NativeEvent
 from tunestream.sdk.turn import Turn
 
 __all__ = ["BlockingTTCPublisher"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tunestream.artifacts import ArtifactMissing, ArtifactStore, read_rows
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.ledger import JobLedger
-from tunestream.domain.lineage import FedTurn, ancestry, descendants, turns_of
+from tunestream.domain.jobs.ledger import JobLedger
+from tunestream.domain.models.lineage import FedTurn, ancestry, descendants, turns_of
 from tunestream.events import CandidateStep, DatasetFile, EpisodeStep, JobRecord, ModelVersion
 from tunestream.streams.reading import RecordReader, stored_events
 

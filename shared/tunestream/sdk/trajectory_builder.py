@@ -12,7 +12,7 @@ from typing import Any, Final
 from tunestream.config import DPOTrajectoryBuilderConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
-from tunestream.domain.whole_run import RunEvent, WholeRun, by_example
+from tunestream.domain.turns.whole_run import RunEvent, WholeRun, by_example
 from tunestream.events import CandidateStep, ExampleEnd, TrajectoryCollection, TurnEnd, encode_key
 from tunestream.streams.reading import RecordReader, stored_events
 

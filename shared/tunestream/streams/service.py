@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY, make_asgi_app
 
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.streams.client import FETCH_BYTES, ssl_context
-from tunestream.streams.collecting import calm_garbage_collector
+from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.metadata import await_broker
 from tunestream.streams.runtime import Health, Runtime
 from tunestream.streams.task import Plan

@@ -1,8 +1,9 @@
 """Who trains: one protocol and its backends."""
 
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.backends import check_backend, find_backend
-from tunestream.trainers.base import (
+from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.harness import TaskAdapter
+from tunestream.trainers.port import (
     JobSpec,
     TrainerAdapter,
     TrainingFailed,
@@ -10,8 +11,7 @@ from tunestream.trainers.base import (
     UnknownJob,
     is_infrastructure,
 )
-from tunestream.trainers.rows import rows_of
-from tunestream.trainers.task_adapter import TaskAdapter
+from tunestream.trainers.registry import check_backend, find_backend
 
 __all__ = [
     "JobSpec",

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tunestream.config.trainers import TrainerSection
-from tunestream.trainers.base import TrainerAdapter
+from tunestream.config.run.trainers import TrainerSection
+from tunestream.trainers.port import TrainerAdapter
 
 __all__ = ["TrainerBackend"]
 

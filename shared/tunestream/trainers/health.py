@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tunestream.config.trainers import (
+from tunestream.config.run.trainers import (
     ARTTrainerAdapterConfig,
     NeMoCustomizerTrainerAdapterConfig,
     TRLTrainerConfig,
 )
-from tunestream.trainers.base import TrainingFailed
-from tunestream.trainers.extras import package_of
+from tunestream.trainers.optional_packages import package_of
+from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["check_art", "check_nemo", "check_trl"]
 

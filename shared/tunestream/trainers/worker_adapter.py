@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from tunestream.config.trainers import Trainer
+from tunestream.config.run.trainers import Trainer
 from tunestream.events import (
     Artifact,
     DatasetFile,
@@ -19,9 +19,9 @@ from tunestream.events import (
     TrajectoryCollection,
     stable_id,
 )
-from tunestream.trainers.base import JobSpec, TrainingFailed, UnknownJob
-from tunestream.trainers.trl.handle import WorkerDied, WorkerHandle
-from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Progress, Terminal
+from tunestream.trainers.port import JobSpec, TrainingFailed, UnknownJob
+from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
+from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
 
 __all__ = ["Work", "WorkerAdapter"]
 

@@ -24,7 +24,7 @@ from tunestream.events import (
 from tunestream.experiments.engine import Choice
 from tunestream.experiments.interfaces import Stage
 from tunestream.experiments.stages import Processes
-from tunestream.experiments.submitted import Service
+from tunestream.experiments.trainer_service import Service
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.fake_openai import FakeOpenAI, fake_openai
 from tests.helpers.stages import base_model, inference_request, no_progress, start_stage
-from tunestream.config.model import ModelConfig
+from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
 from tunestream.experiments.interfaces import ModelReference, ResultRow, StageFailed
 from tunestream.experiments.journal import read_lines

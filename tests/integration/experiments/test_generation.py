@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.helpers.stages import base_model, inference_request, no_progress, qa_request
 from tests.helpers.tiny_model import HIDDEN, write_tiny_model
-from tunestream.config.model import ModelConfig
+from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
 from tunestream.experiments.interfaces import (
     InferenceRequest,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.integration.experiments.test_studies import run
-from tunestream.config.experiment_loading import load_experiment
+from tunestream.config.experiment.loading import load_experiment
 from tunestream.demo.game import optimal_moves, prompt, training_boards
 from tunestream.experiments.interfaces import Stage
 from tunestream.experiments.samples import write_sample

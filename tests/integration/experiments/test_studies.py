@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.integration.experiments.conftest import MakeFile, letters
-from tunestream.config.experiment_loading import load_experiment
+from tunestream.config.experiment.loading import load_experiment
 from tunestream.experiments.choosing import metrics_of
 from tunestream.experiments.engine import Choice, Engine, StageUpdate
 from tunestream.experiments.interfaces import ExperimentManifest, Stage

@@ -18,7 +18,7 @@ from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.jobs import TERMINAL
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events import (
     ControlCommand,
     CurriculumState,

@@ -213,7 +213,7 @@ def _kill(trainer: ServiceProcess, victim: str) -> None:
         trainer.kill()
         return
     children = psutil.Process(trainer.process.pid).children(recursive=True)
-    workers = [child for child in children if "tunestream.trainers.trl.worker" in " ".join(child.cmdline())]
+    workers = [child for child in children if "tunestream.trainers.worker.main" in " ".join(child.cmdline())]
     assert len(workers) == 1
     os.kill(workers[0].pid, signal.SIGKILL)
 

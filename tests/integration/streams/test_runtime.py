@@ -149,7 +149,15 @@ async def test_health_and_metrics(kafka: KafkaSettings) -> None:
 
 async def test_workers_are_refused(kafka: KafkaSettings) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "faststream", "run", "services.ttc_collector.app:app", "--workers", "2"),
+        *(
+            sys.executable,
+            "-m",
+            "faststream",
+            "run",
+            "tunestream_services.ttc_collector.app:app",
+            "--workers",
+            "2",
+        ),
         cwd=Path(__file__).parents[3],
         env=os.environ | {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
         stdout=asyncio.subprocess.PIPE,

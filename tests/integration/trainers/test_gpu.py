@@ -10,10 +10,10 @@ import pytest
 from tests.helpers.tiny_model import rows
 from tests.helpers.training import job_spec
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.trainers import JobSpec
 from tunestream.trainers.trl import WorkerHandle
-from tunestream.trainers.trl.protocol import Failed, Finished
+from tunestream.trainers.worker.protocol import Failed, Finished
 
 pytestmark = pytest.mark.gpu
 

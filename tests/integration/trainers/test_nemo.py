@@ -16,8 +16,8 @@ from huggingface_hub import get_session
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_settings, step
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.config.trainers import TRLTrainerConfig
-from tunestream.domain.split import is_held_out
+from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.domain.gate.split import is_held_out
 from tunestream.events import (
     DatasetFile,
     DPOItem,

@@ -26,8 +26,8 @@ from tests.helpers.training import (
 from tunestream.artifacts import ArtifactStore
 from tunestream.trainers import TrainingFailed
 from tunestream.trainers.trl import Program, WorkerDied, WorkerHandle, WorkerSettings
-from tunestream.trainers.trl.launching import launcher_arguments
-from tunestream.trainers.trl.protocol import Canceled, Finished, Progress
+from tunestream.trainers.worker.launching import launcher_arguments
+from tunestream.trainers.worker.protocol import Canceled, Finished, Progress
 
 pytestmark = pytest.mark.timeout(900)
 

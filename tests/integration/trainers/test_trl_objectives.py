@@ -19,7 +19,7 @@ from tests.helpers.training import (
     weights,
 )
 from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
-from tunestream.config.training import DPOLoss
+from tunestream.config.run.training import DPOLoss
 from tunestream.events import (
     DatasetFile,
     DatasetRow,
@@ -32,7 +32,7 @@ from tunestream.events import (
 )
 from tunestream.trainers import JobSpec
 from tunestream.trainers.trl import WorkerHandle
-from tunestream.trainers.trl.protocol import Canceled, Progress
+from tunestream.trainers.worker.protocol import Canceled, Progress
 
 DPO, SFT, KTO, GRPO = Objective.DPO, Objective.SFT, Objective.KTO, Objective.GRPO
 

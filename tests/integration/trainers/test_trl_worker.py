@@ -27,7 +27,7 @@ from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
 from tunestream.events import DatasetFile, OpenAIMessage
 from tunestream.trainers import is_infrastructure
 from tunestream.trainers.trl import WorkerDied, WorkerHandle, WorkerSettings
-from tunestream.trainers.trl.protocol import Canceled, Finished, Progress
+from tunestream.trainers.worker.protocol import Canceled, Finished, Progress
 
 
 @pytest.mark.parametrize("lora", [{}, None], ids=["lora", "full"])
@@ -387,7 +387,7 @@ async def test_a_killed_owner_takes_its_worker_along() -> None:
 
 
 async def test_a_silent_owner_is_left(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tunestream.trainers.trl.worker", "--heartbeat-timeout", "0.2"]
+    command = [sys.executable, "-m", "tunestream.trainers.worker.main", "--heartbeat-timeout", "0.2"]
     process = await asyncio.create_subprocess_exec(
         *command, "--scratch", str(tmp_path), stdin=asyncio.subprocess.PIPE
     )
@@ -397,7 +397,7 @@ async def test_a_silent_owner_is_left(tmp_path: Path) -> None:
 
 def test_importing_the_trainer_does_not_load_torch() -> None:
     code = (
-        "import sys, tunestream.trainers.trl, tunestream.trainers.trl.worker, tunestream.artifacts;"
+        "import sys, tunestream.trainers.trl, tunestream.trainers.worker.main, tunestream.artifacts;"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tunestream.config import ConfigError
-from tunestream.config.experiment import Config, columns_of
-from tunestream.config.experiment_loading import LoadedExperiment, parse_experiment
+from tunestream.config.experiment.experiment import Config, columns_of
+from tunestream.config.experiment.loading import LoadedExperiment, parse_experiment
 from tunestream.events import Objective
 
 SHIPPED = """

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from tests.unit.config.examples import RUN, SMALLEST, TOOLKIT
+from tools.docs.differences import DIFFERENCES
 from tunestream.config import (
-    DIFFERENCES,
     ARTTrajectoryBuilderConfig,
     ConfigError,
     DPOTrajectoryBuilderConfig,

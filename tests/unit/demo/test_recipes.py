@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunestream.config import RunConfig
-from tunestream.config.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.demo.recipes import RECIPES, Quantization
 from tunestream.demo.run_config import run_document
 from tunestream.events import Objective

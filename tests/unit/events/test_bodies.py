@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from tools.wire import examples
 from tunestream.events import (
     EVENT_TYPES,
     CloseReason,
@@ -26,7 +27,6 @@ from tunestream.events import (
     Wire,
     model_of,
 )
-from tunestream.wire import examples
 
 Path = tuple[str | int, ...]
 

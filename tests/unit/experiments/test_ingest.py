@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.artifacts import read_rows
-from tunestream.config.experiment import DataConfig
+from tunestream.config.experiment.experiment import DataConfig
 from tunestream.events import PreferenceRow, ResponseRow
 from tunestream.experiments.ingest import IngestReport, ingest
 from tunestream.experiments.interfaces import StageFailed, TestRow

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.plugins import install_plugin
-from tunestream.config.experiment import QaConfig
+from tunestream.config.experiment.experiment import QaConfig
 from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.qa import check_metrics, known_metrics
 from tunestream.experiments.qa.metrics import Embeddings, Metric, cosine_similarity, make_metrics, measure
@@ -180,7 +180,7 @@ def refuse(*_):
 socket.socket.connect = socket.getaddrinfo = refuse
 import tunestream.experiments.inference, tunestream.experiments.qa, tunestream.experiments.report
 print(*sorted({"torch", "transformers", "nltk", "textblob", "rouge_score", "matplotlib"} & set(sys.modules)))
-from tunestream.config.experiment import QaConfig
+from tunestream.config.experiment.experiment import QaConfig
 from tunestream.experiments.qa.metrics import Embeddings, make_metrics
 metrics = make_metrics(QaConfig(llm_metrics=sys.argv[1:]), Embeddings(lambda texts: [[1.0] for _ in texts]))
 print(*(metric(prompt="", ground_truth="red", predicted="A red fox runs.") for metric in metrics.values()))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunestream.config.experiment import ExperimentInferenceConfig
-from tunestream.config.model import InferenceConfig
+from tunestream.config.experiment.experiment import ExperimentInferenceConfig
+from tunestream.config.run.model import InferenceConfig
 from tunestream.experiments.inference import generation_options, idle_settings, request_options
 from tunestream.experiments.inference.options import REMOVED, REQUEST_NAMES
 from tunestream.experiments.interfaces import StageFailed

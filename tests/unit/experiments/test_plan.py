@@ -14,11 +14,11 @@ from tests.helpers.experiments import add_arm, experiment
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
 from tunestream.config import RunConfig, load_run
-from tunestream.config.experiment import Config, DataConfig
-from tunestream.config.trajectory_builder import DPOTrajectoryBuilderConfig
+from tunestream.config.experiment.experiment import Config, DataConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects
-from tunestream.domain.gate import CurriculumGate, SelectedWindow
-from tunestream.domain.whole_run import WholeRun
+from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
+from tunestream.domain.turns.whole_run import WholeRun
 from tunestream.experiments.choosing import NoBest, best_arm
 from tunestream.experiments.ingest import ingest
 from tunestream.experiments.interfaces import Hardware, Stage, StageFailed, StageManifest

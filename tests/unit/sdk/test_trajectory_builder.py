@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tunestream.config import DPOTrajectoryBuilderConfig
-from tunestream.domain.candidates import normalise_native
-from tunestream.domain.whole_run import RunEvent
+from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.turns.whole_run import RunEvent
 from tunestream.events import DPOItem, OpenAIMessage, TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import DPOTrajectoryBuilder
 from tunestream.sdk.trajectory_builder import EventSource

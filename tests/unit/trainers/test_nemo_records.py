@@ -18,8 +18,8 @@ from tunestream.events import (
     Trajectory,
     TrajectoryCollection,
 )
+from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.nemo.records import make_records, split
-from tunestream.trainers.rows import rows_of
 
 
 def config(**changes: Any) -> NeMoCustomizerTrainerAdapterConfig:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.jobs import TRANSITIONS
+from tunestream.domain.jobs.lifecycle import TRANSITIONS
 from tunestream.events import TrainingStatusEnum
 from tunestream.trainers.nemo import NeMoSettings
 from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch

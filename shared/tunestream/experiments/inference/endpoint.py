@@ -17,7 +17,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from tunestream.config.experiment import ExperimentInferenceConfig
+from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.events import Prompt
 from tunestream.experiments.inference.options import request_options
 from tunestream.experiments.interfaces import ModelReference, StageFailed, TestRow

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from tunestream.config.experiment import ExperimentInferenceConfig
-from tunestream.config.model import InferenceConfig
+from tunestream.config.experiment.experiment import ExperimentInferenceConfig
+from tunestream.config.run.model import InferenceConfig
 from tunestream.experiments.interfaces import StageFailed
 
 __all__ = ["REMOVED", "REQUEST_NAMES", "generation_options", "idle_settings", "request_options"]

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from tunestream.config.model import ModelConfig
+from tunestream.config.run.model import ModelConfig
 from tunestream.events import Prompt
 from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import Answer, Generate

@@ -31,7 +31,7 @@ from tunestream.experiments.models.protocol import (
     Unload,
     Vectors,
 )
-from tunestream.trainers.trl.settings import ENVIRONMENT, WorkerSettings
+from tunestream.trainers.worker.settings import ENVIRONMENT, WorkerSettings
 
 __all__ = ["ModelWorker", "worker_or_own"]
 

@@ -23,7 +23,7 @@ from tunestream.experiments.models.protocol import (
     Reply,
     Vectors,
 )
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["Runner"]
 

@@ -12,7 +12,7 @@ from operator import mul
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from tunestream.config.experiment import QaConfig
+from tunestream.config.experiment.experiment import QaConfig
 from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.qa.plugins import METRICS_GROUP, load_plugin, nearest, plugin_names
 from tunestream.experiments.qa.taggers import Tagger, find_tagger

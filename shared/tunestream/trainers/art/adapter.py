@@ -19,8 +19,8 @@ from tunestream.trainers.art.episodes import examine, ids_as_written, no_ids
 from tunestream.trainers.art.probe import check_service
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.worker import ARTWorkerHandle
-from tunestream.trainers.base import JobSpec, TrainingFailed
-from tunestream.trainers.rows import rows_of
+from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.trl import WorkerDied
 from tunestream.trainers.worker_adapter import Work, WorkerAdapter
 

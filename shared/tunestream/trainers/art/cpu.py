@@ -16,7 +16,7 @@ from art.utils.output_dirs import get_step_checkpoint_dir
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["CPUService"]
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tunestream.events import DatasetRow, EpisodeItem, EpisodeItemRole, EpisodeRow
-from tunestream.trainers.rows import SHOWN_AS
+from tunestream.trainers.collection_rows import SHOWN_AS
 from tunestream.trainers.trl.logprobs import Unusable, read_logprobs
 
 __all__ = ["Examined", "Played", "TokenIds", "examine", "ids_as_written", "no_ids"]

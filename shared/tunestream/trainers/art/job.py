@@ -15,13 +15,13 @@ from openai.types.chat.chat_completion import Choice
 
 from tunestream.artifacts import ArtifactStore, read_rows
 from tunestream.config import ARTTrainerAdapterConfig
-from tunestream.config.art import ARTTrainingConfig
+from tunestream.config.run.art import ARTTrainingConfig
 from tunestream.events import Artifact, DatasetRow, stable_id
 from tunestream.trainers.art.episodes import Examined, Played, TokenIds, examine
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.traces import Trace, Traces
-from tunestream.trainers.base import JobSpec, TrainingFailed, TrainingResult
-from tunestream.trainers.trl.channel import Channel
+from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
+from tunestream.trainers.worker.channel import Channel
 
 __all__ = ["Job", "Way"]
 

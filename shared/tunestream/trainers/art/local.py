@@ -21,7 +21,7 @@ from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.cpu import CPUService
 from tunestream.trainers.art.episodes import TokenIds
 from tunestream.trainers.art.traces import Trace
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.logprobs import sampled_ids
 
 if TYPE_CHECKING:

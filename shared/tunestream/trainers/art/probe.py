@@ -6,9 +6,9 @@ import os
 
 import httpx
 
-from tunestream.config.art import ARTBackendConfig
+from tunestream.config.run.art import ARTBackendConfig
 from tunestream.trainers.art.settings import ARTSettings
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
 
 __all__ = ["as_failure", "check_service", "read_key"]

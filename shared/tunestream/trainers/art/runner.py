@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactError
 from tunestream.trainers.art.settings import ARTSettings
-from tunestream.trainers.base import JobSpec, TrainingFailed
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.remote import ServiceError
-from tunestream.trainers.trl.channel import Channel, JobCanceled
-from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Terminal
+from tunestream.trainers.worker.channel import Channel, JobCanceled
+from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 
 __all__ = ["run", "settle"]
 

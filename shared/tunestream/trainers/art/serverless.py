@@ -23,7 +23,7 @@ from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.episodes import TokenIds, ids_as_written
 from tunestream.trainers.art.probe import as_failure, read_key
 from tunestream.trainers.art.traces import Trace
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Final
 from pydantic import Field
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config.art import ARTBackendConfig
+from tunestream.config.run.art import ARTBackendConfig
 from tunestream.events import stable_id
 from tunestream.events.base import Wire
-from tunestream.trainers.base import TrainingResult
+from tunestream.trainers.port import TrainingResult
 
 __all__ = ["Trace", "Traces"]
 

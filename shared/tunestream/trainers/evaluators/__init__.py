@@ -1,6 +1,6 @@
 """Evaluators of a run's own: functions of installed packages, and HTTP endpoints."""
 
-from tunestream.trainers.evaluators.asking import ask
+from tunestream.trainers.evaluators.dispatch import ask
 from tunestream.trainers.evaluators.request import (
     EvaluationRequest,
     EvaluationTask,

@@ -19,7 +19,7 @@ from tunestream.config import PythonEvaluatorConfig, format_duration
 from tunestream.events import ItemScore
 from tunestream.events.base import Wire
 from tunestream.trainers.evaluators.request import EvaluationRequest, EvaluatorFailed, check_count
-from tunestream.trainers.trl.settings import ENVIRONMENT
+from tunestream.trainers.worker.settings import ENVIRONMENT
 
 __all__ = ["Answer", "Order", "score_in_process"]
 

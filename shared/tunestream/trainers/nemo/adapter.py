@@ -21,7 +21,7 @@ from tunestream.events import (
     TrajectoryCollection,
     stable_id,
 )
-from tunestream.trainers.base import JobSpec, TrainingFailed, UnknownJob
+from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.driver import Driver
@@ -29,8 +29,8 @@ from tunestream.trainers.nemo.errors import as_failure
 from tunestream.trainers.nemo.jobs import BACKEND, Job
 from tunestream.trainers.nemo.records import HELD_OUT, Records, make_records, split
 from tunestream.trainers.nemo.settings import NeMoSettings
+from tunestream.trainers.port import JobSpec, TrainingFailed, UnknownJob
 from tunestream.trainers.remote import ServiceError
-from tunestream.trainers.rows import rows_of
 
 __all__ = ["NeMoCustomizerTrainerAdapter"]
 

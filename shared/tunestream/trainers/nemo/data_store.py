@@ -11,8 +11,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_session
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from pydantic import SecretStr
 
-from tunestream.trainers.base import TrainingFailed
 from tunestream.trainers.nemo.settings import NeMoSettings
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Unavailable, by_status, retrying
 
 __all__ = ["DataStore"]

@@ -13,7 +13,6 @@ import structlog
 from tunestream.artifacts import ArtifactCorrupt, ArtifactError
 from tunestream.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events import Artifact, TrainingStatusEnum
-from tunestream.trainers.base import TrainingFailed, TrainingResult
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.deployment import deploy
@@ -24,6 +23,7 @@ from tunestream.trainers.nemo.request import JobRequest, model_of, name_of, rows
 from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
 from tunestream.trainers.nemo.views import Anything, JobView, StatusView
+from tunestream.trainers.port import TrainingFailed, TrainingResult
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable
 
 __all__ = ["Driver"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Refused, ServiceError
 
 __all__ = ["as_failure"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tunestream.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.domain.split import is_held_out, opening_of
+from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events import (
     DatasetRow,
     EpisodeItemRole,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore, put_rows
-from tunestream.config.trainers import Trainer, TRLTrainerConfig
+from tunestream.config.run.trainers import Trainer, TRLTrainerConfig
 from tunestream.events import DatasetFile, EpisodeItem, Objective, TrajectoryCollection
-from tunestream.trainers.base import JobSpec, TrainingFailed
-from tunestream.trainers.rows import rows_of
-from tunestream.trainers.trl.handle import WorkerDied, WorkerHandle
-from tunestream.trainers.trl.settings import WorkerSettings
+from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.port import JobSpec, TrainingFailed
+from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
+from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream.trainers.worker_adapter import Work, WorkerAdapter
 
 __all__ = ["TRLTrainerAdapter"]

@@ -14,9 +14,9 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.sft_config import SFTConfig
 
-from tunestream.config.training import TrainingConfig
+from tunestream.config.run.training import TrainingConfig
 from tunestream.events import Objective
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.grpo import EpisodeArguments
 
 __all__ = ["make_arguments"]

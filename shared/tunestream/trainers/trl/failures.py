@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing, ArtifactUnreachable
-from tunestream.config.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events import Objective
-from tunestream.trainers.base import JobSpec, TrainingFailed
+from tunestream.trainers.port import JobSpec, TrainingFailed
 
 __all__ = ["explain"]
 

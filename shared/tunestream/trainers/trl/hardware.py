@@ -8,8 +8,8 @@ from typing import Any, Final
 import torch
 import transformers
 
-from tunestream.config.model import ModelConfig
-from tunestream.trainers.base import TrainingFailed
+from tunestream.config.run.model import ModelConfig
+from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["loading_options"]
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from datasets import Dataset
 from transformers import Trainer
 
-from tunestream.config.training import TrainingConfig
+from tunestream.config.run.training import TrainingConfig
 from tunestream.events import DatasetRow
 from tunestream.trainers.trl.examples import Examples, Sized
 from tunestream.trainers.trl.held_out import HeldOut

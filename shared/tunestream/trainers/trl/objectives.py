@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tunestream.events import Objective
-from tunestream.trainers.base import TrainingFailed
+from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.dpo import DPO
 from tunestream.trainers.trl.grpo import GRPO
 from tunestream.trainers.trl.kto import KTO

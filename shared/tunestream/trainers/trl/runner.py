@@ -8,11 +8,11 @@ import traceback
 
 import datasets
 
-from tunestream.trainers.base import JobSpec, TrainingFailed
-from tunestream.trainers.trl.channel import JobCanceled, Line
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.trl.failures import explain
-from tunestream.trainers.trl.protocol import Canceled, Failed, Finished, Terminal
 from tunestream.trainers.trl.training import train
+from tunestream.trainers.worker.channel import JobCanceled, Line
+from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 
 __all__ = ["run", "settle"]
 

@@ -16,11 +16,10 @@ import torch
 from transformers import set_seed
 
 from tunestream.artifacts import ArtifactError, ArtifactStore, CheckpointStore, read_rows
-from tunestream.config.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events import Artifact, DatasetFile, DatasetRow, Objective
-from tunestream.trainers.base import JobSpec, TrainingFailed, TrainingResult
+from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.arguments import make_arguments
-from tunestream.trainers.trl.channel import Line
 from tunestream.trainers.trl.examples import Examples
 from tunestream.trainers.trl.judging import Judging
 from tunestream.trainers.trl.method import Encoder
@@ -33,6 +32,7 @@ from tunestream.trainers.trl.models import (
 )
 from tunestream.trainers.trl.objectives import find_method
 from tunestream.trainers.trl.watch import Watch, curve, last_logged
+from tunestream.trainers.worker.channel import Line
 
 __all__ = ["train"]
 

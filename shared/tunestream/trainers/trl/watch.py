@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tunestream.trainers.base import TrainingFailed
-from tunestream.trainers.trl.channel import JobCanceled
+from tunestream.trainers.port import TrainingFailed
+from tunestream.trainers.worker.channel import JobCanceled
 
 __all__ = ["Guarded", "Watch", "curve", "last_logged"]
 

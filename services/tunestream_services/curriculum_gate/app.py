@@ -1,0 +1,35 @@
+"""``faststream run tunestream_services.curriculum_gate.app:app``."""
+
+from __future__ import annotations
+
+from tunestream.artifacts import ArtifactStore
+from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
+from tunestream.domain.gate.core import CurriculumGate
+from tunestream.streams.runs import RunDirectory
+from tunestream.streams.service import build_app
+from tunestream.streams.task import Plan
+from tunestream.topics import changelog_of
+from tunestream_services.curriculum_gate.handler import GateHandler
+from tunestream_services.curriculum_gate.settings import GateSettings
+
+__all__ = ["app"]
+
+SERVICE = "curriculum-gate"
+kafka = KafkaSettings()
+settings = GateSettings()
+runs = RunDirectory(kafka)
+store = ArtifactStore(StoreSettings().artifacts)
+
+app = build_app(
+    Plan(
+        service=SERVICE,
+        inputs=("trajectories",),
+        changelog=changelog_of(SERVICE),
+        new_handler=lambda _partition: GateHandler(
+            CurriculumGate(runs.config), runs, store, settings.store_deadline_seconds
+        ),
+        kafka=kafka,
+    ),
+    ServiceSettings(),
+    resources=[runs],
+)

@@ -1,0 +1,147 @@
+"""Trajectory groups → windows → training batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+from typing_extensions import override
+
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
+from tunestream.events import (
+    Tick,
+    TrainingBatch,
+    TrajectoryGroup,
+    TrajectoryGroupRef,
+    batch_id,
+    stable_id,
+)
+from tunestream.streams.decoding import Inbound
+from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.runs import RunDirectory
+
+__all__ = ["GateHandler"]
+
+_stored_group: TypeAdapter[TrajectoryGroup | TrajectoryGroupRef] = TypeAdapter(
+    TrajectoryGroup | TrajectoryGroupRef
+)
+
+
+class GateHandler(Handler):
+    """One partition of ``trajectories``."""
+
+    def __init__(
+        self, gate: CurriculumGate, runs: RunDirectory, store: ArtifactStore, deadline: float
+    ) -> None:
+        self._gate = gate
+        self._runs = runs
+        self._store = store
+        self._deadline = deadline
+        self._restored: list[tuple[bytes, bytes]] = []
+        self._fetched: dict[str, TrajectoryGroup] = {}
+        self._selected: list[SelectedWindow] = []
+
+    @override
+    def restore(self, key: bytes, value: bytes) -> None:
+        self._restored.append((key, value))
+
+    @override
+    async def start(self, context: TaskContext) -> None:
+        """Give the state to the gate, with the bodies of large groups in their place."""
+        del context
+        for key, value in self._restored:
+            self._gate.restore(key, await self._whole(key, value))
+        self._restored.clear()
+
+    async def _whole(self, key: bytes, value: bytes) -> bytes:
+        if not key.startswith(b"group/"):
+            return value
+        stored = _stored_group.validate_json(value)
+        return await self._fetch(stored) if isinstance(stored, TrajectoryGroupRef) else value
+
+    async def _fetch(self, ref: TrajectoryGroupRef) -> bytes:
+        async with asyncio.timeout(self._deadline):
+            return await asyncio.to_thread(self._store.get_bytes, ref.uri, ref.sha256)
+
+    @override
+    async def prepare(self, records: Sequence[Inbound], now: float) -> None:
+        """Fetch the bodies of large groups; read the runs again when a configuration is not known."""
+        del now
+        self._fetched.clear()
+        for record in records:
+            if isinstance(record.body, TrajectoryGroupRef):
+                body = await self._fetch(record.body)
+                self._fetched[record.body.group_id] = TrajectoryGroup.model_validate_json(body)
+        if any(not self._known(record) for record in records):
+            await self._runs.refresh()
+
+    def _known(self, record: Inbound) -> bool:
+        body = self._body(record)
+        return isinstance(body, Tick) or self._runs.has(body.run_id, body.config_digest)
+
+    def _body(self, record: Inbound) -> TrajectoryGroup | Tick:
+        body = record.body
+        if isinstance(body, TrajectoryGroupRef):
+            return self._fetched[body.group_id]
+        assert isinstance(body, TrajectoryGroup | Tick)
+        return body
+
+    @override
+    def handle(self, record: Inbound, effects: Effects) -> None:
+        """Advance the run's stream time, close the windows that are due, take the group."""
+        if record.envelope.time is None:
+            raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
+        body = self._body(record)
+        if isinstance(body, TrajectoryGroup) and not self._runs.has(body.run_id, body.config_digest):
+            raise Refused(
+                "unknown_run",
+                f"run {body.run_id!r} has no configuration {body.config_digest}; run `tunestream run apply`",
+            )
+        assert record.record.value is not None
+        self._selected += self._gate.handle(
+            body, time=record.envelope.time, raw=record.record.value, effects=effects
+        )
+
+    @override
+    async def complete(self, effects: Effects) -> None:
+        """Store the datasets of the selected windows, then emit their batches."""
+        selected, self._selected = self._selected, []
+        for window in selected:
+            async with asyncio.timeout(self._deadline):
+                effects.emissions.append(await self._to_batch(window))
+
+    async def _to_batch(self, window: SelectedWindow) -> Emission:
+        train = await asyncio.to_thread(put_rows, self._store, window.train)
+        validation = (
+            await asyncio.to_thread(put_rows, self._store, window.validation) if window.validation else None
+        )
+        contents = stable_id("dataset", train.sha256, validation.sha256 if validation else "")
+        batch = TrainingBatch(
+            run_id=window.run_id,
+            batch_id=batch_id(window.run_id, window.digest, window.epoch, contents),
+            config_digest=window.digest,
+            objective=window.objective,
+            epoch=window.epoch,
+            train=train,
+            validation=validation,
+            groups=window.groups,
+            dropped=window.dropped,
+            curriculum=window.curriculum,
+            policy_versions=window.policy_versions,
+            unversioned_rows=window.unversioned_rows,
+        )
+        return Emission(
+            topic="training.batches",
+            body=batch,
+            id=batch.batch_id,
+            time=window.time,
+            key=(window.run_id,),
+            extensions={"tsdigest": window.digest},
+        )
+
+    @override
+    def gauges(self) -> dict[str, float]:
+        return {"open_groups": self._gate.open_groups}

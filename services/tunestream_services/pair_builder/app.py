@@ -1,0 +1,44 @@
+"""``faststream run tunestream_services.pair_builder.app:app``."""
+
+from __future__ import annotations
+
+from tunestream.artifacts import ArtifactStore
+from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
+from tunestream.domain.turns.core import PairBuilder
+from tunestream.streams.handler import Handler
+from tunestream.streams.runs import RunDirectory
+from tunestream.streams.service import build_app
+from tunestream.streams.task import Plan
+from tunestream.topics import changelog_of
+from tunestream_services.pair_builder.handler import PairBuilderHandler
+from tunestream_services.pair_builder.settings import PairBuilderSettings
+
+__all__ = ["app"]
+
+SERVICE = "pair-builder"
+kafka = KafkaSettings()
+settings = PairBuilderSettings()
+runs = RunDirectory(kafka)
+store = ArtifactStore(StoreSettings().artifacts)
+
+
+def new_handler(_partition: int) -> Handler:
+    """Return the handler of one partition, without state."""
+    builder = PairBuilder(
+        lambda run_id, digest: runs.config(run_id, digest).trajectory_builder,
+        grace_ms=int(settings.grace_seconds * 1000),
+    )
+    return PairBuilderHandler(builder, runs, store, settings.largest_group_bytes)
+
+
+app = build_app(
+    Plan(
+        service=SERVICE,
+        inputs=("ttc.candidates",),
+        changelog=changelog_of(SERVICE),
+        new_handler=new_handler,
+        kafka=kafka,
+    ),
+    ServiceSettings(),
+    resources=[runs],
+)

@@ -1,0 +1,1 @@
+"""The NeMo Agent Toolkit's own files: read, translated and noted."""

@@ -1,0 +1,1 @@
+"""The TTC collector's stage: what agents publish is checked and normalised."""

@@ -1,0 +1,1 @@
+"""The curriculum gate's stage: groups collect into windows, windows become training batches."""

@@ -1,0 +1,1 @@
+"""The trainer's stage: the jobs of a run, from the batch to the terminal status."""

@@ -1,0 +1,1 @@
+"""Model versions: judged, promoted, watched, traced back and cleaned up."""

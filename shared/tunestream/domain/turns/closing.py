@@ -1,0 +1,58 @@
+"""Closing a turn or a group of episodes: what it gives, what is kept of it, what is dropped."""
+
+from __future__ import annotations
+
+from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.turns.episodes import close_episodes
+from tunestream.domain.turns.memory import memory_name
+from tunestream.domain.turns.partition_state import PartitionState
+from tunestream.domain.turns.preferences import close_turn
+from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
+from tunestream.events import CloseReason, TrajectoryGroup
+
+__all__ = ["close"]
+
+
+def close(
+    state: PartitionState, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects
+) -> None:
+    """Emit a group's trajectories, drop its members from the state and remember their ids.
+
+    Args:
+        state: that holds the run.
+        run: that holds the group.
+        key: of the open group.
+        reason: why it is closed.
+        at: stream time of the decision, ms.
+        effects: receives what is to be done.
+    """
+    kind, example, turn_id = key
+    if kind == TURN:
+        turn = run.remove_turn(example, turn_id)
+        pairing = turn.rules.pairing
+        assert pairing is not None
+        _emit(close_turn(turn, pairing, run.run_id, reason), at, effects)
+        closed = {memory_name(TURN, example, turn_id): turn.fingerprints}
+        keys, rules = turn.keys, turn.rules
+    else:
+        episodes = run.remove_episodes(example)
+        _emit(close_episodes(episodes, run.run_id, example, reason), at, effects)
+        marks = episodes.fingerprints.items()
+        closed = {memory_name(EPISODES, example, name): {name: mark} for name, mark in marks}
+        keys, rules = episodes.keys, episodes.rules
+    effects.changes.update(dict.fromkeys(keys))
+    state.remember(run, closed, at, rules, effects)
+
+
+def _emit(group: TrajectoryGroup, at: int, effects: Effects) -> None:
+    effects.emissions.append(
+        Emission(
+            topic="trajectories",
+            body=group,
+            id=group.group_id,
+            time=at,
+            key=(group.run_id,),
+            extensions={"tsdigest": group.config_digest},
+        )
+    )
+    effects.counts["closed_" + group.closed_by] += 1

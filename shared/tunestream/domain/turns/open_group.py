@@ -1,0 +1,93 @@
+"""What is collected and not yet closed: the candidates of a turn, or the episodes of an example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from tunestream.domain.turns.turn_rules import TurnRules
+from tunestream.events import CandidateStep, EpisodeStep
+
+__all__ = ["OpenGroup"]
+
+M = TypeVar("M", CandidateStep, EpisodeStep)
+
+
+class OpenGroup(Generic[M]):
+    """Members by arrival number, and what is needed to close, to store and to restore them.
+
+    Members may be restored in any order; all that is derived from them does not depend on it.
+
+    Attributes:
+        digest: of the configuration that the group opened with.
+        rules: of that configuration.
+        prefix: of the state keys of its members.
+        fingerprints: by member id: the checksum of the body, which tells a repeat from a contradiction.
+        keys: state keys of the members.
+        opened: stream time of the first member, ms.
+        last: stream time of the latest member, ms.
+        expected: how many members complete it; None when nobody said.
+    """
+
+    __slots__ = (
+        "_members",
+        "digest",
+        "expected",
+        "fingerprints",
+        "keys",
+        "last",
+        "opened",
+        "prefix",
+        "rules",
+    )
+
+    def __init__(self, digest: str, rules: TurnRules, prefix: bytes, opened: int) -> None:
+        self.digest = digest
+        self.rules = rules
+        self.prefix = prefix
+        self.fingerprints: dict[str, int] = {}
+        self.keys: list[bytes] = []
+        self.opened = opened
+        self.last = opened
+        self.expected: int | None = None
+        self._members: dict[int, M] = {}
+
+    @property
+    def deadline(self) -> int:
+        """Stream time at which the group closes unless another member comes, ms."""
+        return self.last + self.rules.idle_ms
+
+    @property
+    def complete(self) -> bool:
+        """Whether all expected members are here."""
+        return self.expected is not None and len(self._members) >= self.expected
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[M]:
+        """Give the members in order of arrival."""
+        return (self._members[number] for number in sorted(self._members))
+
+    def accept(self, member: M, member_id: str, fingerprint: int, now: int) -> bytes:
+        """Add a new member at stream time ``now`` and return its state key."""
+        key = b"%b/%d/%d" % (self.prefix, len(self._members), now)
+        self._members[len(self._members)] = member
+        self.fingerprints[member_id] = fingerprint
+        self.keys.append(key)
+        self.last = now
+        return key
+
+    def restore(self, key: bytes, member: M, member_id: str, fingerprint: int) -> None:
+        """Take back a member that :meth:`accept` gave ``key``."""
+        _, number, accepted = key.rsplit(b"/", 2)
+        self._members[int(number)] = member
+        self.fingerprints[member_id] = fingerprint
+        self.keys.append(key)
+        self.opened = min(self.opened, int(accepted))
+        self.last = max(self.last, int(accepted))
+
+    def expect(self, count: int | None) -> None:
+        """Note how many members are to come; the largest number that was said counts."""
+        if count is not None and (self.expected is None or count > self.expected):
+            self.expected = count

@@ -1,0 +1,151 @@
+"""What a closed turn gives to training: one trajectory for each preference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunestream.domain.turns.open_group import OpenGroup
+from tunestream.domain.turns.pairs import C, Pairing, PairRules, make_pairs
+from tunestream.events import (
+    CandidateStep,
+    CloseReason,
+    DPOItem,
+    MemberScore,
+    Prompt,
+    Trajectory,
+    TrajectoryGroup,
+    group_id,
+)
+
+__all__ = ["close_turn", "preference_pair", "preference_trajectory", "trl_row"]
+
+
+def close_turn(
+    turn: OpenGroup[CandidateStep], pairing: PairRules, run_id: str, reason: CloseReason
+) -> TrajectoryGroup:
+    """Make the group of trajectories of a turn's candidates; it may be empty."""
+    members = list(turn)
+    first = members[0]
+    pairs = make_pairs(members, pairing)
+    versions = list(dict.fromkeys(m.policy_version for m in members if m.policy_version is not None))
+    count = None if pairing.exhaustive else len(members)
+    return TrajectoryGroup.of_valid(
+        run_id=run_id,
+        group_id=group_id(run_id, first.example_id, first.turn_id, first.candidate_id),
+        example_id=first.example_id,
+        turn_id=first.turn_id,
+        config_digest=turn.digest,
+        kind="preference",
+        closed_by=reason,
+        scores=[_member_score(member) for member in members],
+        trajectories=[
+            preference_trajectory(
+                pair,
+                example_id=first.example_id,
+                turn_id=first.turn_id,
+                from_score_diff=turn.rules.reward_from_score_diff,
+                num_candidates=count,
+                policy_version=_oldest(pair, versions),
+            )
+            for pair in pairs.kept
+        ],
+        skipped=pairs.skipped,
+    )
+
+
+def _member_score(member: CandidateStep) -> MemberScore:
+    return MemberScore.of_valid(
+        id=member.candidate_id,
+        index=member.candidate_index,
+        score=member.score,
+        policy_version=member.policy_version,
+    )
+
+
+def _oldest(pair: Pairing[CandidateStep], versions: list[str]) -> str | None:
+    """Return the version of the pair that appeared first in its turn, None when none is known."""
+    if pair.chosen.policy_version == pair.rejected.policy_version:
+        return pair.chosen.policy_version
+    known = (pair.chosen.policy_version, pair.rejected.policy_version)
+    return next((version for version in versions if version in known), None)
+
+
+def preference_trajectory(
+    pairing: Pairing[C],
+    *,
+    example_id: str,
+    turn_id: str,
+    from_score_diff: bool = True,
+    num_candidates: int | None = None,
+    policy_version: str | None = None,
+) -> Trajectory:
+    """Make the trajectory of a pair; its reward is the difference, or the chosen one's score.
+
+    ``num_candidates`` stands in the metadata of best-vs-worst pairs, in place of the candidates' own;
+    ``policy_version`` stands there when it is known.
+    """
+    chosen, rejected, diff = pairing
+    metadata: dict[str, Any] = {
+        "dpo_type": "preference_pair",
+        "score_diff": diff,
+        "example_id": example_id,
+        "turn_id": turn_id,
+        "chosen_score": chosen.score,
+        "rejected_score": rejected.score,
+        "chosen_index": chosen.candidate_index,
+        "rejected_index": rejected.candidate_index,
+    }
+    if num_candidates is None:
+        metadata["chosen_raw_metadata"] = chosen.raw_metadata
+        metadata["rejected_raw_metadata"] = rejected.raw_metadata
+    else:
+        metadata["num_candidates"] = num_candidates
+    if policy_version is not None:
+        metadata["policy_version"] = policy_version
+    item = DPOItem.of_valid(
+        prompt=chosen.prompt, chosen_response=chosen.response, rejected_response=rejected.response
+    )
+    reward = diff if from_score_diff else chosen.score
+    return Trajectory.of_valid(episode=[item], reward=reward, shaped_rewards=None, metadata=metadata)
+
+
+def preference_pair(trajectory: Trajectory) -> dict[str, Any]:
+    """Return the flat form of a preference, the fields of :class:`~tunestream.events.PreferencePair`."""
+    item, metadata = _preference(trajectory)
+    return {
+        "example_id": metadata["example_id"],
+        "turn_id": metadata["turn_id"],
+        "prompt": _plain(item.prompt),
+        "chosen_response": item.chosen_response,
+        "rejected_response": item.rejected_response,
+        "chosen_score": metadata["chosen_score"],
+        "rejected_score": metadata["rejected_score"],
+        "score_diff": metadata["score_diff"],
+        "chosen_index": metadata["chosen_index"],
+        "rejected_index": metadata["rejected_index"],
+        "reward": trajectory.reward,
+    }
+
+
+def trl_row(trajectory: Trajectory) -> dict[str, Any]:
+    """Return TRL's preference row: conversational when the prompt is a list of messages, else plain text."""
+    item, _ = _preference(trajectory)
+    if isinstance(item.prompt, str):
+        return {"prompt": item.prompt, "chosen": item.chosen_response, "rejected": item.rejected_response}
+    return {
+        "prompt": _plain(item.prompt),
+        "chosen": [{"role": "assistant", "content": item.chosen_response}],
+        "rejected": [{"role": "assistant", "content": item.rejected_response}],
+    }
+
+
+def _preference(trajectory: Trajectory) -> tuple[DPOItem, dict[str, Any]]:
+    item = trajectory.episode[0]
+    assert isinstance(item, DPOItem)
+    return item, trajectory.metadata or {}
+
+
+def _plain(prompt: Prompt) -> str | list[dict[str, str]]:
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": message.role, "content": message.content} for message in prompt]

@@ -1,0 +1,67 @@
+"""A trajectory builder's configuration in the units of the hot path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunestream.config import (
+    ARTTrajectoryBuilderConfig,
+    DPOTrajectoryBuilderConfig,
+    TrajectoryBuilder,
+    milliseconds,
+)
+from tunestream.domain.turns.pairs import PairRules
+
+__all__ = ["TurnRules", "pair_rules"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRules:
+    """How turns (or groups of episodes) of a run are closed, and what is made of them.
+
+    Attributes:
+        idle_ms: a group closes so long after its latest member, grace included.
+        memory_ms: a closed group's members are remembered so long.
+        remembered: the most closed groups that are remembered.
+        capacity: the most members of a group.
+        pairing: how a turn's candidates are paired; None when episodes are collected, not turns.
+        reward_from_score_diff: the reward of a pair, otherwise the chosen one's score.
+    """
+
+    idle_ms: int
+    memory_ms: int
+    remembered: int
+    capacity: int
+    pairing: PairRules | None
+    reward_from_score_diff: bool = True
+
+    @classmethod
+    def of(cls, config: TrajectoryBuilder, grace_ms: int) -> TurnRules:
+        """Translate a configuration; ``grace_ms`` is added to its time-out."""
+        if isinstance(config, ARTTrajectoryBuilderConfig):
+            return cls(
+                idle_ms=milliseconds(config.idle_timeout) + grace_ms,
+                memory_ms=milliseconds(config.group_memory),
+                remembered=config.max_groups_remembered,
+                capacity=config.num_generations,
+                pairing=None,
+            )
+        return cls(
+            idle_ms=milliseconds(config.turn_timeout) + grace_ms,
+            memory_ms=milliseconds(config.turn_memory),
+            remembered=config.max_turns_remembered,
+            capacity=config.max_candidates_per_turn,
+            pairing=pair_rules(config),
+            reward_from_score_diff=config.reward_from_score_diff,
+        )
+
+
+def pair_rules(config: DPOTrajectoryBuilderConfig) -> PairRules:
+    """Return how a configuration pairs."""
+    return PairRules(
+        exhaustive=config.exhaustive_pairs,
+        min_score_diff=config.min_score_diff,
+        max_pairs=config.max_pairs_per_turn,
+        require_multiple=config.require_multiple_candidates,
+        filtered=not config.nat_parity,
+    )

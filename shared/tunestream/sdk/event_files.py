@@ -1,0 +1,112 @@
+"""Recorded events, one JSON object a line, as records of ``ttc.events``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from tunestream.events import IntermediateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
+from tunestream.streams.publish import Outgoing
+
+__all__ = ["LineError", "RecordedFormat", "line_reader"]
+
+LineReader = Callable[[bytes, int], Outgoing]
+
+
+class RecordedFormat(StrEnum):
+    """What a line holds."""
+
+    NATIVE = "native"
+    NAT = "nat"
+
+
+class LineError(ValueError):
+    """A line is no event of its format."""
+
+
+def line_reader(
+    form: RecordedFormat, *, run_id: str | None, source: str, restamp: bool = False
+) -> LineReader:
+    """Return a function from a line and the present (milliseconds) to the record to publish.
+
+    Args:
+        form: native: the body of an event, e.g. of a TTCCandidate; nat: ``{"example_id": …, "step": …}``.
+        run_id: the run to publish to; None keeps what a native line names.
+        source: CloudEvents source.
+        restamp: a step happens now, not at its ``event_timestamp``.
+
+    Raises:
+        ValueError: for NAT steps without a run: they name none.
+    """
+    if form is RecordedFormat.NATIVE:
+        return lambda line, now: _native(line, now, run_id, source)
+    if run_id is None:
+        raise ValueError("steps of the NeMo Agent Toolkit name no run; say which")
+    return lambda line, now: _nat(line, now, run_id, source, restamp=restamp)
+
+
+def _native(line: bytes, now: int, run_id: str | None, source: str) -> Outgoing:
+    fields = _object(line)
+    if run_id is not None:
+        fields["run_id"] = run_id
+    model = _model_of(fields)
+    try:
+        return native_record(model.model_validate(fields), source=source, time=now)
+    except ValidationError as error:
+        raise LineError(_fields(error, model.__name__)) from error
+
+
+def _model_of(fields: dict[str, Any]) -> type[NativeEvent]:
+    """Tell the kinds apart by the fields that only they have."""
+    if "items" in fields:
+        return TTCEpisode
+    if fields.keys() & {"response", "score", "candidate_id", "prompt"}:
+        return TTCCandidate
+    return TTCTurnEnd if "turn_id" in fields else TTCExampleEnd
+
+
+def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> Outgoing:
+    fields = _object(line)
+    missing = [name for name in ("example_id", "step") if name not in fields]
+    if missing:
+        raise LineError(f'{", ".join(missing)} missing: a line is {{"example_id": …, "step": {{…}}}}')
+    try:
+        step = IntermediateStep.model_validate(fields["step"])
+    except ValidationError as error:
+        raise LineError(_fields(error, "step")) from error
+    stamped = None if restamp else step.payload.event_timestamp
+    return nat_record(
+        run_id,
+        str(fields["example_id"]),
+        _dumps(fields["step"]),
+        source=source,
+        time=now if stamped is None else int(stamped * 1000),
+        step=step,
+    )
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise LineError(f"not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise LineError("not a JSON object")
+    return fields
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
+def _dumps(value: object) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+def _fields(error: ValidationError, name: str) -> str:
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or name}: {one['msg']}" for one in details)

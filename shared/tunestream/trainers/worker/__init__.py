@@ -1,0 +1,1 @@
+"""The process in which a local backend trains, and the owner's side of it."""

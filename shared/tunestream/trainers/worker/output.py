@@ -1,0 +1,69 @@
+"""What a worker prints, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import Final
+
+from tunestream.trainers.redaction import Redactor
+from tunestream.trainers.worker.protocol import end_of_output
+from tunestream.trainers.worker.recorder import Recorder
+
+__all__ = ["OutputReader"]
+
+_CHUNK_BYTES: Final = 1 << 16
+_LINE_BYTES: Final = 1 << 16  # a longer one is cut in pieces
+_STDERR: Final = 2
+_DRAIN_SECONDS: Final = 5.0
+
+
+class OutputReader:
+    """Passes on what a worker prints, without secrets: to this process's standard error and to the log.
+
+    Args:
+        stream: the worker's standard error.
+        redact: takes secrets out.
+    """
+
+    def __init__(self, stream: asyncio.StreamReader, redact: Redactor) -> None:
+        self.recorder: Recorder | None = None
+        self._stream = stream
+        self._redact = redact
+        self._ended: asyncio.Queue[bytes] = asyncio.Queue()
+        self._task = asyncio.create_task(self._read(), name="worker-output")
+
+    async def until_end_of(self, job_id: str) -> None:
+        """Wait until all that a finished job printed was read."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while await self._ended.get() != end_of_output(job_id):
+                    pass
+
+    async def close(self) -> None:
+        """Read what a worker that has ended left behind."""
+        await asyncio.wait([self._task], timeout=_DRAIN_SECONDS)
+        self._task.cancel()
+
+    async def _read(self) -> None:
+        rest = b""
+        while chunk := await self._stream.read(_CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._pass_on(line + b"\n")
+            if len(rest) > _LINE_BYTES:
+                self._pass_on(rest + b"\n")
+                rest = b""
+        if rest:
+            self._pass_on(rest + b"\n")
+
+    def _pass_on(self, line: bytes) -> None:
+        if line.startswith(b"\x1e"):
+            self._ended.put_nowait(line)
+            return
+        text = self._redact(line.decode(errors="replace").rstrip())
+        with contextlib.suppress(OSError):  # a log that nobody reads any more
+            os.write(_STDERR, f"{text}\n".encode())
+        if self.recorder is not None and text:
+            self.recorder.printed(text)

@@ -1,0 +1,310 @@
+"""What becomes of the fields of a candidate, in the stream and as the NeMo Agent Toolkit reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunestream.domain.collector.normaliser import (
+    extract_prompt,
+    extract_response,
+    normalise_nat,
+    normalise_native,
+)
+from tunestream.domain.effects import Refused
+from tunestream.events import (
+    CandidateStep,
+    EpisodeItem,
+    EpisodeItemRole,
+    EpisodeStep,
+    ExampleEnd,
+    IntermediateStep,
+    OpenAIMessage,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    TurnEnd,
+    candidate_id,
+    episode_id,
+)
+
+NAN, INF = float("nan"), float("inf")
+ABSENT = object()
+
+
+def nat_step(**changes: Any) -> IntermediateStep:
+    """Return a TTC_END step; ``ABSENT`` leaves a field out, fields of the data go into the data."""
+    data = {"input": "p", "output": "o", "turn_id": "t", "candidate_index": 1, "score": 0.5}
+    payload: dict[str, Any] = {"event_type": "TTC_END", "name": "move", "UUID": "u", "data": data}
+    for name, value in changes.items():
+        (data if name in data else payload)[name] = value
+    payload = {name: value for name, value in payload.items() if value is not ABSENT}
+    if payload.get("data") is data:
+        payload["data"] = {name: value for name, value in data.items() if value is not ABSENT}
+    return IntermediateStep.model_validate({"payload": payload})
+
+
+def normalise(step: IntermediateStep, *, parity: bool = False) -> CandidateStep | ExampleEnd | None:
+    return normalise_nat(step, run_id="r", example_id="e", ttc_step_name="move", parity=parity)
+
+
+def candidate(*, parity: bool = False, **changes: Any) -> CandidateStep:
+    found = normalise(nat_step(**changes), parity=parity)
+    assert isinstance(found, CandidateStep)
+    return found
+
+
+def refusal(*, parity: bool = False, **changes: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        candidate(parity=parity, **changes)
+    return caught.value.code
+
+
+both = pytest.mark.parametrize("parity", [False, True])
+
+
+def test_a_step_becomes_a_candidate() -> None:
+    metadata = {"policy_version": "v1", "k": [1]}
+    assert candidate(metadata=metadata) == CandidateStep(
+        run_id="r",
+        example_id="e",
+        turn_id="t",
+        candidate_id=candidate_id("r", "e", "t", "u"),
+        candidate_index=1,
+        prompt="p",
+        response="o",
+        score=0.5,
+        policy_version="v1",
+        raw_metadata=metadata,
+    )
+
+
+def test_the_end_of_the_workflow_ends_the_example() -> None:
+    assert normalise(nat_step(event_type="WORKFLOW_END")) == ExampleEnd(run_id="r", example_id="e")
+
+
+@both
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"name": ABSENT},
+        {"name": "Move"},
+        {"event_type": "TTC_START"},
+        {"event_type": "LLM_END"},
+        {"event_type": "CUSTOM_END"},
+        {"event_type": "LLM_END", "data": ABSENT},
+    ],
+)
+def test_other_steps_are_ignored(changes: dict[str, Any], parity: bool) -> None:
+    assert normalise(nat_step(**changes), parity=parity) is None
+
+
+@both
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"data": None}, "schema.missing"),
+        ({"data": ABSENT}, "schema.missing"),
+        ({"turn_id": None}, "schema.missing"),
+        ({"turn_id": ABSENT}, "schema.missing"),
+        ({"turn_id": 3}, "schema.wrong_type"),
+        ({"score": None}, "schema.missing"),
+        ({"score": ABSENT}, "schema.missing"),
+        ({"score": "abc"}, "schema.wrong_type"),
+        ({"score": [0.5]}, "schema.wrong_type"),
+        ({"score": NAN}, "non_finite"),
+        ({"score": -INF}, "non_finite"),
+        ({"score": "inf"}, "non_finite"),
+        ({"score": "NaN", "candidate_index": None}, "non_finite"),
+        ({"candidate_index": 1.5}, "schema.wrong_type"),
+        ({"candidate_index": "x"}, "schema.wrong_type"),
+    ],
+)
+def test_refused_either_way(changes: dict[str, Any], code: str, parity: bool) -> None:
+    assert refusal(parity=parity, **changes) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"turn_id": ""}, "schema.bounds"),
+        ({"output": None}, "schema.missing"),
+        ({"output": ABSENT}, "schema.missing"),
+        ({"UUID": ABSENT}, "schema.missing"),
+        ({"UUID": ""}, "schema.missing"),
+        ({"score": 1e200}, "schema.score_range"),
+        ({"score": -1e151}, "schema.score_range"),
+    ],
+)
+def test_refused_except_in_parity(changes: dict[str, Any], code: str) -> None:
+    assert refusal(**changes) == code
+    candidate(parity=True, **changes)
+
+
+@pytest.mark.parametrize("name", ["turn_id", "score", "output"])
+def test_a_reason_names_the_field(name: str) -> None:
+    changes: dict[str, Any] = {name: None}
+    with pytest.raises(Refused, match=rf"payload\.data\.{name} is missing"):
+        candidate(**changes)
+
+
+@both
+@pytest.mark.parametrize(
+    ("score", "read"),
+    [(0.5, 0.5), (1, 1.0), ("0.5", 0.5), (True, 1.0), (0, 0.0), ("-1e3", -1000.0), (1e150, 1e150)],
+)
+def test_scores_of_lenient_types(score: object, read: float, parity: bool) -> None:
+    found = candidate(score=score, parity=parity).score
+    assert found == read
+    assert type(found) is float
+
+
+@both
+@pytest.mark.parametrize(("index", "read"), [(0, 0), (1.0, 1), ("3", 3), (-2, -2)])
+def test_indices_of_lenient_types(index: object, read: int, parity: bool) -> None:
+    assert candidate(candidate_index=index, parity=parity).candidate_index == read
+
+
+@pytest.mark.parametrize("missing", [None, ABSENT])
+def test_a_missing_index_is_unknown_and_in_parity_0(missing: object) -> None:
+    assert candidate(candidate_index=missing).candidate_index is None
+    assert candidate(candidate_index=missing, parity=True).candidate_index == 0
+
+
+USER = {"role": "user", "content": "c"}
+
+
+@pytest.mark.parametrize(
+    ("value", "prompt", "in_parity"),
+    [
+        (None, "", ""),
+        ("text", "text", "text"),
+        ("", "", ""),
+        ([], [], []),
+        ([USER], [OpenAIMessage(**USER)], ...),
+        ([USER | {"name": "n", "tool_calls": []}], [OpenAIMessage(**USER)], ...),
+        ([USER, {"role": "user"}], '[{"role": "user", "content": "c"}, {"role": "user"}]', ...),
+        ([USER | {"content": None}], '[{"role": "user", "content": null}]', ...),
+        ([USER, "é"], '[{"role": "user", "content": "c"}, "é"]', ...),
+        ({"a": None}, '{"a": null}', "{'a': None}"),
+        (7, "7", "7"),
+        (False, "false", "False"),
+    ],
+)
+def test_prompts(value: object, prompt: object, in_parity: object) -> None:
+    assert extract_prompt(value) == prompt
+    if in_parity is ...:
+        in_parity = prompt if isinstance(prompt, list) else str(value)
+    assert extract_prompt(value, parity=True) == in_parity
+
+
+@pytest.mark.parametrize(
+    ("value", "response", "in_parity"),
+    [
+        ("text", "text", "text"),
+        ("", "", ""),
+        (7, "7", "7"),
+        (0, "0", ""),
+        (False, "false", ""),
+        (True, "true", "True"),
+        ([], "[]", ""),
+        ({"a": None, "ü": 1.5}, '{"a": null, "ü": 1.5}', "{'a': None, 'ü': 1.5}"),
+    ],
+)
+def test_responses(value: object, response: str, in_parity: str) -> None:
+    assert extract_response(value) == response
+    assert extract_response(value, parity=True) == in_parity
+
+
+@pytest.mark.parametrize("version", [None, "", 3, ["v"]])
+def test_only_a_text_is_a_policy_version(version: object) -> None:
+    found = candidate(metadata={"policy_version": version})
+    assert found.policy_version is None
+    assert found.raw_metadata == {"policy_version": version}
+
+
+def test_without_metadata_it_is_empty() -> None:
+    assert candidate(metadata=None).raw_metadata == {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(("input", "output", "turn_id", "candidate_index", "score"), JSON)))
+def test_any_data_is_a_candidate_or_refused_by_name(data: dict[str, Any]) -> None:
+    for parity in (False, True):
+        found = outcome(data, parity=parity)
+        if isinstance(found, Refused):
+            assert found.code.startswith(("schema.", "non_finite"))
+            assert "payload.data." in found.reason
+        else:
+            assert CandidateStep.model_validate_json(found.to_json()) == found
+
+
+def outcome(data: dict[str, Any], *, parity: bool) -> CandidateStep | Refused:
+    try:
+        return candidate(data=data, parity=parity)
+    except Refused as refused:
+        return refused
+
+
+def native(**changes: Any) -> TTCCandidate:
+    fields = {"run_id": "r", "example_id": "e", "turn_id": "t", "candidate_id": "c", "prompt": "p"}
+    return TTCCandidate.model_validate({**fields, "response": "o", "score": 0.5, **changes})
+
+
+def test_a_native_candidate_keeps_all_it_says() -> None:
+    said = {"candidate_index": 2, "expected_candidates": 4, "policy_version": "v", "metadata": {"k": 1}}
+    found = normalise_native(native(**said))
+    assert isinstance(found, CandidateStep)
+    assert found.candidate_id == candidate_id("r", "e", "t", "c")
+    assert found.raw_metadata == {"k": 1}
+    assert (found.candidate_index, found.expected_candidates, found.policy_version) == (2, 4, "v")
+    assert (found.prompt, found.response, found.score) == ("p", "o", 0.5)
+
+
+def test_a_native_candidate_without_an_index_has_none() -> None:
+    found = normalise_native(native())
+    assert isinstance(found, CandidateStep)
+    assert found.candidate_index is None
+    assert found.raw_metadata == {}
+
+
+def test_native_markers() -> None:
+    turn = TTCTurnEnd(run_id="r", example_id="e", turn_id="t")
+    assert normalise_native(turn) == TurnEnd(run_id="r", example_id="e", turn_id="t")
+    assert normalise_native(TTCExampleEnd(run_id="r", example_id="e")) == ExampleEnd(
+        run_id="r", example_id="e"
+    )
+
+
+def episode(reward: float) -> TTCEpisode:
+    items = [
+        EpisodeItem(role=EpisodeItemRole.USER, content="u"),
+        EpisodeItem(role=EpisodeItemRole.ASSISTANT, content="a", logprobs=[-0.5]),
+    ]
+    return TTCEpisode(run_id="r", example_id="e", episode_id="x", items=items, reward=reward)
+
+
+def test_a_native_episode_keeps_its_items() -> None:
+    sent = episode(1.5)
+    found = normalise_native(sent)
+    assert isinstance(found, EpisodeStep)
+    assert (found.items, found.reward) == (sent.items, 1.5)
+    assert found.episode_id == episode_id("r", "e", "x")
+
+
+@pytest.mark.parametrize("body", [native(score=2e150), native(score=-2e150), episode(1e300)])
+def test_native_numbers_stay_in_the_range_of_differences(body: TTCCandidate | TTCEpisode) -> None:
+    with pytest.raises(Refused, match=r"scale scores into ±1e\+150") as caught:
+        normalise_native(body)
+    assert caught.value.code == "schema.score_range"

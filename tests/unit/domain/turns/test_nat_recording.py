@@ -1,0 +1,44 @@
+"""Lines that the quick decoder does not take are read all the same, or refused by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tunestream.domain.turns.nat_recording import RecordingError, read_steps
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+def line(data: bytes) -> bytes:
+    return b'{"example_id": "e", "step": {"payload": {"name": "n", "data": %b}, "more": 1}}' % data
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b'{"score": NaN}', math.nan),
+        (b'{"score": -Infinity}', -math.inf),
+        (b'{"score": 1e400}', math.inf),
+        (b'{"score": 0.5}', 0.5),
+        (b'{"score": 1180591620717411303424}', 1 << 70),
+    ],
+)
+def test_any_number_is_read(written: bytes, read: float) -> None:
+    (step,) = read_steps([line(written)])
+    assert step.payload.name == "n"
+    assert step.payload.data["score"] == pytest.approx(read, rel=0, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "data", [DEEP, b'"\\ud800"', b'"\xff"', b"{"], ids=["deep", "surrogate", "bytes", "cut"]
+)
+def test_what_is_not_json_is_refused_with_its_line(data: bytes) -> None:
+    with pytest.raises(RecordingError, match="line 2: is not JSON"):
+        list(read_steps([b"\n", line(data)]))
+
+
+def test_an_example_may_be_named_by_a_number() -> None:
+    (step,) = read_steps([b'{"example_id": 7, "step": {"payload": {}}}'])
+    assert step.example_id == "7"

@@ -1,0 +1,112 @@
+"""The page that explains the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from tools.wire.asyncapi import summary_of
+from tools.wire.examples import Example
+from tools.wire.headers import HEADERS, Header
+from tunestream.events import EVENT_TYPES, type_of
+from tunestream.topics import CATALOGUE, DAY_MS, MIB, Cleanup, Topic
+
+__all__ = ["readme", "table"]
+
+_TEXT: Final = """\
+# The wire contract
+
+*Written by `make docs` from `tunestream.topics` and `tunestream.events`; do not edit.*
+
+- `asyncapi.yaml`: all topics and messages, AsyncAPI 3.0.
+- `schemas/`: the JSON Schema (2020-12) of each body, by `ce_type`.
+- `examples/`: one record for each topic and type, with key, headers and partition. They are normative: the
+  tests read and write them byte for byte.
+- `baseline/`: the schemas as released. A test fails when a schema of the same major version no longer takes
+  what its baseline took.
+
+## Topics
+
+Names are without the deployment's prefix (`TUNESTREAM_KAFKA_TOPIC_PREFIX`).
+
+{topics}
+
+## Types
+
+`ce_type` ends in the major version of its schema. Within a major version fields are only added, and only
+optional ones; so upgrade readers before writers, from the end of the line to its beginning.
+
+{types}
+
+## Headers
+
+Attributes of CloudEvents 1.0 in Kafka's binary mode, UTF-8. Other headers are allowed and ignored.
+
+{headers}
+
+## Keys and partitions
+
+A key joins its parts with "/", each percent-encoded with nothing left out but `A-Z a-z 0-9 _ . - ~`: the run
+`a/b` and the example `c` give `a%2Fb/c`. The partition is Kafka's default, whatever the client:
+`(murmur2(key) & 0x7fffffff) % partitions`. Three kinds of records lie elsewhere:
+
+- in {by_run} the partition is
+  that of the encoded run alone, so that a run's records lie in one partition;
+- a tick in `ttc.candidates` has the run as its key and lies in the partition of the records that it follows;
+- a dead letter lies in the partition of the record that was refused.
+
+## Bodies
+
+Compact UTF-8 JSON. Numbers are finite; a number that is not is refused. Unknown fields of our own types are
+refused with a message that names them; those of `nat.intermediate_step.v1` are tolerated. The `body` of an
+example file, written without white space and with non-ASCII characters as they are, is the record's value.
+"""
+
+
+def readme(examples: Iterable[Example]) -> str:
+    """Return the page.
+
+    Args:
+        examples: what the types link to.
+    """
+    by_run = ", ".join(f"`{entry.name}`" for entry in CATALOGUE if entry.by_run)
+    return _TEXT.format(
+        topics=table(("topic", "what it carries", "key", "kept", "largest batch"), map(_topic, CATALOGUE)),
+        types=table(("type", "what it says", "in"), _types(list(examples))),
+        headers=table(("header", "what it says", "where", "required"), map(_header, HEADERS)),
+        by_run=by_run,
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _topic(entry: Topic) -> tuple[str, ...]:
+    size = f"{entry.max_message_bytes // MIB} MiB"
+    return f"`{entry.name}`", entry.description, entry.key.value, _kept(entry), size
+
+
+def _kept(entry: Topic) -> str:
+    if entry.cleanup is Cleanup.COMPACT or entry.retention_ms is None:
+        return "latest of each key"
+    return f"{entry.retention_ms // DAY_MS} days"
+
+
+def _types(examples: list[Example]) -> Iterator[tuple[str, ...]]:
+    for name, model in EVENT_TYPES.items():
+        places = [entry for entry in CATALOGUE if model in entry.bodies]
+        found = {(example.topic, example.ce_type) for example in examples}
+        links = (
+            f"[{entry.name}](examples/{entry.name}/{name}.json)"
+            for entry in places
+            if (entry.name, type_of(model)) in found
+        )
+        yield f"[`{name}`](schemas/{name}.json)", summary_of(name), ", ".join(links)
+
+
+def _header(header: Header) -> tuple[str, ...]:
+    where = ", ".join(header.topics) or "everywhere"
+    return f"`{header.name}`", header.meaning, where, "yes" if header.required else ""

@@ -1,0 +1,341 @@
+"""The story that the examples tell: one turn of one game, from its candidates to a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel
+
+from tunestream.config import LiveConfig, RunConfig
+from tunestream.domain.collector.core import Collector
+from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.jobs.commands import obey
+from tunestream.domain.jobs.ledger import JobLedger
+from tunestream.domain.models.live import LiveCollector
+from tunestream.domain.models.monitoring import observe
+from tunestream.domain.turns.core import PairBuilder
+from tunestream.events import (
+    Artifact,
+    CandidateStep,
+    ControlCommand,
+    CurriculumState,
+    DatasetFile,
+    Envelope,
+    EpisodeItem,
+    EpisodeItemRole,
+    Evaluation,
+    IntermediateStep,
+    IntermediateStepPayload,
+    IntermediateStepType,
+    LiveScores,
+    Objective,
+    OpenAIMessage,
+    RunPointer,
+    RunRecord,
+    ScoreSummary,
+    StreamEventData,
+    Tick,
+    TrainingBatch,
+    TrajectoryGroup,
+    TrajectoryGroupRef,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    batch_id,
+    content_digest,
+    group_id,
+    job_id,
+    stable_id,
+    type_of,
+)
+from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
+from tunestream.streams.publish import Outgoing, event_record
+
+__all__ = [
+    "Refusal",
+    "applied",
+    "batched",
+    "collected",
+    "commanded",
+    "paired",
+    "published",
+    "refusals",
+    "trained",
+]
+
+_TIME: Final = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z
+_NOW: Final = datetime.fromtimestamp(_TIME // 1000, UTC)
+_RUN, _EXAMPLE, _TURN = "tic-tac-toe", "game-17", "turn-3"
+_AGENT: Final = "/agents/1"
+_PARTITION: Final = 2
+_POLICY: Final = "7d3c7c8f9f0f4d3a8a5b2f1e6c9d0b4a"
+_BASE: Final = "Qwen/Qwen2.5-0.5B-Instruct"
+_CONFIG: Final = RunConfig.model_validate(
+    {
+        "run_id": _RUN,
+        "target_model": "player",
+        "trajectory_builder": {"_type": "dpo_traj_builder", "exhaustive_pairs": False},
+        "trainer": {"_type": "trl", "model": {"hf_model_ckpt": _BASE}},
+    }
+)
+_PROMPT: Final = [
+    OpenAIMessage(role="system", content="You play X. Answer with a field from 1 to 9."),
+    OpenAIMessage(role="user", content="X O _\n_ X _\n_ _ O"),
+]
+
+
+def _candidate(name: str, response: str, score: float) -> TTCCandidate:
+    return TTCCandidate(
+        run_id=_RUN,
+        example_id=_EXAMPLE,
+        turn_id=_TURN,
+        candidate_id=name,
+        candidate_index=int(name[1:]),
+        prompt=_PROMPT,
+        response=response,
+        score=score,
+        policy_version=_POLICY,
+        metadata={"temperature": 0.8},
+    )
+
+
+_BETTER: Final = _candidate("c0", "4", 0.75)
+_WORSE: Final = _candidate("c1", "3", -0.25)
+_TURN_END: Final = TTCTurnEnd(run_id=_RUN, example_id=_EXAMPLE, turn_id=_TURN)
+_EXAMPLE_END: Final = TTCExampleEnd(run_id=_RUN, example_id=_EXAMPLE)
+_EPISODE: Final = TTCEpisode(
+    run_id=_RUN,
+    example_id=_EXAMPLE,
+    episode_id="e0",
+    items=[
+        EpisodeItem(role=EpisodeItemRole.USER, content="X O _\n_ X _\n_ _ O"),
+        EpisodeItem(role=EpisodeItemRole.ASSISTANT, content="4", logprobs=[{"token": "4", "logprob": -0.5}]),
+    ],
+    reward=1.0,
+    policy_version=_POLICY,
+)
+_NATIVE: Final[tuple[NativeEvent, ...]] = (_BETTER, _TURN_END, _EXAMPLE_END, _EPISODE)
+_STEP: Final = IntermediateStep(
+    payload=IntermediateStepPayload(
+        event_type=IntermediateStepType.TTC_END,
+        event_timestamp=_TIME / 1000,
+        name="dpo_candidate_move",
+        metadata={"is_selected": True},
+        data=StreamEventData.model_validate(
+            {
+                "input": [message.model_dump() for message in _PROMPT],
+                "output": "4",
+                "turn_id": _TURN,
+                "turn_index": 3,
+                "candidate_index": 0,
+                "score": 0.75,
+            }
+        ),
+        UUID="5e0c6a34-7f1b-4e7e-9d57-3f0f5c1d9a10",
+    )
+)
+
+
+def published() -> Iterator[Outgoing]:
+    """Yield what agents send."""
+    for event in _NATIVE:
+        yield native_record(event, source=_AGENT, time=_TIME)
+    yield nat_record(_RUN, _EXAMPLE, _STEP.model_dump_json().encode(), source=_AGENT, time=_TIME)
+
+
+def collected() -> list[Emission]:
+    """Return what the collector makes of it, and the tick after a silence of 1.5 s."""
+    collector, effects = Collector(_PARTITION), Effects()
+    for number, event in enumerate(_NATIVE):
+        emission = collector.take(
+            normalise_native(event), _CONFIG, _CONFIG.digest, _TIME, now=0.0, effects=effects
+        )
+        emission.extensions["tsorigin"] = f"{_PARTITION}/{1041 + number}"
+    collector.tick(1.5, effects)
+    return effects.emissions
+
+
+def paired() -> list[Emission]:
+    """Return what the pair builder makes of the turn, and the tick that it forwards."""
+    builder, effects = _builder(), Effects()
+    for event in (_BETTER, _WORSE, _TURN_END):
+        _give(builder, event, _TIME, effects)
+    builder.handle(Tick(run_id=_RUN), time=_TIME + 1500, digest="", raw=b"", effects=effects)
+    return [effects.emissions[0], _stored(), effects.emissions[1]]
+
+
+def _builder() -> PairBuilder:
+    return PairBuilder(lambda _run, _digest: _CONFIG.trajectory_builder)
+
+
+def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, effects: Effects) -> None:
+    body = normalise_native(event)
+    builder.handle(body, time=time, digest=_CONFIG.digest, raw=body.to_json(), effects=effects)
+
+
+def _stored() -> Emission:
+    """Return what stands for a group that is too large for a record."""
+    name, sha256 = group_id(_RUN, _EXAMPLE, "turn-4", "c0"), content_digest(b"turn-4")
+    uri = _object(sha256)
+    body = TrajectoryGroupRef(run_id=_RUN, group_id=name, uri=uri, sha256=sha256, size=5_242_880)
+    return Emission("trajectories", body, name, _TIME, (_RUN,), {"tsdigest": _CONFIG.digest})
+
+
+def _object(sha256: str) -> str:
+    return f"artifact://objects/{sha256[:2]}/{sha256}"
+
+
+def _dataset(name: str, rows: int) -> DatasetFile:
+    sha256 = content_digest(name.encode())
+    return DatasetFile(uri=_object(sha256), sha256=sha256, rows=rows, size=rows * 512)
+
+
+def _batch() -> TrainingBatch:
+    train, validation = _dataset("train", 211), _dataset("validation", 19)
+    contents = stable_id("dataset", train.sha256, validation.sha256)
+    return TrainingBatch(
+        run_id=_RUN,
+        batch_id=batch_id(_RUN, _CONFIG.digest, 0, contents),
+        config_digest=_CONFIG.digest,
+        objective=Objective.DPO,
+        epoch=0,
+        train=train,
+        validation=validation,
+        groups=230,
+        dropped={"percentile": 154},
+        curriculum=CurriculumState(
+            current_percentile=0.6, last_expansion_epoch=-1, total_groups=384, included_groups=[0, 1, 2]
+        ),
+        policy_versions=[_POLICY],
+        unversioned_rows=3,
+    )
+
+
+def batched() -> list[Emission]:
+    """Return what the curriculum gate makes of a window, and what it tells of the turn's scores."""
+    batch = _batch()
+    key, extensions = (_RUN,), {"tsdigest": _CONFIG.digest}
+    live, effects, group = LiveCollector(), Effects(), paired()[0].body
+    assert isinstance(group, TrajectoryGroup)
+    live.take(group, LiveConfig(), _TIME, effects)
+    live.advance(_RUN, _TIME + 10_000, effects)
+    return [
+        Emission("training.batches", batch, batch.batch_id, _TIME, key, extensions),
+        *effects.emissions,
+    ]
+
+
+def _command() -> ControlCommand:
+    job = job_id(_RUN, _batch().batch_id)
+    return ControlCommand(run_id=_RUN, command_id="5f2b7c1e", action="cancel", job_id=job)
+
+
+def commanded() -> Outgoing:
+    """Return what somebody asks of the run's owner."""
+    command = _command()
+    return _event("training.control", (_RUN,), command, command.command_id)
+
+
+def trained() -> list[Emission]:
+    """Return what the trainer tells: the answer to the command, the finished job, its version, its scores."""
+    ledger, effects = JobLedger(), Effects()
+    batch = _batch()
+    job = job_id(_RUN, batch.batch_id)
+    ledger.accept(batch, backend="trl", now=_NOW, effects=effects)
+    ledger.start(job, now=_NOW, effects=effects)
+    ledger.complete(
+        job,
+        1,
+        artifact=_adapter(),
+        base_model=_BASE,
+        metrics={"train_loss": 0.25, "validation_reward_accuracy": 0.875},
+        evaluation=Evaluation(items=120, difference=0.05, low=0.01, high=0.09, verdict="promoted"),
+        message="trained on 211 rows",
+        now=_NOW,
+        effects=effects,
+    )
+    obey(ledger, _command(), now=_NOW, effects=effects)
+    observe(ledger, _scores(ledger), LiveConfig(), now=_NOW, effects=effects)
+    return _latest(effects.emissions)
+
+
+def _scores(ledger: JobLedger) -> LiveScores:
+    """Return what the turns of the new version scored."""
+    current = ledger.current(_RUN)
+    assert current is not None
+    summary = ScoreSummary(turns=12, mean=0.375, squares=0.5)
+    return LiveScores(run_id=_RUN, config_digest=_CONFIG.digest, versions={current.version: summary})
+
+
+def _adapter() -> Artifact:
+    sha256 = content_digest(b"adapter")
+    return Artifact(uri=f"artifact://trees/{sha256}", sha256=sha256, kind="adapter")
+
+
+def _latest(emissions: Iterable[Emission]) -> list[Emission]:
+    """Keep the last emission of each topic and type."""
+    return list({(emission.topic, type(emission.body)): emission for emission in emissions}.values())
+
+
+def applied() -> list[Outgoing]:
+    """Return the configuration of the run, and the pointer to it."""
+    record, pointer = _CONFIG.to_record(), RunPointer(run_id=_RUN, digest=_CONFIG.digest)
+    return [
+        _event("runs", (_RUN, _CONFIG.digest), record, stable_id("run", _RUN, record.digest, record.digest)),
+        _event("runs", (_RUN, "current"), pointer, stable_id("run", _RUN, record.digest, "current")),
+    ]
+
+
+def _event(
+    name: str, key: tuple[str, ...], body: RunRecord | RunPointer | ControlCommand, identity: str
+) -> Outgoing:
+    envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=_TIME)
+    return event_record(name, key, body.to_json(), envelope)
+
+
+class Refusal(NamedTuple):
+    """A record of the story as it would have been refused.
+
+    Attributes:
+        topic: where it was.
+        body: its class.
+        service: that refused it.
+        why: reason and remedy.
+        key: the parts of the key it came with, None for the right one.
+    """
+
+    topic: str
+    body: type[BaseModel]
+    service: str
+    why: Refused
+    key: tuple[str, ...] | None = None
+
+
+def refusals() -> list[Refusal]:
+    """Return one refusal for each topic that has dead letters."""
+    never = f"run {_RUN!r} was never applied; run `tunestream run apply` and replay"
+    unknown = f"run {_RUN!r} has no configuration {_CONFIG.digest}"
+    key = f"the record's key is not the run {_RUN!r}; its owner is elsewhere"
+    return [
+        Refusal("ttc.events", TTCCandidate, "ttc-collector", Refused("unknown_run", never)),
+        Refusal("ttc.candidates", CandidateStep, "pair-builder", _late()),
+        Refusal("trajectories", TrajectoryGroup, "curriculum-gate", Refused("unknown_run", unknown)),
+        Refusal("training.batches", TrainingBatch, "trainer", Refused("unknown_run", unknown)),
+        Refusal("training.control", ControlCommand, "trainer", Refused("wrong_key", key), (_RUN, "5f2b7c1e")),
+    ]
+
+
+def _late() -> Refused:
+    """Have the pair builder refuse a candidate of a turn that was closed."""
+    builder = _builder()
+    for event in (_WORSE, _TURN_END):
+        _give(builder, event, _TIME, Effects())
+    try:
+        _give(builder, _BETTER, _TIME, Effects())
+    except Refused as refused:
+        return refused
+    raise AssertionError("the pair builder took a candidate of a closed turn")
