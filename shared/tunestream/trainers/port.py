@@ -1,8 +1,16 @@
-"""The protocol of a training backend and what passes through it."""
+"""The port for training: what a backend offers, and what passes through it.
+
+Whoever has a job trained (the service's attempt, an experiment, the harness, a third party) awaits
+:meth:`Backend.train`. Nothing polls: a backend reports through ``report`` while it trains, returns the result,
+raises :class:`TrainingFailed`, or is cancelled with a reason (:class:`Stop`).
+"""
 
 from __future__ import annotations
 
-from typing import Final, Protocol, Self
+from asyncio import CancelledError
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -18,12 +26,23 @@ from tunestream.events import (
 from tunestream.events.base import FiniteFloat, Identifier, Wire
 
 __all__ = [
+    "Backend",
+    "Checkpoint",
+    "JobReport",
     "JobSpec",
+    "LogLine",
+    "Phase",
+    "Progress",
+    "Report",
+    "Start",
+    "Stop",
     "TrainerAdapter",
+    "TrainingCanceled",
     "TrainingFailed",
     "TrainingResult",
     "UnknownJob",
     "is_infrastructure",
+    "stop_of",
 ]
 
 _INFRASTRUCTURE: Final = frozenset(
@@ -57,6 +76,48 @@ class TrainingFailed(Exception):
 def is_infrastructure(code: str) -> bool:
     """Tell whether another attempt may succeed though nobody changes the job: the one table of such codes."""
     return code in _INFRASTRUCTURE
+
+
+class TrainingCanceled(Exception):
+    """A job ended without a model, though nothing failed: its service, or somebody there, canceled it.
+
+    Attributes:
+        code: the reason's stable name, e.g. ``canceled``.
+        message: for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Stop(StrEnum):
+    """Why a job is stopped: the message with which the task of :meth:`Backend.train` is cancelled."""
+
+    CANCELED = "canceled"
+    """Somebody canceled the job: end it everywhere, also where a service trains it."""
+    SHUTDOWN = "shutdown"
+    """This process ends: leave what the next attempt goes on from; a service trains on."""
+    LOST = "lost"
+    """Another attempt owns the job: stop what runs here; a service trains on, its new owner watches it."""
+
+
+def stop_of(error: CancelledError) -> Stop:
+    """Return why a job was stopped; a cancellation without a reason is the end of the process."""
+    reason = error.args[0] if error.args else None
+    return reason if isinstance(reason, Stop) else Stop.SHUTDOWN
+
+
+class Start(StrEnum):
+    """From which weights a backend's job starts."""
+
+    HEAD = "head"
+    """The version in :attr:`JobSpec.parent`."""
+    BASE = "base"
+    """The base model, whatever was trained before."""
+    LATEST = "latest"
+    """What the service trained last under the model's name."""
 
 
 class UnknownJob(ValueError):
@@ -126,6 +187,76 @@ class TrainingResult(Wire):
         description="the rows of ``judging``, or the best and the worst episode of each of their groups, "
         "under the parent and under the new version",
     )
+
+
+Phase = Literal["loading", "training", "evaluating", "saving"]
+
+
+class Progress(Wire):
+    """Where a job is, with what was measured last; sent once a second, and when the phase changes."""
+
+    type: Literal["progress"] = "progress"
+    percent: float = Field(default=0.0, ge=0.0, le=100.0, description="finished share; it never falls")
+    message: str = Field(default="", description="for people; empty: made of phase and step")
+    phase: Phase | None = None
+    step: int = Field(default=0, ge=0)
+    total: int = Field(default=0, ge=0, description="steps of the job; 0 while unknown")
+    metrics: dict[str, FiniteFloat] = Field(
+        default_factory=dict, description="loss, reward_accuracy, reward_margin and the like"
+    )
+
+
+class Checkpoint(Wire):
+    """A checkpoint lies whole in the artifact store: a later attempt goes on from it."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int = Field(ge=1)
+
+
+class LogLine(Wire):
+    """A line for the job's log, without its end."""
+
+    type: Literal["log"] = "log"
+    line: str
+
+
+JobReport = Progress | Checkpoint | LogLine
+Report = Callable[[JobReport], None]
+"""Takes reports of one job. It returns at once and never raises; of what is too much the oldest is dropped."""
+
+
+class Backend(Protocol):
+    """Trains jobs of one trainer section.
+
+    One object serves many jobs, one after the other or side by side; it is closed at the end.
+    """
+
+    async def check(self) -> None:
+        """Ask whether jobs can be trained now, and get ready for them: the service is asked, a worker started.
+
+        Raises:
+            TrainingFailed: when they cannot, with the reason.
+        """
+
+    async def train(self, spec: JobSpec, report: Report) -> TrainingResult:
+        """Train a job.
+
+        The job's id and attempt name it: a call that comes again, here or in another process, goes on from
+        what the earlier one left (a checkpoint, a job in a service) and trains nothing twice side by side.
+
+        The caller stops a job by cancelling this call's task with a :class:`Stop` as the message.
+
+        Args:
+            spec: the job; its rows, parent and checkpoints lie in its artifact store.
+            report: takes what happens meanwhile.
+
+        Raises:
+            TrainingFailed: when it cannot be trained.
+            TrainingCanceled: when the service that trains it canceled it.
+        """
+
+    async def close(self) -> None:
+        """Release everything: processes, connections. Jobs that run are stopped. Harmless when repeated."""
 
 
 class TrainerAdapter(Protocol):
