@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunestream.config import TrainerSection
-from tunestream.events import Artifact
+from tunestream.config.run.trainers import TrainerSection
+from tunestream.events.models import Artifact
 from tunestream.trainers import JobSpec, TaskAdapter, TrainerBackend, TrainingFailed, TrainingResult
 
 

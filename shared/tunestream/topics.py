@@ -12,25 +12,23 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from tunestream.events import (
-    CandidateStep,
+from tunestream.events.live import LiveRecord, LiveScores
+from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.training import (
     ControlCommand,
     ControlResult,
-    CurrentModel,
-    EpisodeStep,
-    ExampleEnd,
-    IntermediateStep,
     JobRecord,
-    LiveRecord,
-    LiveScores,
-    ModelVersion,
-    RunPointer,
-    RunRecord,
-    Tick,
     TrainingBatch,
     TrainingJobStatus,
-    TrajectoryGroup,
-    TrajectoryGroupRef,
+)
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
+from tunestream.events.ttc import (
+    CandidateStep,
+    EpisodeStep,
+    ExampleEnd,
+    Tick,
     TTCCandidate,
     TTCEpisode,
     TTCExampleEnd,

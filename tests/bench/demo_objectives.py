@@ -21,7 +21,7 @@ import typer
 from tests.bench.document import write_between
 from tests.bench.results import this_machine
 from tunestream.demo.recipes import RECIPES, Quantization, Recipe
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = ["Case", "render"]
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from tests.bench.workload import RUN, Record
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import make_producer

@@ -19,7 +19,7 @@ from tests.helpers.tiny_model import rows, write_tiny_model
 from tests.helpers.training import job_spec, make_config, result_of
 from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.domain.jobs.submission import make_batch
-from tunestream.events import Objective, TrainingJobStatus
+from tunestream.events.training import Objective, TrainingJobStatus
 from tunestream.sdk import RunControl, StatusSubscriber
 from tunestream.trainers.trl import WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Progress

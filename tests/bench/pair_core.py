@@ -15,7 +15,7 @@ from tests.bench.context import Context
 from tests.bench.reference_shaped import collect_trajectories
 from tests.bench.results import Figure, at_least, at_most
 from tests.bench.workload import START_MS
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.turns.offline import Summary, as_the_reference, as_the_stream
 
 __all__ = ["large_turn", "pair_core"]

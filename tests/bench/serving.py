@@ -21,7 +21,8 @@ from tests.helpers.training import make_config
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli.serve import server_command
 from tunestream.domain.jobs.submission import make_batch
-from tunestream.events import Objective, TrainingStatusEnum, version_id
+from tunestream.events.ids import version_id
+from tunestream.events.training import Objective, TrainingStatusEnum
 from tunestream.sdk import RunControl, StatusSubscriber
 from tunestream.serving import served_name
 

@@ -22,22 +22,21 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tests.helpers.training import result_of
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
-from tunestream.events import (
-    Artifact,
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.models import Artifact, ModelVersion
+from tunestream.events.training import (
     CurriculumState,
     DatasetFile,
-    Envelope,
     JobRecord,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.publish import EventProducer, event_record

@@ -13,8 +13,9 @@ import pytest_asyncio
 from tests.contract.test_trainer_adapter import TrainerAdapterContract, collection
 from tests.helpers.trainer_plugin import EXAMPLES, install_trainer, training_command
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import RunConfig, TrainerSection
-from tunestream.events import TrainingStatusEnum
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trainers import TrainerSection
+from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers import TrainerAdapter, TrainingFailed, TrainingResult, check_backend, find_backend
 
 

@@ -14,14 +14,11 @@ import pytest_asyncio
 from tests.helpers.tiny_model import episodes, rows
 from tests.helpers.training import job_spec, make_config
 from tunestream.artifacts import ArtifactStore
-from tunestream.events import (
+from tunestream.events.training import Objective, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
-    Objective,
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrainingStatusEnum,
     Trajectory,
     TrajectoryCollection,
 )

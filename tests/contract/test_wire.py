@@ -14,7 +14,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from tools.docs import stale_files
 from tools.docs.baseline import BASELINE, broken_promises
-from tunestream.events import EVENT_TYPES, Envelope, decode_key, encode_key, model_of, type_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.types import EVENT_TYPES, model_of, type_of
 from tunestream.streams.dead_letters import original_headers
 from tunestream.streams.encoding import partition_for
 from tunestream.topics import CATALOGUE, DEFAULT_PARTITIONS, topic

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from tests.helpers.log import DEADLINE, header, read_all
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrajectoryGroup
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.streams.client import make_consumer
 
 GROUP_TYPE = "tunestream.trajectory_group.v1"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tunestream.events import encode_key
+from tunestream.events.keys import encode_key
 
 RUN: Final = "good"
 SMALL_RUN: Final = "two-a-turn"

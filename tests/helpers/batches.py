@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunestream.events import CurriculumState, DatasetFile, Objective, TrainingBatch
+from tunestream.events.training import CurriculumState, DatasetFile, Objective, TrainingBatch
 
 
 def batch(run: str = "run", number: int = 0, policy_versions: list[str] | None = None) -> TrainingBatch:

@@ -15,7 +15,9 @@ from typing_extensions import override
 from tests.helpers.log import header
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.domain.effects import Effects, Emission
-from tunestream.events import Envelope, ExampleEnd, Tick, type_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ttc import ExampleEnd, Tick
+from tunestream.events.types import type_of
 from tunestream.streams.decoding import Inbound
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.publish import EventProducer, Outgoing

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.helpers.runs import run_config
 from tunestream.artifacts import ArtifactStore
-from tunestream.events import Artifact, CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.models import Artifact, CurrentModel, ModelStatus, ModelVersion
 from tunestream.serving import Target, served_name, targets
 
 __all__ = ["Promotions", "until"]

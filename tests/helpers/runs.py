@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams import runs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tunestream.events import Artifact
+from tunestream.events.models import Artifact
 from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.worker.channel import JobCanceled, Line
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from tunestream.events import EpisodeItem, EpisodeItemRole, EpisodeRow, PreferenceRow
+from tunestream.events.dataset import EpisodeRow, PreferenceRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 
 WARM, COLD = "abcd", "efgh"
 WORDS = ["<pad>", "<unk>", "<end>", "<user>", "<assistant>", *WARM, *COLD, "0", "1", "2", "3", "red", "blue"]

@@ -18,7 +18,8 @@ from tests.helpers.tiny_model import rows, write_tiny_model
 from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.config.run.training import TrainingConfig
-from tunestream.events import Artifact, Objective
+from tunestream.events.models import Artifact
+from tunestream.events.training import Objective
 from tunestream.trainers import JobSpec, TrainingResult
 from tunestream.trainers.trl import WorkerHandle
 from tunestream.trainers.worker.protocol import Failed, Finished, Progress, Terminal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tunestream.events import Artifact, ModelStatus, ModelVersion
+from tunestream.events.models import Artifact, ModelStatus, ModelVersion
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TTCCandidate, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import TTCPublisher
 
 RUNS: Final = ("red", "green", "blue", "grey")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunestream.events import Tick
+from tunestream.events.ttc import Tick
 from tunestream.topics import CATALOGUE, Cleanup, KeyRule, Topic, changelog_of, dlq_of, topic
 
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.wire import breaking_changes, schema_of
-from tunestream.events import EVENT_TYPES
+from tunestream.events.types import EVENT_TYPES
 
 __all__ = ["BASELINE", "broken_promises", "release"]
 

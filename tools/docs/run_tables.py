@@ -15,10 +15,11 @@ from pydantic.fields import FieldInfo
 
 from tools.docs.differences import DIFFERENCES
 from tools.wire.readme import table
-from tunestream.config import RunConfig, format_duration
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.files.keys import fields_of
 from tunestream.config.nat.support import NOT_YET
+from tunestream.config.run.durations import format_duration
+from tunestream.config.run.run import RunConfig
 
 __all__ = ["run_tables"]
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from tools.wire.examples import Example
 from tools.wire.headers import headers_schema
-from tunestream.events import EVENT_TYPES, type_of
 from tunestream.events.cloudevents import CONTENT_TYPE
+from tunestream.events.types import EVENT_TYPES, type_of
 from tunestream.topics import CATALOGUE, DEFAULT_PARTITIONS, Cleanup, KeyRule, Topic
 
 __all__ = ["CONTRACT_VERSION", "asyncapi", "summary_of"]

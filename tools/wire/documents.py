@@ -11,7 +11,7 @@ from tools.wire.asyncapi import asyncapi
 from tools.wire.examples import Example, examples
 from tools.wire.readme import readme
 from tools.wire.schemas import schema_of
-from tunestream.events import EVENT_TYPES
+from tunestream.events.types import EVENT_TYPES
 
 __all__ = ["wire_documents"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.events import type_of
+from tunestream.events.types import type_of
 from tunestream.streams.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,

@@ -8,7 +8,7 @@ from typing import Final
 from tools.wire.asyncapi import summary_of
 from tools.wire.examples import Example
 from tools.wire.headers import HEADERS, Header
-from tunestream.events import EVENT_TYPES, type_of
+from tunestream.events.types import EVENT_TYPES, type_of
 from tunestream.topics import CATALOGUE, DAY_MS, MIB, Cleanup, Topic
 
 __all__ = ["readme", "table"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tunestream.events import EVENT_TYPES
+from tunestream.events.types import EVENT_TYPES
 
 __all__ = ["DIALECT", "schema_of"]
 

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
-from tunestream.config import LiveConfig, RunConfig
+from tunestream.config.run.evaluation import LiveConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.domain.collector.core import Collector
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Emission, Refused
@@ -17,41 +18,27 @@ from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import LiveCollector
 from tunestream.domain.models.monitoring import observe
 from tunestream.domain.turns.core import PairBuilder
-from tunestream.events import (
-    Artifact,
-    CandidateStep,
-    ControlCommand,
-    CurriculumState,
-    DatasetFile,
-    Envelope,
-    EpisodeItem,
-    EpisodeItemRole,
-    Evaluation,
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import batch_id, content_digest, group_id, job_id, stable_id
+from tunestream.events.live import LiveScores, ScoreSummary
+from tunestream.events.models import Artifact, Evaluation
+from tunestream.events.nat import (
     IntermediateStep,
     IntermediateStepPayload,
     IntermediateStepType,
-    LiveScores,
-    Objective,
-    OpenAIMessage,
-    RunPointer,
-    RunRecord,
-    ScoreSummary,
     StreamEventData,
-    Tick,
-    TrainingBatch,
+)
+from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.training import ControlCommand, CurriculumState, DatasetFile, Objective, TrainingBatch
+from tunestream.events.trajectories import (
+    EpisodeItem,
+    EpisodeItemRole,
+    OpenAIMessage,
     TrajectoryGroup,
     TrajectoryGroupRef,
-    TTCCandidate,
-    TTCEpisode,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    batch_id,
-    content_digest,
-    group_id,
-    job_id,
-    stable_id,
-    type_of,
 )
+from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.types import type_of
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import Outgoing, event_record
 

@@ -11,14 +11,10 @@ from typing_extensions import override
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
-from tunestream.events import (
-    Tick,
-    TrainingBatch,
-    TrajectoryGroup,
-    TrajectoryGroupRef,
-    batch_id,
-    stable_id,
-)
+from tunestream.events.ids import batch_id, stable_id
+from tunestream.events.training import TrainingBatch
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
+from tunestream.events.ttc import Tick
 from tunestream.streams.decoding import Inbound
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.runs import RunDirectory

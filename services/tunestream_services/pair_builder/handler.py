@@ -11,15 +11,8 @@ from typing_extensions import override
 from tunestream.artifacts import ArtifactStore
 from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.domain.turns.core import PairBuilder
-from tunestream.events import (
-    CandidateStep,
-    EpisodeStep,
-    ExampleEnd,
-    Tick,
-    TrajectoryGroup,
-    TrajectoryGroupRef,
-    TurnEnd,
-)
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
+from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 from tunestream.streams.decoding import Inbound, original_time
 from tunestream.streams.handler import Handler
 from tunestream.streams.runs import RunDirectory

@@ -11,17 +11,12 @@ import structlog
 from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore, ArtifactUnreachable, CheckpointStore
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.domain.models.evaluation import judge
-from tunestream.events import (
-    Evaluation,
-    JobRecord,
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrainingStatusEnum,
-    TrajectoryCollection,
-)
+from tunestream.events.models import Evaluation
+from tunestream.events.training import JobRecord, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers import JobSpec, TrainerAdapter, TrainerBackend, TrainingFailed, TrainingResult
 from tunestream_services.trainer.adapters import Adapters, asking
 from tunestream_services.trainer.evaluating import ask_evaluators

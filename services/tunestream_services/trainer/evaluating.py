@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from tunestream.artifacts import ArtifactError, ArtifactStore
-from tunestream.config import EvaluationConfig
+from tunestream.config.run.evaluation import EvaluationConfig
 from tunestream.domain.gate.split import prompt_name
 from tunestream.domain.models.evaluation import OwnScores
-from tunestream.events import Artifact, DatasetRow, ItemScore, JobRecord, version_id
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.ids import version_id
+from tunestream.events.models import Artifact, ItemScore
+from tunestream.events.training import JobRecord
 from tunestream.trainers import JobSpec
 from tunestream.trainers.evaluators import EvaluationRequest, EvaluatorFailed, PolicyRef, ask, held_out_items
 

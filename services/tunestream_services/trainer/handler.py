@@ -14,16 +14,9 @@ from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import LIVE, JobLedger
 from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.domain.models.monitoring import observe
-from tunestream.events import (
-    ControlCommand,
-    JobRecord,
-    LiveRecord,
-    LiveScores,
-    TrainingBatch,
-    TrainingStatusEnum,
-    decode_key,
-    encode_key,
-)
+from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.live import LiveRecord, LiveScores
+from tunestream.events.training import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum
 from tunestream.streams.decoding import Inbound
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.runs import RunDirectory

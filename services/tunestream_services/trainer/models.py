@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import CurrentModel, ModelVersion, type_of
+from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.types import type_of
 from tunestream.streams.table import Table
 
 __all__ = ["ModelDirectory"]

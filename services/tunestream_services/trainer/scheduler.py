@@ -18,13 +18,13 @@ from typing import Any, Final, Self
 import structlog
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import RunConfig
 from tunestream.config.run.plugins import NotInstalled
+from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerSection
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.jobs.lifecycle import OWNER_DIED
 from tunestream.domain.jobs.scheduling import next_job, overflowing, policy_lag
-from tunestream.events import JobRecord
+from tunestream.events.training import JobRecord
 from tunestream.streams.runs import RunDirectory
 from tunestream.trainers import TrainerBackend, TrainingFailed, find_backend, is_infrastructure
 from tunestream_services.trainer.adapters import Adapters

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import CurrentModel, ModelVersion, encode_key
+from tunestream.events.keys import encode_key
+from tunestream.events.models import CurrentModel, ModelVersion
 from tunestream.serving import Target, targets
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.metadata import partition_count

@@ -8,19 +8,15 @@ from typing import Final
 
 from typing_extensions import override
 
-from tunestream.config import DPOTrajectoryBuilderConfig, RunConfig
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.normaliser import normalise_nat, normalise_native
 from tunestream.domain.effects import Effects, Refused
-from tunestream.events import (
-    IntermediateStep,
-    TTCCandidate,
-    TTCEpisode,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    encode_key,
-    format_time,
-)
+from tunestream.events.cloudevents import format_time
+from tunestream.events.keys import encode_key
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.streams.decoding import Inbound, original_time
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.runs import RunDirectory

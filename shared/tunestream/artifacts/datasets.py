@@ -8,7 +8,8 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from tunestream.artifacts.store import ArtifactStore
-from tunestream.events import DatasetFile, DatasetRow
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.training import DatasetFile
 
 __all__ = ["put_rows", "read_rows", "rows_to_jsonl"]
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactMissing
 from tunestream.artifacts.files import Files
 from tunestream.artifacts.trees import MANIFEST, Manifest, download, upload
-from tunestream.events import content_digest
+from tunestream.events.ids import content_digest
 
 __all__ = ["ArtifactStore", "StoredDirectory", "StoredObject"]
 

@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from tunestream.artifacts.errors import ArtifactCorrupt
 from tunestream.artifacts.files import Files
-from tunestream.events import Wire, content_digest
+from tunestream.events.base import Wire
+from tunestream.events.ids import content_digest
 
 __all__ = ["Manifest", "TreeFile", "download", "upload"]
 

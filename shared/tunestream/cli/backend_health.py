@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from tunestream.cli.errors import Failure, TryAgain
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import StoreSettings
 from tunestream.trainers import TrainingFailed, check_backend, is_infrastructure
 

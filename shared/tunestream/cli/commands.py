@@ -16,7 +16,7 @@ from tunestream.cli.output import emit, note
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.commands import obey
-from tunestream.events import ControlCommand, ControlResult
+from tunestream.events.training import ControlCommand, ControlResult
 from tunestream.streams.control import send_command
 
 __all__ = ["AnswerOption", "command"]

@@ -25,7 +25,7 @@ from tunestream.cli.serve import server_command
 from tunestream.cli.services import SERVICES, free_port, service_processes
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.demo.loop import DemoFailed, DemoPlan, DemoSite, play
 from tunestream.demo.recipes import Quantization
@@ -33,7 +33,7 @@ from tunestream.demo.report import render, write_report
 from tunestream.demo.results import DemoResults
 from tunestream.demo.run_config import BASE_NAME, run_document
 from tunestream.demo.view import Screen, render_screen
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.runs import apply_run
 from tunestream.telemetry import configure_logging

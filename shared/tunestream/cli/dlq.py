@@ -15,7 +15,7 @@ from rich.markup import escape
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, show, table
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import format_time
+from tunestream.events.cloudevents import format_time
 from tunestream.streams.publish import EventProducer
 from tunestream.streams.replay import SOURCES, DeadLetter, dead_letters, replayed
 

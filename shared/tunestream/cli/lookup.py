@@ -8,10 +8,13 @@ from typing import Annotated, TypeVar
 import typer
 
 from tunestream.cli.errors import Failure
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events import CurrentModel, JobRecord, LiveRecord, ModelVersion, RunPointer, RunRecord
+from tunestream.events.live import LiveRecord
+from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.training import JobRecord
 from tunestream.streams.reading import latest_bodies
 
 __all__ = [

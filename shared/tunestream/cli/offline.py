@@ -15,14 +15,16 @@ from rich.markup import escape
 from tunestream.cli.errors import Failure
 from tunestream.cli.jsonl import read_lines, write_lines
 from tunestream.cli.output import JsonOption, emit_line, logs, note, table
-from tunestream.config import ConfigError, DPOTrajectoryBuilderConfig, OfflineConfig, load_offline
-from tunestream.config.run.loading import OfflineSection
+from tunestream.config.files.errors import ConfigError
+from tunestream.config.run.loading import OfflineSection, load_offline
+from tunestream.config.run.run import OfflineConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Refused
 from tunestream.domain.gate.epochs import run_epochs
 from tunestream.domain.turns.nat_recording import RecordingError
 from tunestream.domain.turns.offline import Summary, as_the_reference, as_the_stream
 from tunestream.domain.turns.preferences import preference_pair, trl_row
-from tunestream.events import Trajectory
+from tunestream.events.trajectories import Trajectory
 
 __all__ = ["PairFormat", "make_curriculum", "make_pairs_file", "register"]
 

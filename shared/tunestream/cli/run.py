@@ -14,9 +14,11 @@ from rich.markup import escape
 from tunestream.cli.backend_health import check_health
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
-from tunestream.config import ConfigError, LoadedRun, Problem, RunConfig, json_schema, load_run
+from tunestream.config.files.errors import ConfigError, Problem
+from tunestream.config.run.loading import LoadedRun, load_run
+from tunestream.config.run.run import RunConfig, json_schema
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import RunPointer, RunRecord
+from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.streams.reading import latest_bodies
 from tunestream.streams.runs import apply_run
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from tunestream.cli.output import JsonOption, console, emit_line, note, show
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrainingJobStatus
+from tunestream.events.training import TrainingJobStatus
 from tunestream.sdk import StatusSubscriber
 
 __all__ = ["register"]

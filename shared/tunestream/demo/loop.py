@@ -24,7 +24,8 @@ from tunestream.demo.recipes import RECIPES, Quantization, Recipe
 from tunestream.demo.results import Activity, DemoResults
 from tunestream.demo.run_config import BASE_NAME
 from tunestream.demo.view import Screen
-from tunestream.events import ModelStatus, ModelVersion, Objective, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.models import ModelStatus, ModelVersion
+from tunestream.events.training import Objective, TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import TTCPublisher
 from tunestream.serving import served_name
 

@@ -13,15 +13,9 @@ from typing import Final, Self
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
-    CurrentModel,
-    ModelVersion,
-    TrainingBatch,
-    TrainingJobStatus,
-    TrainingStatusEnum,
-    TrajectoryGroup,
-    TrajectoryGroupRef,
-)
+from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.training import TrainingBatch, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["ENDED", "TOPICS", "Flow", "Observations", "Observer"]

@@ -11,7 +11,7 @@ from typing import Protocol
 from tunestream.demo import game
 from tunestream.demo.policy_client import PolicyClient, Sample, draw_distinct
 from tunestream.demo.recipes import MIN_SCORE_DIFF, Recipe
-from tunestream.events import EpisodeItem, EpisodeItemRole
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.sdk import TTCPublisher
 
 __all__ = ["Decision", "Episodes", "Publishing", "Turns", "publishing_of"]

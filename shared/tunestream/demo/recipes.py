@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = ["MIN_SCORE_DIFF", "RECIPES", "Quantization", "Recipe"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from tunestream.demo.evaluation import Outcomes, Strength, paired_difference
 from tunestream.demo.recipes import Quantization
 from tunestream.domain.models.evaluation import Interval
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = ["Activity", "DemoResults", "points"]
 

@@ -16,7 +16,7 @@ from tunestream.demo.agents import Arena
 from tunestream.demo.evaluation import Strength
 from tunestream.demo.observer import Observations
 from tunestream.demo.recipes import Recipe
-from tunestream.events import TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 
 __all__ = ["Screen", "render_screen"]
 

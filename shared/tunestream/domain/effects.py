@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from tunestream.events import Wire
+from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Headers
 
 __all__ = ["Effects", "Emission", "Refused"]

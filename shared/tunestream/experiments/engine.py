@@ -18,7 +18,8 @@ from tunestream.artifacts.trees import Manifest
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.experiment.loading import LoadedExperiment
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrajectoryGroup, content_digest
+from tunestream.events.ids import content_digest
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.interfaces import (
     PARENTS,
     ArmManifest,

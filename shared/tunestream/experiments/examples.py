@@ -15,16 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunestream.config.experiment.experiment import DataConfig, columns_of
 from tunestream.domain.gate.dataset_rows import split_rows
-from tunestream.events import (
-    DatasetRow,
-    OpenAIMessage,
-    PreferenceRow,
-    Prompt,
-    ResponseRow,
-    TrajectoryGroup,
-    candidate_id,
-    group_id,
-)
+from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
+from tunestream.events.ids import candidate_id, group_id
+from tunestream.events.trajectories import OpenAIMessage, Prompt, TrajectoryGroup
 from tunestream.experiments.interfaces import StageFailed, TestRow
 from tunestream.experiments.sources import Row
 

@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore
 from tunestream.config.run.trainers import TRLTrainerConfig
-from tunestream.events import Artifact, DatasetFile
+from tunestream.events.models import Artifact
+from tunestream.events.training import DatasetFile
 from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
 from tunestream.trainers import JobSpec, TrainingFailed

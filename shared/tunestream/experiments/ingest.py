@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.config.experiment.experiment import DataConfig
-from tunestream.events import PreferenceRow, Prompt, TrajectoryGroup
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.trajectories import Prompt, TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
 from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.sources import Row, read_rows

@@ -30,8 +30,8 @@ from pydantic import Field
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig, QaConfig
 from tunestream.config.run.model import ModelConfig
-from tunestream.events import Prompt
 from tunestream.events.base import FiniteFloat, Wire
+from tunestream.events.trajectories import Prompt
 
 __all__ = [
     "PARENTS",

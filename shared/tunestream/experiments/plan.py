@@ -15,7 +15,7 @@ from typing import Any, Final
 from tunestream.artifacts.trees import Manifest
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.model import ModelConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 from tunestream.experiments.interfaces import Stage, StageFailed, StageManifest
 from tunestream.experiments.sources import sha256_of
 

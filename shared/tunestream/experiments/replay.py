@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from tunestream.artifacts import read_rows
-from tunestream.config import BatchingConfig, CurriculumLearningConfig, DPOTrajectoryBuilderConfig, RunConfig
 from tunestream.config.experiment.experiment import Config
-from tunestream.events import PreferenceRow, TTCCandidate
+from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.run import BatchingConfig, RunConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.ttc import TTCCandidate
 from tunestream.experiments.examples import CHOSEN, EXAMPLE_ID, REJECTED
 
 __all__ = ["NoReplay", "replay_events", "replay_run"]

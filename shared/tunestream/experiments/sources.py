@@ -15,7 +15,7 @@ import ijson
 
 from tunestream.config.experiment.experiment import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrajectoryGroup
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.interfaces import StageFailed
 from tunestream.streams.reading import RecordReader, stored_events
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.experiment.experiment import Config
-from tunestream.events import TrajectoryGroup
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.finetune import FinetuneRequest, forget_checkpoints, keep, train_here
 from tunestream.experiments.inference import infer
 from tunestream.experiments.ingest import ingest

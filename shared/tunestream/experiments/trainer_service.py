@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.submission import make_batch, read_submitted
-from tunestream.events import (
-    ModelVersion,
-    TrainingBatch,
-    TrainingJobStatus,
-    TrainingStatusEnum,
-)
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import TrainingBatch, TrainingJobStatus, TrainingStatusEnum
 from tunestream.experiments.finetune import FinetuneRequest, Trained, store_rows
 from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.sdk import ModelSubscriber, RunControl, StatusSubscriber

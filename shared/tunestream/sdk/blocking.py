@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import EpisodeItem, Prompt, TTCEpisode
+from tunestream.events.trajectories import EpisodeItem, Prompt
+from tunestream.events.ttc import TTCEpisode
 from tunestream.sdk.event_records import NativeEvent
 from tunestream.sdk.publisher import TTCPublisher
 from tunestream.sdk.turn import Turn

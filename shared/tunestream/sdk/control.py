@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import ControlCommand, ControlResult, TrainingBatch
+from tunestream.events.training import ControlCommand, ControlResult, TrainingBatch
 from tunestream.streams.control import send_command
 
 __all__ = ["RunControl"]

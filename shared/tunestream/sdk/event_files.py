@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from tunestream.events import IntermediateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import Outgoing
 

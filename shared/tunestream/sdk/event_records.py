@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tunestream.events import (
-    Envelope,
-    IntermediateStep,
-    TTCCandidate,
-    TTCEpisode,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    candidate_id,
-    content_digest,
-    episode_id,
-    stable_id,
-    type_of,
-)
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import candidate_id, content_digest, episode_id, stable_id
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.types import type_of
 from tunestream.streams.publish import Outgoing, event_record
 
 __all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]

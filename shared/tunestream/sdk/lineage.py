@@ -10,7 +10,9 @@ from tunestream.artifacts import ArtifactMissing, ArtifactStore, read_rows
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.lineage import FedTurn, ancestry, descendants, turns_of
-from tunestream.events import CandidateStep, DatasetFile, EpisodeStep, JobRecord, ModelVersion
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import DatasetFile, JobRecord
+from tunestream.events.ttc import CandidateStep, EpisodeStep
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["Fed", "Lineage", "trace_turn", "trace_version"]

@@ -10,8 +10,9 @@ from typing import Self
 from uuid import uuid4
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import EpisodeItem, Prompt, TTCEpisode, TTCExampleEnd
 from tunestream.events.base import Metadata
+from tunestream.events.trajectories import EpisodeItem, Prompt
+from tunestream.events.ttc import TTCEpisode, TTCExampleEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.sdk.turn import Turn
 from tunestream.streams.publish import EventProducer

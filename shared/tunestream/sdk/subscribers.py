@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import CurrentModel, ModelVersion, TrainingJobStatus
+from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.training import TrainingJobStatus
 from tunestream.streams.reading import RecordReader, StoredEvent, stored_events
 
 __all__ = ["ModelSubscriber", "StatusSubscriber"]

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.whole_run import RunEvent, WholeRun, by_example
-from tunestream.events import CandidateStep, ExampleEnd, TrajectoryCollection, TurnEnd, encode_key
+from tunestream.events.keys import encode_key
+from tunestream.events.trajectories import TrajectoryCollection
+from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["DPOTrajectoryBuilder", "EventSource", "collected_events"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from tunestream.events import Prompt, TTCCandidate, TTCTurnEnd
 from tunestream.events.base import Metadata
+from tunestream.events.trajectories import Prompt
+from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
 
 __all__ = ["Turn"]
 

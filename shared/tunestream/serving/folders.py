@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing, ArtifactStore
-from tunestream.events import ModelVersion
+from tunestream.events.models import ModelVersion
 from tunestream.serving.plan import Desired, Target, served_name
 from tunestream.serving.servers import ServerFault
 

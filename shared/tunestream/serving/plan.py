@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tunestream.config import RunConfig, ServingConfig
-from tunestream.events import CurrentModel, ModelStatus, ModelVersion
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.serving import ServingConfig
+from tunestream.events.models import CurrentModel, ModelStatus, ModelVersion
 
 __all__ = ["Desired", "Load", "Loaded", "Target", "Unload", "plan", "served_name", "serves", "targets"]
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, Self
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tunestream.config import ServingConfig
+from tunestream.config.run.serving import ServingConfig
 from tunestream.serving.plan import Load, Loaded, Unload
 
 __all__ = ["ModelServer", "Reason", "ServerFault"]

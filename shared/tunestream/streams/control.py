@@ -7,7 +7,9 @@ import time
 from typing import Final
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import ControlCommand, ControlResult, Envelope, type_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.training import ControlCommand, ControlResult
+from tunestream.events.types import type_of
 from tunestream.streams.groups import group_lags
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import RecordReader, stored_events

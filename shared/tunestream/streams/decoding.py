@@ -10,7 +10,8 @@ from aiokafka import ConsumerRecord
 from pydantic import BaseModel, ValidationError
 
 from tunestream.domain.effects import Refused
-from tunestream.events import EVENT_TYPES, Envelope, HeaderError
+from tunestream.events.cloudevents import Envelope, HeaderError
+from tunestream.events.types import EVENT_TYPES
 
 __all__ = ["Inbound", "accepted_types", "decode", "original_time", "refusal_of"]
 

@@ -11,7 +11,8 @@ from typing import Final, Self
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import Envelope, encode_key
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.keys import encode_key
 from tunestream.streams.client import (
     MissingTopic,
     make_consumer,

@@ -13,7 +13,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import Envelope, encode_key, model_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.keys import encode_key
+from tunestream.events.types import model_of
 from tunestream.streams.client import make_consumer
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.metadata import partition_count

@@ -9,7 +9,8 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import decode_key, format_time
+from tunestream.events.cloudevents import format_time
+from tunestream.events.keys import decode_key
 from tunestream.streams.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,

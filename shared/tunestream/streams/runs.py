@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import Envelope, RunPointer, RunRecord, encode_key, stable_id, type_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import stable_id
+from tunestream.events.keys import encode_key
+from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.types import type_of
 from tunestream.streams.publish import Outgoing, event_record, write_together
 from tunestream.streams.table import Table
 

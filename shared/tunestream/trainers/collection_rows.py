@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tunestream.events import (
-    DatasetRow,
-    EpisodeItem,
-    EpisodeItemRole,
-    EpisodeRow,
-    PreferenceRow,
-    Trajectory,
-    TrajectoryCollection,
-)
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 
 __all__ = ["SHOWN_AS", "rows_of"]
 

@@ -10,13 +10,9 @@ from typing import Any, Final
 
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config.run.trainers import TrainerSection
-from tunestream.events import (
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrainingStatusEnum,
-    TrajectoryCollection,
-    stable_id,
-)
+from tunestream.events.ids import stable_id
+from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult, UnknownJob
 

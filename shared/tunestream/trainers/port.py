@@ -1,7 +1,7 @@
 """The port for training: what a backend offers, and what passes through it.
 
 Whoever has a job trained (the service's attempt, an experiment, the harness, a third party) awaits
-:meth:`Backend.train`. Nothing polls: a backend reports through ``report`` while it trains, returns the result,
+:meth:`Backend.train`. Nothing polls: a backend reports while it trains, returns the result,
 raises :class:`TrainingFailed`, or is cancelled with a reason (:class:`Stop`).
 """
 
@@ -15,15 +15,10 @@ from typing import Final, Literal, Protocol, Self
 from pydantic import Field, model_validator
 
 from tunestream.config.run.trainers import Trainer
-from tunestream.events import (
-    Artifact,
-    DatasetFile,
-    JudgedRow,
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrajectoryCollection,
-)
 from tunestream.events.base import FiniteFloat, Identifier, Wire
+from tunestream.events.models import Artifact, JudgedRow
+from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus
+from tunestream.events.trajectories import TrajectoryCollection
 
 __all__ = [
     "Backend",
@@ -222,7 +217,7 @@ class LogLine(Wire):
 
 JobReport = Progress | Checkpoint | LogLine
 Report = Callable[[JobReport], None]
-"""Takes reports of one job. It returns at once and never raises; of what is too much the oldest is dropped."""
+"""Takes reports of one job. It returns at once and never raises; of too many the oldest are dropped."""
 
 
 class Backend(Protocol):
@@ -232,7 +227,7 @@ class Backend(Protocol):
     """
 
     async def check(self) -> None:
-        """Ask whether jobs can be trained now, and get ready for them: the service is asked, a worker started.
+        """Ask whether jobs can be trained now, and get ready: a service is asked, a worker started.
 
         Raises:
             TrainingFailed: when they cannot, with the reason.

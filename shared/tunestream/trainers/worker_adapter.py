@@ -10,15 +10,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from tunestream.config.run.trainers import Trainer
-from tunestream.events import (
-    Artifact,
-    DatasetFile,
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrainingStatusEnum,
-    TrajectoryCollection,
-    stable_id,
-)
+from tunestream.events.ids import stable_id
+from tunestream.events.models import Artifact
+from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.port import JobSpec, TrainingFailed, UnknownJob
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal

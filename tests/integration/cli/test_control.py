@@ -21,7 +21,10 @@ from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import CandidateStep, Envelope, TrainingJobStatus, type_of
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.training import TrainingJobStatus
+from tunestream.events.ttc import CandidateStep
+from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
-from tunestream.events import encode_key
+from tunestream.events.keys import encode_key
 from tunestream.streams.dead_letters import dead_letter_headers
 from tunestream.streams.publish import EventProducer, Outgoing
 from tunestream.streams.reading import RecordReader

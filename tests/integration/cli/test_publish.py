@@ -14,7 +14,8 @@ from aiokafka import ConsumerRecord
 from typer.testing import Result
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import Envelope, decode_key
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.keys import decode_key
 from tunestream.streams.reading import RecordReader
 
 NATIVE: list[dict[str, object]] = [

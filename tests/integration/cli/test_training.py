@@ -18,22 +18,19 @@ from typer.testing import Result
 
 from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
-    Artifact,
-    CurrentModel,
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.keys import encode_key
+from tunestream.events.models import Artifact, CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.training import (
     CurriculumState,
     DatasetFile,
-    Envelope,
     JobRecord,
-    ModelStatus,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    encode_key,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EventProducer, Outgoing
 

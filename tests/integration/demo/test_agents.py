@@ -11,7 +11,8 @@ from tunestream.demo.agents import Arena, Throttle, play_forever
 from tunestream.demo.policy_client import Policy, PolicyClient
 from tunestream.demo.publishing import publishing_of
 from tunestream.demo.recipes import RECIPES
-from tunestream.events import Objective, TTCCandidate, TTCEpisode, TTCExampleEnd
+from tunestream.events.training import Objective
+from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.reading import RecordReader, stored_events

@@ -11,16 +11,10 @@ from tests.helpers.tiny_model import rows
 from tests.integration.experiments.conftest import MakeFile
 from tests.integration.experiments.test_studies import complete, run
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
-    CloseReason,
-    DPOItem,
-    Envelope,
-    MemberScore,
-    PreferenceRow,
-    Trajectory,
-    TrajectoryGroup,
-    type_of,
-)
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
+from tunestream.events.types import type_of
 from tunestream.experiments.engine import Choice
 from tunestream.experiments.interfaces import Stage
 from tunestream.experiments.stages import Processes

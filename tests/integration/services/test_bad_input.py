@@ -35,7 +35,7 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import encode_key
+from tunestream.events.keys import encode_key
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import make_producer
 from tunestream.streams.dead_letters import (

@@ -9,7 +9,8 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, read_rows
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import PreferenceRow, TrainingBatch
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.training import TrainingBatch
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 

@@ -17,21 +17,19 @@ from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import job_id
+from tunestream.events.models import Evaluation, ModelStatus, ModelVersion
+from tunestream.events.training import (
     CurriculumState,
-    Envelope,
-    Evaluation,
-    ModelStatus,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    job_id,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.sdk import RunControl
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

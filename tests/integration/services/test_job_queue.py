@@ -16,22 +16,22 @@ from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
-from tunestream.events import (
+from tunestream.events.base import Wire
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import job_id
+from tunestream.events.keys import encode_key
+from tunestream.events.training import (
     ControlCommand,
     CurriculumState,
-    Envelope,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    Wire,
-    encode_key,
-    job_id,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EventProducer, event_record

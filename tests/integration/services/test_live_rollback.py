@@ -15,16 +15,11 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tests.helpers.versions import version
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
-    CurrentModel,
-    Envelope,
-    Evaluation,
-    LiveRecord,
-    ModelStatus,
-    ModelVersion,
-    Wire,
-    type_of,
-)
+from tunestream.events.base import Wire
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.live import LiveRecord
+from tunestream.events.models import CurrentModel, Evaluation, ModelStatus, ModelVersion
+from tunestream.events.types import type_of
 from tunestream.sdk import RunControl, TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

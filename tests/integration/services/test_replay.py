@@ -15,7 +15,7 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tests.helpers.workload import PAIRS, RUNS, publish
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrainingBatch
+from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, Outgoing
 

@@ -21,18 +21,18 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli import app
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
-    CurrentModel,
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.models import CurrentModel
+from tunestream.events.training import (
     CurriculumState,
-    Envelope,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.sdk import RunControl
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

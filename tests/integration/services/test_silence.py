@@ -14,7 +14,7 @@ from tests.helpers.log import header, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TTCCandidate
+from tunestream.events.ttc import TTCCandidate
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 

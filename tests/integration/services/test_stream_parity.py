@@ -10,7 +10,7 @@ from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import TrajectoryGroup
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 

@@ -16,23 +16,21 @@ from tests.helpers.log import read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
+from tunestream.events.base import Wire
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.models import CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.training import (
     ControlCommand,
     ControlResult,
-    CurrentModel,
     CurriculumState,
-    Envelope,
-    ModelStatus,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    Wire,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 

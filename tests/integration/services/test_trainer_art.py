@@ -14,19 +14,19 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.dataset import EpisodeRow
+from tunestream.events.ids import job_id
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import (
     CurriculumState,
-    Envelope,
-    EpisodeItem,
-    EpisodeRow,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    job_id,
-    type_of,
 )
+from tunestream.events.trajectories import EpisodeItem
+from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies

@@ -23,22 +23,21 @@ from tests.helpers.services import ServiceProcess
 from tests.helpers.trainer_plugin import install_trainer, training_command
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli import app
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import (
+from tunestream.events.base import Wire
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import job_id
+from tunestream.events.models import ModelStatus, ModelVersion
+from tunestream.events.training import (
     ControlCommand,
     CurriculumState,
-    Envelope,
-    ModelStatus,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    Wire,
-    job_id,
-    type_of,
 )
+from tunestream.events.types import type_of
 from tunestream.streams import runs
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

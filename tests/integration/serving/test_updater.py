@@ -16,7 +16,7 @@ from tests.helpers.devserver import chat
 from tests.helpers.fake_model_server import FakeModelServer
 from tests.helpers.promotions import Promotions, until
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import ServingConfig
+from tunestream.config.run.serving import ServingConfig
 from tunestream.serving import AdapterFolders, Load, ModelServer, ServerFault, Unload
 from tunestream.serving.updater import ServingUpdater, Timing
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.helpers.runs import apply_run
 from tunestream.config.settings import KafkaSettings
-from tunestream.events import encode_key
+from tunestream.events.keys import encode_key
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic
 from tunestream.streams.publish import EventProducer, Outgoing, write_together

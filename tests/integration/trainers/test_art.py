@@ -25,14 +25,13 @@ from tests.helpers.art import (
 from tests.helpers.fake_art import ENDLESS, QUICK, FakeART, event
 from tests.helpers.tiny_model import said
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import ARTTrainerAdapterConfig
-from tunestream.events import (
+from tunestream.config.run.trainers import ARTTrainerAdapterConfig
+from tunestream.events.dataset import EpisodeRow
+from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
-    EpisodeRow,
-    TrainingJobStatus,
-    TrainingStatusEnum,
     Trajectory,
     TrajectoryCollection,
 )

@@ -17,8 +17,10 @@ from tests.helpers.evaluators import Endpoint, Served, install
 from tests.helpers.tiny_model import rows
 from tests.helpers.training import job_spec, make_config, result_of
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import HTTPEvaluatorConfig, PythonEvaluatorConfig
-from tunestream.events import Artifact, DatasetFile, DatasetRow, ItemScore, Objective
+from tunestream.config.run.evaluation import HTTPEvaluatorConfig, PythonEvaluatorConfig
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.models import Artifact, ItemScore
+from tunestream.events.training import DatasetFile, Objective
 from tunestream.trainers.evaluators import (
     EvaluationRequest,
     EvaluatorFailed,

@@ -15,19 +15,15 @@ from huggingface_hub import get_session
 
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_settings, step
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig, TRLTrainerConfig
 from tunestream.domain.gate.split import is_held_out
-from tunestream.events import (
-    DatasetFile,
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
     OpenAIMessage,
-    PreferenceRow,
-    TrainingJobRef,
-    TrainingJobStatus,
-    TrainingStatusEnum,
     Trajectory,
     TrajectoryCollection,
 )

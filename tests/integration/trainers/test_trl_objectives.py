@@ -20,16 +20,9 @@ from tests.helpers.training import (
 )
 from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
 from tunestream.config.run.training import DPOLoss
-from tunestream.events import (
-    DatasetFile,
-    DatasetRow,
-    EpisodeItem,
-    EpisodeItemRole,
-    EpisodeRow,
-    Objective,
-    PreferenceRow,
-    ResponseRow,
-)
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
+from tunestream.events.training import DatasetFile, Objective
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers import JobSpec
 from tunestream.trainers.trl import WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Progress

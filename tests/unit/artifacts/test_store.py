@@ -21,7 +21,8 @@ from tunestream.artifacts import (
     read_rows,
     rows_to_jsonl,
 )
-from tunestream.events import PreferenceRow, content_digest
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.ids import content_digest
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunestream.config import format_duration, milliseconds, parse_duration
+from tunestream.config.run.durations import format_duration, milliseconds, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tunestream.config import ConfigError
 from tunestream.config.experiment.experiment import Config, columns_of
 from tunestream.config.experiment.loading import LoadedExperiment, parse_experiment
-from tunestream.events import Objective
+from tunestream.config.files.errors import ConfigError
+from tunestream.events.training import Objective
 
 SHIPPED = """
 save_dir: "./experiment/"

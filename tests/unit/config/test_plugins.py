@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.trainer_plugin import install_trainer
-from tunestream.config import ConfigError, RunConfig, TRLTrainerConfig, parse_run
-from tunestream.events import RunRecord
+from tunestream.config.files.errors import ConfigError
+from tunestream.config.run.loading import parse_run
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.events.runs import RunRecord
 
 RUN = "run_id: own\ntrainer: {_type: command, command: [./train.sh], max_queued: 3}\n"
 

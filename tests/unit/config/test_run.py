@@ -12,23 +12,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.unit.config.examples import RUN, SMALLEST
-from tunestream.config import (
-    ARTTrajectoryBuilderConfig,
-    BitsAndBytesConfig,
-    CurriculumLearningConfig,
-    DPOTrajectoryBuilderConfig,
-    FinetuneConfig,
-    FinetuneRunConfig,
-    ModelConfig,
-    RunConfig,
-    ServingConfig,
-    TrainingConfig,
-    TRLTrainerConfig,
-    json_schema,
-    milliseconds,
-    parse_run,
-)
-from tunestream.events import Objective
+from tunestream.config.nat.finetune import FinetuneConfig, FinetuneRunConfig
+from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.durations import milliseconds
+from tunestream.config.run.loading import parse_run
+from tunestream.config.run.model import BitsAndBytesConfig, ModelConfig
+from tunestream.config.run.run import RunConfig, json_schema
+from tunestream.config.run.serving import ServingConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.training import TrainingConfig
+from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
+from tunestream.events.training import Objective
 
 
 def run(**sections: Any) -> RunConfig:

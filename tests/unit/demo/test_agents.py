@@ -11,7 +11,7 @@ from tunestream.demo.agents import Throttle
 from tunestream.demo.policy_client import Sample, draw_distinct
 from tunestream.demo.publishing import publishing_of
 from tunestream.demo.recipes import RECIPES
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 DISTRIBUTION = [(token, math.log(share)) for token, share in zip("5193", (0.6, 0.3, 0.07, 0.03), strict=True)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.demo_objectives import Case, render
 from tunestream.demo.recipes import Quantization
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 MACHINE = {"date": "2026-01-01", "cores": 2, "system": "Linux", "python": "3.11"}
 

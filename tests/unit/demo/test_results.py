@@ -17,7 +17,7 @@ from tunestream.demo.evaluation import Outcomes, Strength, paired_difference
 from tunestream.demo.recipes import Quantization
 from tunestream.demo.report import render, write_report
 from tunestream.demo.results import Activity, DemoResults
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 BOARDS = sorted(game.held_out_boards())
 

@@ -12,7 +12,7 @@ from tunestream.demo.policy_client import Policy
 from tunestream.demo.publishing import publishing_of
 from tunestream.demo.recipes import RECIPES
 from tunestream.demo.view import Screen, render_screen
-from tunestream.events import Objective, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.training import Objective, TrainingJobStatus, TrainingStatusEnum
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

@@ -14,19 +14,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tools.wire import examples
-from tunestream.events import (
-    EVENT_TYPES,
+from tunestream.events.base import Foreign, Wire
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.trajectories import (
     CloseReason,
     DPOItem,
-    Foreign,
-    IntermediateStep,
     MemberScore,
     OpenAIMessage,
     Trajectory,
     TrajectoryGroup,
-    Wire,
-    model_of,
 )
+from tunestream.events.types import EVENT_TYPES, model_of
 
 Path = tuple[str | int, ...]
 

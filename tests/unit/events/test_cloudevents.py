@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tunestream.events import Envelope, HeaderError, format_time, parse_time
+from tunestream.events.cloudevents import Envelope, HeaderError, format_time, parse_time
 
 LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 TIMES = st.integers(0, LAST)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.events import (
+from tunestream.events.ids import (
     batch_id,
     candidate_id,
     content_digest,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.events import decode_key, encode_key
+from tunestream.events.keys import decode_key, encode_key
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 # Parts made of what has a meaning in keys and URLs, so that collisions would be found soon.

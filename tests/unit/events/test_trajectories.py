@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tunestream.events import (
-    CurriculumState,
+from tunestream.events.training import CurriculumState, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
     OpenAIMessage,
-    TrainingJobStatus,
-    TrainingStatusEnum,
     Trajectory,
     TrajectoryCollection,
-    TTCCandidate,
 )
+from tunestream.events.ttc import TTCCandidate
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -6,16 +6,9 @@ import re
 
 import pytest
 
-from tunestream.events import (
-    EVENT_TYPES,
-    DPOItem,
-    ExampleEnd,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    TurnEnd,
-    model_of,
-    type_of,
-)
+from tunestream.events.trajectories import DPOItem
+from tunestream.events.ttc import ExampleEnd, TTCExampleEnd, TTCTurnEnd, TurnEnd
+from tunestream.events.types import EVENT_TYPES, model_of, type_of
 from tunestream.topics import CATALOGUE
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tunestream.artifacts import read_rows
 from tunestream.config.experiment.experiment import DataConfig
-from tunestream.events import PreferenceRow, ResponseRow
+from tunestream.events.dataset import PreferenceRow, ResponseRow
 from tunestream.experiments.ingest import IngestReport, ingest
 from tunestream.experiments.interfaces import StageFailed, TestRow
 from tunestream.experiments.sources import fingerprint

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from tests.helpers.experiments import add_arm, experiment
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
-from tunestream.config import RunConfig, load_run
 from tunestream.config.experiment.experiment import Config, DataConfig
+from tunestream.config.run.loading import load_run
+from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow

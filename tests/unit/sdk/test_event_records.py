@@ -7,15 +7,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from tunestream.events import (
-    Envelope,
-    IntermediateStep,
-    TTCCandidate,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    candidate_id,
-    decode_key,
-)
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.ids import candidate_id
+from tunestream.events.keys import decode_key
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk.event_records import nat_record, native_record
 from tunestream.streams.publish import EventTooLarge
 from tunestream.topics import topic

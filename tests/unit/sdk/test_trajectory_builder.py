@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.whole_run import RunEvent
-from tunestream.events import DPOItem, OpenAIMessage, TTCCandidate, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.trajectories import DPOItem, OpenAIMessage
+from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import DPOTrajectoryBuilder
 from tunestream.sdk.trajectory_builder import EventSource
 

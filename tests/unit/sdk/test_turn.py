@@ -7,7 +7,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from tunestream.events import OpenAIMessage, TTCTurnEnd
+from tunestream.events.trajectories import OpenAIMessage
+from tunestream.events.ttc import TTCTurnEnd
 from tunestream.sdk import Turn
 
 

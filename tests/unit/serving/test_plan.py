@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.runs import run_config
-from tunestream.events import Artifact, CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.models import Artifact, CurrentModel, ModelStatus, ModelVersion
 from tunestream.serving import Desired, Load, Unload, plan, serves, targets
 
 NAMES = [f"m@{number}" for number in range(5)] + ["m", "theirs", "base"]

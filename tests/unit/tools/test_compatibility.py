@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.wire import breaking_changes, schema_of
-from tunestream.events import EVENT_TYPES
+from tunestream.events.types import EVENT_TYPES
 
 
 class Colour(StrEnum):

@@ -6,7 +6,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.helpers.tiny_model import WORDS, said, write_tiny_model
-from tunestream.events import EpisodeItem, EpisodeItemRole, EpisodeRow
+from tunestream.events.dataset import EpisodeRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers.trl.episodes import demonstrate, replay
 from tunestream.trainers.trl.examples import Episode, Marked
 from tunestream.trainers.trl.logprobs import Token, Unusable, read_logprobs

@@ -5,16 +5,13 @@ from typing import Any
 
 import pytest
 
-from tunestream.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.events import (
-    DatasetRow,
+from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
+from tunestream.events.trajectories import (
     EpisodeItem,
     EpisodeItemRole,
-    EpisodeRow,
     OpenAIMessage,
-    PreferenceRow,
     Prompt,
-    ResponseRow,
     Trajectory,
     TrajectoryCollection,
 )

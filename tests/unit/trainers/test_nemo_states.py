@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.domain.jobs.lifecycle import TRANSITIONS
-from tunestream.events import TrainingStatusEnum
+from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo import NeMoSettings
 from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
 from tunestream.trainers.nemo.views import StatusView

@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers.runs import run_config
 from tests.helpers.trainer_plugin import install_trainer
-from tunestream.config import TrainerSection
 from tunestream.config.run.plugins import NotInstalled
+from tunestream.config.run.trainers import TrainerSection
 from tunestream.trainers import TaskAdapter, TrainingFailed, find_backend, is_infrastructure
 from tunestream_services.trainer.adapters import Adapters, asking
 

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.events import (
-    EpisodeItem,
-    EpisodeItemRole,
-    EpisodeRow,
-    OpenAIMessage,
-    PreferenceRow,
-    ResponseRow,
-)
+from tunestream.events.dataset import EpisodeRow, PreferenceRow, ResponseRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
 from tunestream.trainers.trl.examples import Preference, Response
 from tunestream.trainers.trl.selection import advantages, best_of, contrasts, unpaired
 

@@ -17,8 +17,8 @@ from tunestream.cli.experiment.results import find
 from tunestream.cli.jsonl import write_lines
 from tunestream.cli.models.files import merge
 from tunestream.cli.output import JsonOption, emit, note
-from tunestream.config import RunConfig
 from tunestream.config.experiment.experiment import Config
+from tunestream.config.run.run import RunConfig
 from tunestream.experiments.choosing import NoBest, best_arm
 from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage, StageManifest
 from tunestream.experiments.plan import replay_run_id

@@ -17,7 +17,8 @@ from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note,
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.domain.jobs.submission import make_batch, read_submitted, split_submitted
-from tunestream.events import DatasetRow, JobRecord, TrainingBatch, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.training import JobRecord, TrainingBatch, TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import StatusSubscriber
 
 __all__ = ["register"]

@@ -15,8 +15,8 @@ from tunestream.cli.lookup import JobArgument, read_job
 from tunestream.cli.output import JsonOption, console, emit, emit_line, note
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
-from tunestream.events import JobRecord, TrainingJobStatus
 from tunestream.events.base import Wire
+from tunestream.events.training import JobRecord, TrainingJobStatus
 from tunestream.sdk import StatusSubscriber
 
 __all__ = ["logs"]

@@ -17,7 +17,7 @@ from tunestream.cli.models.serving import serving
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events import ModelVersion
+from tunestream.events.models import ModelVersion
 
 __all__ = ["register"]
 

@@ -24,7 +24,8 @@ from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.lineage import ancestry
 from tunestream.domain.models.model_card import model_card
 from tunestream.domain.models.retention import Garbage, find_garbage
-from tunestream.events import ModelVersion, TrainingBatch
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import TrainingBatch
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["export", "gc", "merge"]

@@ -15,7 +15,8 @@ from tunestream.cli.lookup import VersionArgument, find_version, read_configs, r
 from tunestream.cli.output import JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events import ModelVersion, decode_key
+from tunestream.events.keys import decode_key
+from tunestream.events.models import ModelVersion
 from tunestream.sdk.lineage import Lineage, trace_turn, trace_version
 
 __all__ = ["diff", "lineage"]

@@ -11,10 +11,11 @@ import typer
 from tunestream.cli.errors import Failure
 from tunestream.cli.lookup import read_ledger
 from tunestream.cli.output import JsonOption, show
-from tunestream.config import RunConfig, ServingConfig
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.serving import ServingConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events import RunPointer, RunRecord
+from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.serving import Loaded, ModelServer, ServerFault, Target, targets
 from tunestream.streams.reading import latest_bodies
 

@@ -15,7 +15,7 @@ from tunestream.config.run.model import InferenceConfig, LoraConfig, ModelConfig
 from tunestream.config.run.section import EnvName, Section
 from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.config.run.training import TrainingConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = [
     "AblationConfig",

@@ -9,7 +9,7 @@ from tunestream.config.files.document import Document, Keys
 from tunestream.config.files.errors import Problem
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TRLTrainerConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = ["NOT_YET", "unsupported"]
 

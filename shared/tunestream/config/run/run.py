@@ -19,7 +19,8 @@ from tunestream.config.run.section import Section
 from tunestream.config.run.serving import Servers
 from tunestream.config.run.trainers import Trainer
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig, TrajectoryBuilder
-from tunestream.events import Objective, RunRecord
+from tunestream.events.runs import RunRecord
+from tunestream.events.training import Objective
 
 __all__ = ["BatchingConfig", "OfflineConfig", "RunConfig", "json_schema"]
 

@@ -25,7 +25,7 @@ from tunestream.config.run.nemo import NeMoCustomizerHyperparameters, NIMDeploym
 from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
 from tunestream.config.run.section import EnvName, Section, kind_of
 from tunestream.config.run.training import TrainingConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = [
     "ARTBackendConfig",

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tunestream.config.run.section import Section
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 
 __all__ = [
     "TRL_NAMES",

@@ -9,19 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tunestream.config import ARTTrajectoryBuilderConfig, RunConfig, milliseconds
+from tunestream.config.run.durations import milliseconds
+from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects, Emission
-from tunestream.events import (
-    CandidateStep,
-    EpisodeStep,
-    ExampleEnd,
-    Tick,
-    TurnEnd,
-    Wire,
-    decode_key,
-    encode_key,
-    stable_id,
-)
+from tunestream.events.base import Wire
+from tunestream.events.ids import stable_id
+from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 
 __all__ = ["DEFAULT_GRACE_MS", "Collector", "Normalised"]
 

@@ -11,23 +11,20 @@ from typing import Any, Final, NamedTuple, Protocol
 from pydantic import ValidationError
 
 from tunestream.domain.effects import Refused
-from tunestream.events import (
-    IDENTIFIER_LENGTH,
+from tunestream.events.base import IDENTIFIER_LENGTH
+from tunestream.events.ids import candidate_id, episode_id
+from tunestream.events.nat import IntermediateStep, IntermediateStepType
+from tunestream.events.trajectories import OpenAIMessage, Prompt
+from tunestream.events.ttc import (
     CandidateStep,
     EpisodeStep,
     ExampleEnd,
-    IntermediateStep,
-    IntermediateStepType,
-    OpenAIMessage,
-    Prompt,
     TTCCandidate,
     TTCEpisode,
     TTCEventData,
     TTCExampleEnd,
     TTCTurnEnd,
     TurnEnd,
-    candidate_id,
-    episode_id,
 )
 
 __all__ = [

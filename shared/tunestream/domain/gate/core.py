@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tunestream.config import RunConfig
+from tunestream.config.run.run import RunConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.curriculum import Selection, initial_state, select, subsampling
 from tunestream.domain.gate.dataset_rows import Row, SplitRows, check_group, split_rows
 from tunestream.domain.gate.window import Window
 from tunestream.domain.models.live import LiveCollector
-from tunestream.events import (
-    CurriculumState,
-    Objective,
-    Tick,
-    TrajectoryGroup,
-    Wire,
-    decode_key,
-    encode_key,
-)
+from tunestream.events.base import Wire
+from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.training import CurriculumState, Objective
+from tunestream.events.trajectories import TrajectoryGroup
+from tunestream.events.ttc import Tick
 
 __all__ = ["CurriculumGate", "SelectedWindow"]
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tunestream.config import CurriculumLearningConfig
-from tunestream.events import CurriculumState, stable_id
+from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.events.ids import stable_id
+from tunestream.events.training import CurriculumState
 
 __all__ = ["Selection", "initial_state", "select", "subsampling"]
 

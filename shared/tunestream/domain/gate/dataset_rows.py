@@ -8,7 +8,8 @@ from typing import Any
 
 from tunestream.domain.effects import Refused
 from tunestream.domain.gate.split import is_held_out, opening_of
-from tunestream.events import DPOItem, EpisodeItem, EpisodeRow, PreferenceRow, Trajectory, TrajectoryGroup
+from tunestream.events.dataset import EpisodeRow, PreferenceRow
+from tunestream.events.trajectories import DPOItem, EpisodeItem, Trajectory, TrajectoryGroup
 
 __all__ = ["Row", "SplitRows", "check_group", "split_rows"]
 

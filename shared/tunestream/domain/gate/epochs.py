@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from tunestream.config import CurriculumLearningConfig
+from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.domain.gate.curriculum import initial_state, select, subsampling
 from tunestream.domain.turns.nat_recording import RecordingError
-from tunestream.events import FiniteFloat, Foreign
+from tunestream.events.base import FiniteFloat, Foreign
 
 __all__ = ["run_epochs"]
 

@@ -6,15 +6,9 @@ import json
 import unicodedata
 from collections.abc import Iterable
 
-from tunestream.events import (
-    DatasetRow,
-    EpisodeItem,
-    EpisodeItemRole,
-    EpisodeRow,
-    OpenAIMessage,
-    Prompt,
-    stable_id,
-)
+from tunestream.events.dataset import DatasetRow, EpisodeRow
+from tunestream.events.ids import stable_id
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage, Prompt
 
 __all__ = ["is_held_out", "opening_of", "prompt_name"]
 

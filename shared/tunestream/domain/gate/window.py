@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunestream.config import BatchingConfig, milliseconds
-from tunestream.events import TrajectoryGroup
+from tunestream.config.run.durations import milliseconds
+from tunestream.config.run.run import BatchingConfig
+from tunestream.events.trajectories import TrajectoryGroup
 
 __all__ = ["Window"]
 

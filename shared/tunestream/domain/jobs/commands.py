@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.jobs.lifecycle import TERMINAL
-from tunestream.events import ControlCommand, ControlResult, JobRecord, ModelVersion, TrainingBatch
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import ControlCommand, ControlResult, JobRecord, TrainingBatch
 
 __all__ = ["obey"]
 

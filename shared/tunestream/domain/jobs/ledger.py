@@ -15,22 +15,16 @@ from tunestream.domain.effects import Effects, Emission
 from tunestream.domain.jobs import lifecycle
 from tunestream.domain.jobs.lifecycle import TERMINAL, JobStep
 from tunestream.domain.models.evaluation import describe
-from tunestream.events import (
-    Artifact,
+from tunestream.events.base import Wire
+from tunestream.events.ids import job_id, stable_id, version_id
+from tunestream.events.live import LiveRecord
+from tunestream.events.models import Artifact, CurrentModel, Evaluation, ModelStatus, ModelVersion
+from tunestream.events.training import (
     ControlResult,
-    CurrentModel,
     DatasetFile,
-    Evaluation,
     JobRecord,
-    LiveRecord,
-    ModelStatus,
-    ModelVersion,
     TrainingBatch,
     TrainingStatusEnum,
-    Wire,
-    job_id,
-    stable_id,
-    version_id,
 )
 
 __all__ = ["CURRENT", "LIVE", "JobLedger"]

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from tunestream.events import (
+from tunestream.events.ids import job_id
+from tunestream.events.training import (
     BrokenAttempt,
     JobRecord,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    job_id,
 )
 
 __all__ = [

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.domain.models.lineage import ancestry
-from tunestream.events import JobRecord, ModelVersion, TrainingBatch, TrainingStatusEnum
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import JobRecord, TrainingBatch, TrainingStatusEnum
 
 __all__ = ["next_job", "overflowing", "policy_lag"]
 

@@ -9,8 +9,8 @@ from math import inf, sqrt
 from statistics import fmean
 from typing import Final, Literal, NamedTuple
 
-from tunestream.config import EvaluationConfig, Evaluator
-from tunestream.events import Evaluation, EvaluatorVerdict, ItemScore, JudgedRow
+from tunestream.config.run.evaluation import EvaluationConfig, Evaluator
+from tunestream.events.models import Evaluation, EvaluatorVerdict, ItemScore, JudgedRow
 
 __all__ = ["Interval", "OwnScores", "clustered_mean", "describe", "judge"]
 

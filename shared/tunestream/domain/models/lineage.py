@@ -7,7 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
-from tunestream.events import DatasetRow, ModelVersion, ResponseRow
+from tunestream.events.dataset import DatasetRow, ResponseRow
+from tunestream.events.models import ModelVersion
 
 __all__ = ["FedTurn", "ancestry", "descendants", "turns_of"]
 

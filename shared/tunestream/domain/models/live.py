@@ -7,17 +7,15 @@ from math import sqrt
 from statistics import fmean
 from typing import Final
 
-from tunestream.config import LiveConfig, milliseconds
+from tunestream.config.run.durations import milliseconds
+from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects, Emission
 from tunestream.domain.models.evaluation import Interval
-from tunestream.events import (
-    LiveScores,
-    ScoreSummary,
-    TrajectoryGroup,
-    Wire,
-    encode_key,
-    stable_id,
-)
+from tunestream.events.base import Wire
+from tunestream.events.ids import stable_id
+from tunestream.events.keys import encode_key
+from tunestream.events.live import LiveScores, ScoreSummary
+from tunestream.events.trajectories import TrajectoryGroup
 
 __all__ = ["LiveCollector", "combine", "live_difference", "summarise"]
 

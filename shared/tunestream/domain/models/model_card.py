@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunestream.events import Evaluation, EvaluatorVerdict, JobRecord, ModelVersion
+from tunestream.events.models import Evaluation, EvaluatorVerdict, ModelVersion
+from tunestream.events.training import JobRecord
 
 __all__ = ["model_card"]
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from functools import reduce
 from typing import Final
 
-from tunestream.config import LiveConfig
+from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import combine, live_difference
-from tunestream.events import CurrentModel, LiveRecord, LiveScores, LiveTenure, ScoreSummary
+from tunestream.events.live import LiveRecord, LiveScores, LiveTenure, ScoreSummary
+from tunestream.events.models import CurrentModel
 
 __all__ = ["observe"]
 

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.jobs.lifecycle import TERMINAL
-from tunestream.events import JobRecord, ModelVersion, TrainingBatch
+from tunestream.events.models import ModelVersion
+from tunestream.events.training import JobRecord, TrainingBatch
 
 __all__ = ["Garbage", "find_garbage"]
 

@@ -8,7 +8,7 @@ from tunestream.domain.turns.memory import memory_name
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.preferences import close_turn
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
-from tunestream.events import CloseReason, TrajectoryGroup
+from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 
 __all__ = ["close"]
 

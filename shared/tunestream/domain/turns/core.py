@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tunestream.config import TrajectoryBuilder
+from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.domain.turns.closing import close
 from tunestream.domain.turns.memory import fingerprint, memory_name
@@ -13,16 +13,10 @@ from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
 from tunestream.domain.turns.turn_rules import TurnRules
-from tunestream.events import (
-    CandidateStep,
-    CloseReason,
-    EpisodeStep,
-    ExampleEnd,
-    Tick,
-    TurnEnd,
-    encode_key,
-    stable_id,
-)
+from tunestream.events.ids import stable_id
+from tunestream.events.keys import encode_key
+from tunestream.events.trajectories import CloseReason
+from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 
 __all__ = ["BuilderEvent", "PairBuilder"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.events import (
+from tunestream.events.ids import group_id
+from tunestream.events.trajectories import (
     CloseReason,
     EpisodeItem,
     EpisodeItemRole,
-    EpisodeStep,
     MemberScore,
     Trajectory,
     TrajectoryGroup,
-    group_id,
 )
+from tunestream.events.ttc import EpisodeStep
 
 __all__ = ["close_episodes"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import (
     CandidateFields,
     PromptReader,
@@ -22,7 +22,8 @@ from tunestream.domain.turns.nat_recording import RecordedStep, read_steps
 from tunestream.domain.turns.pairs import make_pairs
 from tunestream.domain.turns.preferences import preference_trajectory
 from tunestream.domain.turns.turn_rules import pair_rules
-from tunestream.events import CandidateStep, ExampleEnd, Prompt, Tick, Trajectory, TrajectoryGroup
+from tunestream.events.trajectories import Prompt, Trajectory, TrajectoryGroup
+from tunestream.events.ttc import CandidateStep, ExampleEnd, Tick
 
 __all__ = ["OnRefused", "Summary", "as_the_reference", "as_the_stream"]
 

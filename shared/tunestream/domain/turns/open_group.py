@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from tunestream.domain.turns.turn_rules import TurnRules
-from tunestream.events import CandidateStep, EpisodeStep
+from tunestream.events.ttc import CandidateStep, EpisodeStep
 
 __all__ = ["OpenGroup"]
 

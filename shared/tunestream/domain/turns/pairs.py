@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from tunestream.events import Prompt
+from tunestream.events.trajectories import Prompt
 
 __all__ = ["C", "PairRules", "Pairing", "Pairings", "Scored", "make_pairs", "prompt_key"]
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from tunestream.config import TrajectoryBuilder
+from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.effects import Effects
 from tunestream.domain.turns.memory import fingerprint
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.run_state import TURN, RunState
 from tunestream.domain.turns.turn_rules import TurnRules
-from tunestream.events import CandidateStep, EpisodeStep, decode_key, encode_key
+from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.ttc import CandidateStep, EpisodeStep
 
 __all__ = ["PartitionState"]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.pairs import C, Pairing, PairRules, make_pairs
-from tunestream.events import (
-    CandidateStep,
+from tunestream.events.ids import group_id
+from tunestream.events.trajectories import (
     CloseReason,
     DPOItem,
     MemberScore,
     Prompt,
     Trajectory,
     TrajectoryGroup,
-    group_id,
 )
+from tunestream.events.ttc import CandidateStep
 
 __all__ = ["close_turn", "preference_pair", "preference_trajectory", "trl_row"]
 

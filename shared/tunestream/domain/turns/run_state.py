@@ -7,7 +7,8 @@ from typing import Final
 
 from tunestream.domain.turns.memory import Memory
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.events import CandidateStep, EpisodeStep, encode_key
+from tunestream.events.keys import encode_key
+from tunestream.events.ttc import CandidateStep, EpisodeStep
 
 __all__ = ["EPISODES", "TURN", "AnyGroup", "GroupKey", "RunState"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunestream.config import (
+from tunestream.config.run.durations import milliseconds
+from tunestream.config.run.trajectory_builder import (
     ARTTrajectoryBuilderConfig,
     DPOTrajectoryBuilderConfig,
     TrajectoryBuilder,
-    milliseconds,
 )
 from tunestream.domain.turns.pairs import PairRules
 

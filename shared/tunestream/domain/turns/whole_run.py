@@ -7,16 +7,15 @@ from datetime import timedelta
 from itertools import count
 from typing import Any, Final
 
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.turns.core import PairBuilder
-from tunestream.events import (
+from tunestream.events.trajectories import Trajectory, TrajectoryGroup
+from tunestream.events.ttc import (
     CandidateStep,
     ExampleEnd,
     Tick,
-    Trajectory,
-    TrajectoryGroup,
     TTCCandidate,
     TTCExampleEnd,
     TTCTurnEnd,

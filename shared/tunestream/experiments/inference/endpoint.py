@@ -18,7 +18,7 @@ from tenacity import (
 )
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
-from tunestream.events import Prompt
+from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference.options import request_options
 from tunestream.experiments.interfaces import ModelReference, StageFailed, TestRow
 from tunestream.experiments.models.protocol import Answer

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import GenerationConfig
 
 from tunestream.config.run.model import ModelConfig
-from tunestream.events import Prompt
+from tunestream.events.trajectories import Prompt
 from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import Answer, Generate
 from tunestream.trainers.trl.models import context_length, load_tokenizer, load_weights

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from tunestream.events import Prompt
+from tunestream.events.trajectories import Prompt
 from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import (
     REPLIES,

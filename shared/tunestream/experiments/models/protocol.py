@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from tunestream.events import Prompt
 from tunestream.events.base import FiniteFloat, Wire
+from tunestream.events.trajectories import Prompt
 from tunestream.experiments.interfaces import ModelReference
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import Final
 
 from pydantic import Field
 
-from tunestream.events import Prompt
 from tunestream.events.base import FiniteFloat, Wire
+from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference import RESULTS, infer
 from tunestream.experiments.interfaces import (
     InferenceRequest,

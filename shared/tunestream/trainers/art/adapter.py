@@ -6,15 +6,10 @@ import asyncio
 from collections.abc import Iterable
 
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config import ARTTrainerAdapterConfig
-from tunestream.events import (
-    DatasetFile,
-    DatasetRow,
-    EpisodeItem,
-    EpisodeRow,
-    Trajectory,
-    TrajectoryCollection,
-)
+from tunestream.config.run.trainers import ARTTrainerAdapterConfig
+from tunestream.events.dataset import DatasetRow, EpisodeRow
+from tunestream.events.training import DatasetFile
+from tunestream.events.trajectories import EpisodeItem, Trajectory, TrajectoryCollection
 from tunestream.trainers.art.episodes import examine, ids_as_written, no_ids
 from tunestream.trainers.art.probe import check_service
 from tunestream.trainers.art.settings import ARTSettings

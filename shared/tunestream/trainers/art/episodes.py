@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-from tunestream.events import DatasetRow, EpisodeItem, EpisodeItemRole, EpisodeRow
+from tunestream.events.dataset import DatasetRow, EpisodeRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers.collection_rows import SHOWN_AS
 from tunestream.trainers.trl.logprobs import Unusable, read_logprobs
 

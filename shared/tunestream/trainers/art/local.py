@@ -16,7 +16,7 @@ from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from transformers import AutoTokenizer, set_seed
 
 from tunestream.artifacts.trees import Manifest
-from tunestream.events import Artifact
+from tunestream.events.models import Artifact
 from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.cpu import CPUService
 from tunestream.trainers.art.episodes import TokenIds

@@ -17,8 +17,8 @@ from art.serverless.client import ExperimentalTrainingConfig
 from openai._types import NOT_GIVEN
 from pydantic import ValidationError
 
-from tunestream.events import Artifact
 from tunestream.events.base import Foreign
+from tunestream.events.models import Artifact
 from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.episodes import TokenIds, ids_as_written
 from tunestream.trainers.art.probe import as_failure, read_key

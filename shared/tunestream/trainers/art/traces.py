@@ -13,8 +13,8 @@ from pydantic import Field
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.art import ARTBackendConfig
-from tunestream.events import stable_id
 from tunestream.events.base import Wire
+from tunestream.events.ids import stable_id
 from tunestream.trainers.port import TrainingResult
 
 __all__ = ["Trace", "Traces"]

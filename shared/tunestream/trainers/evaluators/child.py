@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from tunestream.artifacts import ArtifactError, ArtifactStore
-from tunestream.events import ItemScore
+from tunestream.events.models import ItemScore
 from tunestream.trainers.evaluators.process import Answer, Order
 from tunestream.trainers.evaluators.request import EvaluationTask, EvaluatorFailed, Policy, PolicyRef
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import Evaluator, HTTPEvaluatorConfig
-from tunestream.events import ItemScore
+from tunestream.config.run.evaluation import Evaluator, HTTPEvaluatorConfig
+from tunestream.events.models import ItemScore
 from tunestream.trainers.evaluators.http import score_over_http
 from tunestream.trainers.evaluators.process import score_in_process
 from tunestream.trainers.evaluators.request import EvaluationRequest, EvaluatorFailed

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import httpx
 from pydantic import ValidationError
 
-from tunestream.config import HTTPEvaluatorConfig, format_duration
-from tunestream.events import ItemScore
+from tunestream.config.run.durations import format_duration
+from tunestream.config.run.evaluation import HTTPEvaluatorConfig
+from tunestream.events.models import ItemScore
 from tunestream.trainers.evaluators.request import (
     EvaluationRequest,
     EvaluationResponse,

@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config import PythonEvaluatorConfig, format_duration
-from tunestream.events import ItemScore
+from tunestream.config.run.durations import format_duration
+from tunestream.config.run.evaluation import PythonEvaluatorConfig
 from tunestream.events.base import Wire
+from tunestream.events.models import ItemScore
 from tunestream.trainers.evaluators.request import EvaluationRequest, EvaluatorFailed, check_count
 from tunestream.trainers.worker.settings import ENVIRONMENT
 

@@ -10,8 +10,10 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from tunestream.artifacts import ArtifactStore, read_rows
-from tunestream.events import Artifact, DatasetFile, DatasetRow, Foreign, ItemScore
-from tunestream.events.base import Identifier, Metadata, Wire
+from tunestream.events.base import Foreign, Identifier, Metadata, Wire
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.models import Artifact, ItemScore
+from tunestream.events.training import DatasetFile
 
 __all__ = [
     "EvaluationRequest",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from tunestream.config import NeMoCustomizerTrainerAdapterConfig
+from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.request import name_of
 from tunestream.trainers.nemo.views import Anything, DeploymentView

@@ -11,8 +11,9 @@ from typing import Final, NoReturn
 import structlog
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactError
-from tunestream.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.events import Artifact, TrainingStatusEnum
+from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
+from tunestream.events.models import Artifact
+from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.deployment import deploy

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.config import NeMoCustomizerHyperparameters, NeMoCustomizerTrainerAdapterConfig
-from tunestream.events import stable_id
+from tunestream.config.run.nemo import NeMoCustomizerHyperparameters
+from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
+from tunestream.events.ids import stable_id
 from tunestream.trainers.nemo.records import Records
 from tunestream.trainers.nemo.views import JobView
 

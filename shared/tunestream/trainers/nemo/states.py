@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tunestream.events import TrainingStatusEnum
+from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.views import StatusView
 

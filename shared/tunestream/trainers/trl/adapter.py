@@ -6,7 +6,8 @@ import asyncio
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore, put_rows
 from tunestream.config.run.trainers import Trainer, TRLTrainerConfig
-from tunestream.events import DatasetFile, EpisodeItem, Objective, TrajectoryCollection
+from tunestream.events.training import DatasetFile, Objective
+from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle

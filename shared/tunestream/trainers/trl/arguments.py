@@ -15,7 +15,7 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from tunestream.config.run.training import TrainingConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.grpo import EpisodeArguments
 

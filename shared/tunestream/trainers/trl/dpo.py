@@ -10,7 +10,7 @@ from transformers import Trainer
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from tunestream.events import DatasetRow
+from tunestream.events.dataset import DatasetRow
 from tunestream.trainers.trl.examples import Examples, Marked, Preference
 from tunestream.trainers.trl.held_out import HeldOut, HeldOutPreferences
 from tunestream.trainers.trl.method import Encoder, dataset

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from tunestream.events import EpisodeItem, EpisodeItemRole, EpisodeRow
+from tunestream.events.dataset import EpisodeRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers.collection_rows import SHOWN_AS
 from tunestream.trainers.trl.examples import Episode, Marked
 from tunestream.trainers.trl.logprobs import Sampled, Unusable, read_logprobs, sampled_ids

@@ -6,7 +6,7 @@ import torch
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing, ArtifactUnreachable
 from tunestream.config.run.trainers import TRLTrainerConfig
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 from tunestream.trainers.port import JobSpec, TrainingFailed
 
 __all__ = ["explain"]

@@ -11,7 +11,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from trl.trainer.utils import add_fused_lm_head
 
-from tunestream.events import DatasetRow, EpisodeRow
+from tunestream.events.dataset import DatasetRow, EpisodeRow
 from tunestream.trainers.trl.episodes import replay
 from tunestream.trainers.trl.examples import Episode, Examples
 from tunestream.trainers.trl.held_out import HeldOut, HeldOutEpisodes

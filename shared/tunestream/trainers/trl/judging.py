@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tunestream.events import DatasetRow, EpisodeRow, JudgedRow, PreferenceRow, stable_id
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
+from tunestream.events.ids import stable_id
+from tunestream.events.models import JudgedRow
 from tunestream.trainers.trl.episodes import demonstrate
 from tunestream.trainers.trl.examples import Marked
 from tunestream.trainers.trl.method import Encoder

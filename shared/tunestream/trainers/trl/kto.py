@@ -10,7 +10,7 @@ from transformers import Trainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
-from tunestream.events import DatasetRow
+from tunestream.events.dataset import DatasetRow
 from tunestream.trainers.trl.examples import Examples, Marked, Preference
 from tunestream.trainers.trl.held_out import HeldOut, HeldOutPreferences
 from tunestream.trainers.trl.method import Encoder, dataset

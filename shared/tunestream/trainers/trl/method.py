@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import Trainer
 
 from tunestream.config.run.training import TrainingConfig
-from tunestream.events import DatasetRow
+from tunestream.events.dataset import DatasetRow
 from tunestream.trainers.trl.examples import Examples, Sized
 from tunestream.trainers.trl.held_out import HeldOut
 

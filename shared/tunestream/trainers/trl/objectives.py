@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from tunestream.events import Objective
+from tunestream.events.training import Objective
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.dpo import DPO
 from tunestream.trainers.trl.grpo import GRPO

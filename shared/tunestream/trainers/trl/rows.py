@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from tunestream.events import DatasetRow, PreferenceRow, Prompt, ResponseRow
+from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
+from tunestream.events.trajectories import Prompt
 from tunestream.trainers.trl.examples import Examples, Marked, Preference
 
 __all__ = ["encode", "tokenise_preferences", "tokenise_responses"]

@@ -8,7 +8,7 @@ from random import Random
 from statistics import fmean, pstdev
 from typing import Literal
 
-from tunestream.events import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
 from tunestream.trainers.trl.examples import Preference, Response
 
 __all__ = ["advantages", "best_of", "contrasts", "unpaired"]

@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import Trainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tunestream.events import DatasetRow, EpisodeRow, PreferenceRow
+from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.trainers.trl.episodes import demonstrate
 from tunestream.trainers.trl.examples import Examples, Marked
 from tunestream.trainers.trl.held_out import HeldOut, HeldOutPreferences, HeldOutResponses

@@ -17,7 +17,9 @@ from transformers import set_seed
 
 from tunestream.artifacts import ArtifactError, ArtifactStore, CheckpointStore, read_rows
 from tunestream.config.run.trainers import TRLTrainerConfig
-from tunestream.events import Artifact, DatasetFile, DatasetRow, Objective
+from tunestream.events.dataset import DatasetRow
+from tunestream.events.models import Artifact
+from tunestream.events.training import DatasetFile, Objective
 from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.arguments import make_arguments
 from tunestream.trainers.trl.examples import Examples

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.helpers.runs import run_config
 from tunestream.domain.collector.core import Collector
 from tunestream.domain.effects import Effects
-from tunestream.events import Tick, TurnEnd, encode_key
+from tunestream.events.keys import encode_key
+from tunestream.events.ttc import Tick, TurnEnd
 
 GRACE = 5_000
 # turn_timeout + the longer of max_wait and flush_after + grace twice

@@ -15,21 +15,18 @@ from tunestream.domain.collector.normaliser import (
     normalise_native,
 )
 from tunestream.domain.effects import Refused
-from tunestream.events import (
+from tunestream.events.ids import candidate_id, episode_id
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.ttc import (
     CandidateStep,
-    EpisodeItem,
-    EpisodeItemRole,
     EpisodeStep,
     ExampleEnd,
-    IntermediateStep,
-    OpenAIMessage,
     TTCCandidate,
     TTCEpisode,
     TTCExampleEnd,
     TTCTurnEnd,
     TurnEnd,
-    candidate_id,
-    episode_id,
 )
 
 NAN, INF = float("nan"), float("inf")

@@ -7,18 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.config import DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.preferences import close_turn
 from tunestream.domain.turns.turn_rules import TurnRules
-from tunestream.events import (
-    CandidateStep,
-    CloseReason,
-    OpenAIMessage,
-    TrajectoryGroup,
-    TTCCandidate,
-)
+from tunestream.events.trajectories import CloseReason, OpenAIMessage, TrajectoryGroup
+from tunestream.events.ttc import CandidateStep, TTCCandidate
 
 PROMPTS = st.just("p") | st.just([OpenAIMessage(role="user", content="p")])
 CANDIDATES = st.builds(

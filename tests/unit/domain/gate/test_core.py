@@ -10,21 +10,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tunestream.config import BatchingConfig, CurriculumLearningConfig, RunConfig, TRLTrainerConfig
+from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.run import BatchingConfig, RunConfig
+from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
 from tunestream.domain.gate.split import is_held_out
-from tunestream.events import (
-    CloseReason,
-    DPOItem,
-    LiveScores,
-    MemberScore,
-    PreferenceRow,
-    Tick,
-    Trajectory,
-    TrajectoryGroup,
-    Wire,
-)
+from tunestream.events.base import Wire
+from tunestream.events.dataset import PreferenceRow
+from tunestream.events.live import LiveScores
+from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
+from tunestream.events.ttc import Tick
 
 WINDOW, LEAST, WAIT, FLUSH = 6, 3, 1000, 700
 

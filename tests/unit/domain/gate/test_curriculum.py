@@ -8,9 +8,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.config import CurriculumLearningConfig
+from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.domain.gate.curriculum import initial_state, select, subsampling
-from tunestream.events import CurriculumState
+from tunestream.events.training import CurriculumState
 
 REWARDS = st.sampled_from([0.0, 0.05, 0.1, 0.5, 0.6, 0.9, 1.0]) | st.floats(-5, 5)
 GROUPS = st.lists(st.lists(REWARDS, max_size=4), max_size=12)

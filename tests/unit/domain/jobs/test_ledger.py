@@ -7,23 +7,18 @@ from datetime import UTC, datetime
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events import (
-    Artifact,
+from tunestream.events.ids import job_id, version_id
+from tunestream.events.models import Artifact, CurrentModel, Evaluation, ModelStatus, ModelVersion
+from tunestream.events.training import (
     ControlCommand,
     ControlResult,
-    CurrentModel,
     CurriculumState,
     DatasetFile,
-    Evaluation,
     JobRecord,
-    ModelStatus,
-    ModelVersion,
     Objective,
     TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
-    job_id,
-    version_id,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

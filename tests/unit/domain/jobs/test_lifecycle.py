@@ -11,10 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.helpers.batches import batch
 from tunestream.domain.jobs import lifecycle
-from tunestream.events import (
-    JobRecord,
-    TrainingStatusEnum,
-)
+from tunestream.events.training import JobRecord, TrainingStatusEnum
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # The states a job may go to, written down apart from the code.

@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from tests.helpers.batches import batch
 from tunestream.domain.jobs import lifecycle
 from tunestream.domain.jobs.scheduling import next_job, overflowing, policy_lag
-from tunestream.events import (
-    Artifact,
-    JobRecord,
-    ModelStatus,
-    ModelVersion,
-)
+from tunestream.events.models import Artifact, ModelStatus, ModelVersion
+from tunestream.events.training import JobRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tunestream.domain.jobs.submission import make_batch, read_submitted, split_submitted
-from tunestream.events import DatasetFile, EpisodeRow, Objective, PreferenceRow, ResponseRow
+from tunestream.events.dataset import EpisodeRow, PreferenceRow, ResponseRow
+from tunestream.events.training import DatasetFile, Objective
 
 FILE = DatasetFile(uri="artifact://objects/1", sha256="1", rows=1, size=1)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.config import EvaluationConfig
+from tunestream.config.run.evaluation import EvaluationConfig
 from tunestream.domain.models.evaluation import OwnScores, clustered_mean, describe, judge
-from tunestream.events import Evaluation, ItemScore, JudgedRow
+from tunestream.events.models import Evaluation, ItemScore, JudgedRow
 
 GATE = EvaluationConfig()
 

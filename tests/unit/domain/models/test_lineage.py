@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.helpers import tiny_model
 from tests.helpers.versions import version
 from tunestream.domain.models.lineage import ancestry, descendants, turns_of
-from tunestream.events import EpisodeItem, EpisodeItemRole, EpisodeRow, ResponseRow
+from tunestream.events.dataset import EpisodeRow, ResponseRow
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 
 VERSIONS = {
     one.version: one

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.config import LiveConfig
+from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.models.live import LiveCollector, combine, live_difference, summarise
-from tunestream.events import CloseReason, LiveScores, MemberScore, ScoreSummary, TrajectoryGroup
+from tunestream.events.live import LiveScores, ScoreSummary
+from tunestream.events.trajectories import CloseReason, MemberScore, TrajectoryGroup
 
 WATCH = LiveConfig(every=timedelta(seconds=10))
 SCORES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=40)

@@ -9,7 +9,7 @@ from tests.helpers.versions import version
 from tests.unit.domain.jobs.test_lifecycle import START
 from tunestream.domain.jobs import lifecycle
 from tunestream.domain.models.model_card import model_card
-from tunestream.events import Evaluation
+from tunestream.events.models import Evaluation
 
 JOB, _ = lifecycle.create(batch(), backend="trl", now=START)
 

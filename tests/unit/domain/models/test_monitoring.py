@@ -8,23 +8,15 @@ from functools import reduce
 import pytest
 
 from tests.helpers.versions import NOW, version
-from tunestream.config import LiveConfig
+from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import combine
 from tunestream.domain.models.monitoring import observe
-from tunestream.events import (
-    ControlCommand,
-    ControlResult,
-    CurrentModel,
-    Evaluation,
-    LiveRecord,
-    LiveScores,
-    ModelStatus,
-    ModelVersion,
-    ScoreSummary,
-)
+from tunestream.events.live import LiveRecord, LiveScores, ScoreSummary
+from tunestream.events.models import CurrentModel, Evaluation, ModelStatus, ModelVersion
+from tunestream.events.training import ControlCommand, ControlResult
 
 WATCH = LiveConfig(margin=0.1, min_turns=20, max_turns=200)
 

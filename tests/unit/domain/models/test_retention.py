@@ -7,9 +7,8 @@ from datetime import timedelta
 from tests.helpers.versions import NOW, version
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.retention import Garbage, find_garbage
-from tunestream.events import (
-    Artifact,
-    CurrentModel,
+from tunestream.events.models import Artifact, CurrentModel
+from tunestream.events.training import (
     CurriculumState,
     DatasetFile,
     JobRecord,

@@ -11,19 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tunestream.config import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
+from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.turns.core import BuilderEvent, PairBuilder
-from tunestream.events import (
-    CandidateStep,
-    EpisodeItem,
-    EpisodeItemRole,
-    EpisodeStep,
-    ExampleEnd,
-    Tick,
-    TrajectoryGroup,
-    TurnEnd,
-)
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, TrajectoryGroup
+from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 
 IDLE, GRACE, MEMORY, MOST = 1000, 50, 5000, 4
 CONFIG = DPOTrajectoryBuilderConfig(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.domain.turns.pairs import PairRules, make_pairs
-from tunestream.events import OpenAIMessage, Prompt
+from tunestream.events.trajectories import OpenAIMessage, Prompt
 
 
 @dataclass(frozen=True)
