@@ -19,7 +19,7 @@ from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
-from tunestream.domain.turns.whole_run import WholeRun
+from tunestream.domain.turns.offline import OfflineBuilder
 from tunestream.experiments.choosing import NoBest, best_arm
 from tunestream.experiments.ingest import ingest
 from tunestream.experiments.interfaces import Hardware, Stage, StageFailed, StageManifest
@@ -114,11 +114,11 @@ def test_a_test_suite_that_is_not_there_is_named() -> None:
 def stream_of(run: RunConfig, train: Path) -> list[SelectedWindow]:
     """What the pair builder and the gate make of a replay."""
     assert isinstance(run.trajectory_builder, DPOTrajectoryBuilderConfig)
-    whole = WholeRun(run.run_id, run.trajectory_builder)
+    builder = OfflineBuilder(run.run_id, run.trajectory_builder, timeless=True)
     for event in replay_events(train, run.run_id):
-        whole.take(event)
+        assert not builder.take(event)
     gate, windows = CurriculumGate(lambda *_: run), []
-    for time, group in enumerate(whole.close()):
+    for time, group in enumerate(builder.finish()):
         windows += gate.handle(group, time=time, raw=group.to_json(), effects=Effects())
     return windows
 
