@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.helpers.stages import base_model, inference_request, no_progress, qa_request
-from tests.helpers.tiny_model import HIDDEN, write_tiny_model
+from tests.helpers.tiny_model import MODEL, write_tiny_model
 from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
 from tunestream.experiments.interfaces import (
@@ -53,7 +53,7 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _low_rank() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
-    return (rng.normal(0, 2, (HIDDEN, 4)).astype("f"), rng.normal(0, 2, (4, HIDDEN)).astype("f"))
+    return (rng.normal(0, 2, (MODEL.hidden, 4)).astype("f"), rng.normal(0, 2, (4, MODEL.hidden)).astype("f"))
 
 
 @pytest.fixture(scope="module")
