@@ -47,7 +47,7 @@ _BASE_SECONDS: Final = 900.0
 # The model is tiny: a second thread buys nothing, and where others are busy it spins.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _REFRESH_SECONDS: Final = 0.5
-_NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
+_NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib", "jinja2")
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the base model, the games and the jobs.")]
 RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows to train on.")]
