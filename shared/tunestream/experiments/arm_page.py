@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from tunestream.experiments.inference import RESULTS
-from tunestream.experiments.interfaces import ExperimentManifest, MetricEstimate, QaResult, ResultRow, Stage
 from tunestream.experiments.journal import read_lines
+from tunestream.experiments.manifests import ExperimentManifest
 from tunestream.experiments.plots import draw_comparison, draw_curves
+from tunestream.experiments.results import MetricEstimate, QaResult, ResultRow
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.summary import ArmSummary, written
 from tunestream.reporting.html import render_page

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["Best", "NoBest", "best_arm", "metrics_of"]

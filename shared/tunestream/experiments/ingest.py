@@ -15,9 +15,9 @@ from tunestream.config.experiment.experiment import DataConfig
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.trajectories import Prompt, TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
-from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.sources import Row, read_rows
 from tunestream.experiments.splitting import Parts, Sizes, SplitImpossible, split
+from tunestream.experiments.stages import OnProgress, StageFailed
 
 __all__ = ["IngestReport", "Lengths", "ingest"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from tunestream.experiments.interfaces import MetricEstimate
+from tunestream.experiments.results import MetricEstimate
 from tunestream.experiments.summary import ArmSummary, Summary
 from tunestream.reporting.plots import ACCENT, GRID, INK, MUTED, new_figure, remove_frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunestream.experiments.arm_page import arm_page
-from tunestream.experiments.interfaces import ExperimentManifest
+from tunestream.experiments.manifests import ExperimentManifest
 from tunestream.experiments.plots import draw_curves, draw_metric
 from tunestream.experiments.store import ExperimentStore, write_atomically
 from tunestream.experiments.study_page import arm_file, study_page

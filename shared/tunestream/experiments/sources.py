@@ -16,7 +16,7 @@ import ijson
 from tunestream.config.experiment.experiment import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.trajectories import TrajectoryGroup
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["Row", "fingerprint", "read_groups", "read_rows", "sha256_of"]

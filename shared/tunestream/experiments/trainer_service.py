@@ -14,7 +14,7 @@ from tunestream.domain.jobs.submission import make_batch, read_submitted
 from tunestream.events.models import ModelVersion
 from tunestream.events.training import TrainingBatch, TrainingJobStatus, TrainingStatusEnum
 from tunestream.experiments.finetune import FinetuneRequest, Trained, store_rows
-from tunestream.experiments.interfaces import OnProgress, StageFailed
+from tunestream.experiments.stages import OnProgress, StageFailed
 from tunestream.sdk import ModelSubscriber, RunControl, StatusSubscriber
 from tunestream.streams.runs import apply_run
 

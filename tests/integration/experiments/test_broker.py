@@ -15,9 +15,8 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.registry import type_of
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
-from tunestream.experiments.engine import Choice
-from tunestream.experiments.interfaces import Stage
-from tunestream.experiments.stages import Processes
+from tunestream.experiments.stage_runner import Processes
+from tunestream.experiments.stages import Choice, Stage
 from tunestream.experiments.trainer_service import Service
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

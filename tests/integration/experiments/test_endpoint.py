@@ -12,8 +12,10 @@ from tests.helpers.fake_openai import FakeOpenAI, fake_openai
 from tests.helpers.stages import base_model, inference_request, no_progress, start_stage
 from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
-from tunestream.experiments.interfaces import ModelReference, ResultRow, StageFailed
 from tunestream.experiments.journal import read_lines
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.results import ResultRow
+from tunestream.experiments.stages import StageFailed
 
 PROMPTS = [f"question {number}" for number in range(12)]
 

@@ -16,16 +16,12 @@ from tests.helpers.stages import base_model, inference_request, no_progress, qa_
 from tests.helpers.tiny_model import MODEL, write_tiny_model
 from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
-from tunestream.experiments.interfaces import (
-    InferenceRequest,
-    ModelReference,
-    QaResult,
-    ResultRow,
-    StageFailed,
-)
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
+from tunestream.experiments.requests import InferenceRequest, ModelReference
+from tunestream.experiments.results import QaResult, ResultRow
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for torch

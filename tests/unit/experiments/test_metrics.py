@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from tests.helpers.plugins import install_plugin
 from tunestream.config.experiment.experiment import QaConfig
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.qa import check_metrics, known_metrics
 from tunestream.experiments.qa.metrics import Embeddings, Metric, cosine_similarity, make_metrics, measure
+from tunestream.experiments.stages import StageFailed
 
 TEXTS = st.text(alphabet="ab cd.,'\n", max_size=30)
 TOOLKIT = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.experiments import add_arm, experiment, failed_arm
-from tunestream.experiments.interfaces import ExperimentManifest
+from tunestream.experiments.manifests import ExperimentManifest
 from tunestream.experiments.plots import draw_comparison, draw_curves, draw_metric
 from tunestream.experiments.report import write_report
 from tunestream.experiments.store import ExperimentStore

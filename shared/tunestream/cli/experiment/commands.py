@@ -17,10 +17,10 @@ from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
 from tunestream.config.settings import KafkaSettings, LogSettings, StoreSettings
-from tunestream.experiments.engine import Choice, Engine
-from tunestream.experiments.interfaces import Stage
+from tunestream.experiments.engine import Engine
 from tunestream.experiments.report import write_report
 from tunestream.experiments.samples import SAMPLES, write_sample
+from tunestream.experiments.stages import Choice, Stage
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service
 from tunestream.telemetry import configure_logging

@@ -20,8 +20,10 @@ from tenacity import (
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference.options import request_options
-from tunestream.experiments.interfaces import ModelReference, StageFailed, TestRow
 from tunestream.experiments.models.protocol import Answer
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.results import TestRow
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["Endpoint"]
 

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tunestream.events.trajectories import Prompt
-from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import (
     REPLIES,
     Answer,
@@ -31,6 +30,8 @@ from tunestream.experiments.models.protocol import (
     Unload,
     Vectors,
 )
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.worker.settings import ENVIRONMENT, WorkerSettings
 
 __all__ = ["ModelWorker", "worker_or_own"]

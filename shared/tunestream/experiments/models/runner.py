@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.models.embedding import Embedder
 from tunestream.experiments.models.generation import Generator
 from tunestream.experiments.models.protocol import (
@@ -23,6 +22,7 @@ from tunestream.experiments.models.protocol import (
     Reply,
     Vectors,
 )
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["Runner"]

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from tunestream.experiments.interfaces import MetricEstimate
+from tunestream.experiments.results import MetricEstimate
 
 __all__ = ["estimate"]
 
