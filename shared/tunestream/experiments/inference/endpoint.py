@@ -6,16 +6,10 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.events.trajectories import Prompt
@@ -24,15 +18,24 @@ from tunestream.experiments.models.protocol import Answer
 from tunestream.experiments.requests import ModelReference
 from tunestream.experiments.results import TestRow
 from tunestream.experiments.stages import StageFailed
+from tunestream.trainers.remote import Unavailable, retry_after, retrying
 
 __all__ = ["Endpoint"]
 
-_ATTEMPTS: Final = 6
-_LONGEST_WAIT: Final = 30.0  # seconds between two attempts
 _ANSWER_TIMEOUT: Final = 600.0  # seconds for one answer
 _CONNECT_TIMEOUT: Final = 10.0  # seconds
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _OF_THE_ROW: Final = frozenset({400, 413, 422})  # the prompt is too long, or refused for what it says
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    attempts: int = 6
+    retry_delay: float = 0.5  # seconds
+    retry_max_delay: float = 30.0  # seconds
+
+
+_PATIENCE: Final = _Patience()
 
 
 class Endpoint:
@@ -99,26 +102,23 @@ class Endpoint:
         return await self._send("POST", route, body)
 
     async def _send(self, method: str, route: str, body: Mapping[str, Any] | None) -> httpx.Response:
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=_wait,
-            reraise=True,
-        )
         try:
-            return await attempts(self._once, method, f"{self._base}/{route}", body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            what = f"{type(error).__name__} {error}".strip()
+            return await retrying(_PATIENCE)(self._once, method, f"{self._base}/{route}", body)
+        except Unavailable as error:
             raise StageFailed(
                 "endpoint_unreachable",
-                f"inference.endpoint: {self._base} does not answer: {what}. What it had answered is kept: "
+                f"inference.endpoint: {self._base} does not answer: {error}. What it had answered is kept: "
                 "run the stage again to go on",
             ) from error
 
     async def _once(self, method: str, url: str, body: Mapping[str, Any] | None) -> httpx.Response:
-        response = await self._client.request(method, url, json=body)
+        try:
+            response = await self._client.request(method, url, json=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(f"{type(error).__name__} {error}".strip()) from error
         if response.status_code in _PASSING:
-            response.raise_for_status()
+            text = f"{response.status_code}: {_said(response)}"
+            raise Unavailable(text, retry_after=retry_after(response.headers))
         return response
 
     def _check(self, response: httpx.Response) -> Any:
@@ -153,22 +153,6 @@ def _messages(prompt: Prompt) -> Sequence[dict[str, Any]]:
 def _seed_of(row: TestRow, seed: int) -> int:
     """Return a seed of the row alone: neither the order nor a restart changes its answer."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{row.id}".encode()).digest()[:4])
-
-
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, httpx.TransportError | httpx.HTTPStatusError)
-
-
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.25, max=_LONGEST_WAIT)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, httpx.HTTPStatusError):
-        named = error.response.headers.get("retry-after", "")
-        if named.isdigit():
-            return min(float(named), _LONGEST_WAIT)
-    return _BACK_OFF(state)
 
 
 def _said(response: httpx.Response) -> str:
