@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -93,19 +94,17 @@ def _kind(data: DataConfig) -> str:
 
 def _json(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
-        if _first_sign(file.read(256)) != b"[":
+        beginning = file.read(256)
+        mark = len(BOM_UTF8) if beginning.startswith(BOM_UTF8) else 0
+        if not beginning[mark:].lstrip().startswith(b"["):
             raise StageFailed(
                 "bad_data", f"{path} is not an array of objects; is data.file_type jsonl meant?"
             )
-        file.seek(0)
+        file.seek(mark)
         try:
             yield from _objects(path, ijson.items(file, "item", use_float=True))
         except ijson.JSONError as error:
             raise StageFailed("bad_data", f"{path} is not JSON: {error}") from error
-
-
-def _first_sign(beginning: bytes) -> bytes:
-    return beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
