@@ -217,7 +217,7 @@ class _Loop:
         except TimeoutError:
             raise DemoFailed(
                 f"version {version.version} was promoted {STALL_SECONDS:.0f} s ago and is not served; "
-                "the trainer's /health/ready says why"
+                "the trainer's /health/ready shows why"
             ) from None
         self._arena.policy.model, self._arena.policy.version = name, version.version
         return name
@@ -247,7 +247,7 @@ def _completed(seen: Observations) -> set[str]:
 
 
 def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the fault that came first, for people: a group of one says nothing more."""
+    """Return the fault that came first, for people: a group of one adds nothing."""
     fault: BaseException = faults
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]

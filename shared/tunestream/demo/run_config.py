@@ -35,18 +35,6 @@ def run_document(
         quantize: the base model's weights; the adapter stays as it is.
         curriculum: begin with the best 60 % of each window's groups instead of all.
     """
-    model: dict[str, Any] = {"hf_model_ckpt": str(base_model), "quantize": quantize is not None}
-    if quantize is not None:
-        model["bitsandbytes"] = quantize.section
-    training_args = {
-        "learning_rate": recipe.learning_rate,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 64,
-        "max_grad_norm": 1.0,
-        "warmup_ratio": 0.0,
-        "gradient_checkpointing": False,
-        "seed": seed,
-    }
     return {
         "run_id": run_id,
         "target_model": BASE_NAME,
@@ -66,13 +54,29 @@ def run_document(
             "validation_fraction": 0.1,
             "seed": seed,
         },
-        "trainer": {
-            "_type": "trl",
-            "objective": recipe.objective.value,
-            "max_policy_lag": 4,
-            "model": model,
-            "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-            "training": {"training_args": training_args, **recipe.training},
-        },
+        "trainer": _trainer(base_model, recipe, seed, quantize),
         "serving": [{"url": policy_url, "keep_previous": SERVED_BESIDE}],
+    }
+
+
+def _trainer(base_model: Path, recipe: Recipe, seed: int, quantize: Quantization | None) -> dict[str, Any]:
+    model: dict[str, Any] = {"hf_model_ckpt": str(base_model), "quantize": quantize is not None}
+    if quantize is not None:
+        model["bitsandbytes"] = quantize.section
+    training_args = {
+        "learning_rate": recipe.learning_rate,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 64,
+        "max_grad_norm": 1.0,
+        "warmup_ratio": 0.0,
+        "gradient_checkpointing": False,
+        "seed": seed,
+    }
+    return {
+        "_type": "trl",
+        "objective": recipe.objective.value,
+        "max_policy_lag": 4,
+        "model": model,
+        "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+        "training": {"training_args": training_args, **recipe.training},
     }

@@ -31,7 +31,7 @@ class TokenView:
 
     Args:
         engine: knows the texts of tokens.
-        request: says whether tokens are written as ids.
+        request: whether tokens are written as ids.
     """
 
     def __init__(self, engine: WeightsEngine, request: Drawing) -> None:

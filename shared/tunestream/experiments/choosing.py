@@ -51,7 +51,7 @@ def best_arm(
         store: where the experiment is.
         experiment: with at least one complete arm.
         metric: by default the study's.
-        minimise: whether smaller is better; by default as the study says of its metric.
+        minimise: whether smaller is better; by default that of the study for its metric.
 
     Raises:
         NoBest: naming the metrics that there are.

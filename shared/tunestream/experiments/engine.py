@@ -22,7 +22,7 @@ from tunestream.experiments.plan import Contents, inputs_of, key_of, stages_of
 from tunestream.experiments.stage_runner import Processes, StageRunner, Work
 from tunestream.experiments.stages import PARENTS, Choice, Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore
-from tunestream.experiments.trainer_service import Service
+from tunestream.experiments.trainer_service import TrainerService
 
 __all__ = ["Engine", "StageUpdate", "new_experiment"]
 
@@ -46,7 +46,7 @@ class StageUpdate:
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """An arm that is run, and the manifest that tells of it."""
+    """An arm that is run, and its manifest."""
 
     experiment: ExperimentManifest
     manifest: ArmManifest
@@ -83,7 +83,7 @@ class Engine:
         store: where stages are kept.
         choice: which stages to run; by default all.
         max_parallel: arms at a time, each with processes of its own.
-        on_update: told of every change.
+        on_update: called at every change.
         kafka: the broker, for data from a stream.
         service: trains there instead of here.
         processes: used by all arms, and not ended; by default they are started as they are needed.
@@ -97,12 +97,12 @@ class Engine:
         max_parallel: int = 1,
         on_update: Callable[[StageUpdate], None] = lambda _: None,
         kafka: KafkaSettings | None = None,
-        service: Service | None = None,
+        service: TrainerService | None = None,
         processes: Processes | None = None,
     ) -> None:
         self._store = store
         self._choice = choice or Choice()
-        self._tell = on_update
+        self._on_update = on_update
         self._slots = asyncio.Semaphore(max_parallel)
         self._owned = [] if processes else [Processes() for _ in range(max_parallel)]
         self._stages = StageRunner(store, [processes] if processes else self._owned, service)
@@ -193,7 +193,7 @@ class Engine:
     def _progress(self, manifest: ArmManifest, stage: Stage, done: int, total: int) -> None:
         if self._stopping:
             raise _Stopped
-        self._tell(StageUpdate(manifest.name, stage, manifest.stages[stage], done, total))
+        self._on_update(StageUpdate(manifest.name, stage, manifest.stages[stage], done, total))
 
     async def _guarded(self, work: Work) -> StageManifest:
         """Run a stage; whatever goes wrong is its failure, for every arm that shares it."""
@@ -223,7 +223,7 @@ class Engine:
         state = arm.manifest.stages[stage].model_copy(update=changes)
         arm.manifest.stages[stage] = state
         self._store.save(arm.experiment)
-        self._tell(StageUpdate(arm.manifest.name, stage, state))
+        self._on_update(StageUpdate(arm.manifest.name, stage, state))
 
     def _skip(self, arm: _Arm, failed: Stage) -> None:
         for stage, state in arm.manifest.stages.items():

@@ -32,7 +32,7 @@ _MESSAGES = TypeAdapter(list[OpenAIMessage])
 class Example:
     """One usable row: what trains, and what is asked and known of it.
 
-    ``id`` tells its place in the data; ``stratum`` and ``group`` are values of the columns that the split
+    ``id`` is its place in the data; ``stratum`` and ``group`` are values of the columns that the split
     goes by.
     """
 

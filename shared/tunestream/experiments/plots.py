@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_comparison", "draw_curves", "draw_metric"]
 
-# Okabe and Ito's, which most people who see colours otherwise can tell apart.
+# Okabe and Ito's, which most people with a colour vision deficiency can distinguish.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f4b8b", "#7f7f7f")
 _PANELS: Final = 4  # settings beside one another; more are too small to read
 _NAMED: Final = 8  # curves with a name; more are drawn as one crowd

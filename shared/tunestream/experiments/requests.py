@@ -65,7 +65,7 @@ class QaRequest(Wire):
 
 
 class StageReport(Wire):
-    """What a stage tells beside its files; it goes into the stage's manifest."""
+    """What a stage reports beside its files; it goes into the stage's manifest."""
 
     metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     details: dict[str, Any] = Field(default_factory=dict)

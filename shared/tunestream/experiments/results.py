@@ -32,7 +32,7 @@ class ResultRow(TestRow):
 class MetricEstimate(Wire):
     """The mean over ``rows`` rows, with its bootstrap interval; rows of one prompt are drawn together.
 
-    A single prompt tells nothing about others: its interval has no ends.
+    The interval of a single prompt has no ends.
     """
 
     mean: FiniteFloat

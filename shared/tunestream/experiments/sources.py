@@ -1,4 +1,4 @@
-"""Rows of data, whatever they lie in, and what tells one content from another."""
+"""Rows of data in every format, and what distinguishes one content from another."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def read_groups(stream: StreamConfig, kafka: KafkaSettings) -> AsyncIterat
 
 
 def fingerprint(data: DataConfig) -> Row:
-    """Return what tells this data from another: the sha256 of files, the name and revision of a dataset.
+    """Return what distinguishes this data: the sha256 of files, the name and revision of a dataset.
 
     Raises:
         StageFailed: when there is no such file.

@@ -20,7 +20,7 @@ from tunestream.experiments.qa import evaluate
 from tunestream.experiments.requests import InferenceRequest, ModelReference, QaRequest, StageReport
 from tunestream.experiments.stages import OnProgress, Stage
 from tunestream.experiments.store import ExperimentStore
-from tunestream.experiments.trainer_service import Service, train_by_service
+from tunestream.experiments.trainer_service import TrainerService, train_by_service
 from tunestream.trainers.worker.handle import WorkerHandle
 
 __all__ = ["Processes", "StageRunner", "Work"]
@@ -66,7 +66,7 @@ class StageRunner:
     """
 
     def __init__(
-        self, store: ExperimentStore, processes: Iterable[Processes], service: Service | None
+        self, store: ExperimentStore, processes: Iterable[Processes], service: TrainerService | None
     ) -> None:
         self._store = store
         self._artifacts = ArtifactStore(str(store.artifacts))

@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["PARENTS", "Choice", "OnProgress", "Stage", "StageFailed"]
 
 OnProgress = Callable[[int, int], None]
-"""Told how many rows or steps are done, and of how many."""
+"""Called with the rows or steps that are done, and with how many there are."""
 
 
 class Stage(StrEnum):

@@ -25,7 +25,7 @@ __all__ = ["Endpoint"]
 _ANSWER_TIMEOUT: Final = 600.0  # seconds for one answer
 _CONNECT_TIMEOUT: Final = 10.0  # seconds
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_OF_THE_ROW: Final = frozenset({400, 413, 422})  # the prompt is too long, or refused for what it says
+_OF_THE_ROW: Final = frozenset({400, 413, 422})  # the prompt is too long, or refused for its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Endpoint:
             body["seed"] = _seed_of(row, seed)
         response = await self._post("chat/completions", body)
         if response.status_code in _OF_THE_ROW:
-            return Answer(error=f"refused: {_said(response)}")
+            return Answer(error=f"refused: {_text_of(response)}")
         content = self._check(response)["choices"][0]["message"]["content"]
         return Answer(text=content or "")
 
@@ -94,7 +94,7 @@ class Endpoint:
             raise StageFailed(
                 "endpoint_lacks_model",
                 f"the server does not serve {self._model!r} and cannot load it from {folder} "
-                f"({response.status_code}: {_said(response)}); serve the weights under that "
+                f"({response.status_code}: {_text_of(response)}); serve the weights under that "
                 "name, or leave out inference.endpoint",
             )
 
@@ -117,7 +117,7 @@ class Endpoint:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(f"{type(error).__name__} {error}".strip()) from error
         if response.status_code in _PASSING:
-            text = f"{response.status_code}: {_said(response)}"
+            text = f"{response.status_code}: {_text_of(response)}"
             raise Unavailable(text, retry_after=retry_after(response.headers))
         return response
 
@@ -128,7 +128,7 @@ class Endpoint:
                 403: "; is the key in the variable that inference.api_key_env names?",
                 404: "; is inference.endpoint_model what the server calls the model?",
             }.get(response.status_code, "")
-            text = f"inference.endpoint answered {response.status_code}: {_said(response)}{remedy}"
+            text = f"inference.endpoint answered {response.status_code}: {_text_of(response)}{remedy}"
             raise StageFailed("endpoint_refused", text)
         return response.json()
 
@@ -155,5 +155,5 @@ def _seed_of(row: TestRow, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{row.id}".encode()).digest()[:4])
 
 
-def _said(response: httpx.Response) -> str:
+def _text_of(response: httpx.Response) -> str:
     return " ".join(response.text.split())[:500] or response.reason_phrase

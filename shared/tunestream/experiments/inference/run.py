@@ -37,7 +37,7 @@ def infer(
 
     Args:
         request: what to answer, by which model.
-        progress: told how many rows are answered.
+        progress: called with the number of rows that are answered.
         worker: the process that holds models; unused with an endpoint.
 
     Raises:

@@ -30,7 +30,7 @@ Columns = Mapping[str, Mapping[int, float]]
 
 
 class ScoreRow(Wire):
-    """One line of ``scores.jsonl``; ``failures`` says why ``SIDE.METRIC`` has no value."""
+    """One line of ``scores.jsonl``; ``failures`` holds why ``SIDE.METRIC`` has no value."""
 
     id: str
     tuned: dict[str, FiniteFloat]
