@@ -27,7 +27,8 @@ from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings, LogSettings
-from tunestream.demo.loop import DemoFailed, DemoPlan, DemoSite, play
+from tunestream.demo.loop import play
+from tunestream.demo.plan import DemoFailed, DemoPlan, DemoSite
 from tunestream.demo.recipes import Quantization
 from tunestream.demo.report import render, write_report
 from tunestream.demo.results import DemoResults

@@ -12,6 +12,7 @@ __all__ = ["BASE_NAME", "run_document"]
 BASE_NAME: Final = "player"
 # Earlier versions that are still asked: turns run on them, and each is measured once.
 SERVED_BESIDE: Final = 4
+_CURRICULUM: Final = {"initial_percentile": 0.6, "increment_percentile": 0.2, "expansion_interval": 2}
 
 
 def run_document(
@@ -40,12 +41,7 @@ def run_document(
         "target_model": BASE_NAME,
         "reward_function": {"name": "minimax"},
         "trajectory_builder": dict(recipe.builder),
-        "curriculum_learning": {
-            "enabled": curriculum,
-            "initial_percentile": 0.6,
-            "increment_percentile": 0.2,
-            "expansion_interval": 2,
-        },
+        "curriculum_learning": {"enabled": curriculum, **_CURRICULUM},
         "batching": {
             "window_pairs": recipe.window,
             # A round is a full window: on a slow machine one may take minutes.
