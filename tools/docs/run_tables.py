@@ -18,6 +18,7 @@ from tools.wire.readme import table
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.files.keys import fields_of
 from tunestream.config.nat.inert import INERT
+from tunestream.config.run.curriculum import CurriculumSection
 from tunestream.config.run.durations import format_duration
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerSection, trainer_section
@@ -61,6 +62,8 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if annotation is CurriculumSection:  # what all have stands in the table of the one that is ours
+        return
     if annotation is TrainerSection:
         yield from (trainer_section(kind) for kind in _TRAINERS)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not BaseModel:

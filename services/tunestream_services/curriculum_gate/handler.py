@@ -112,7 +112,10 @@ class GateHandler(Handler):
         validation = (
             await asyncio.to_thread(put_rows, self._store, window.validation) if window.validation else None
         )
-        contents = stable_id("dataset", train.sha256, validation.sha256 if validation else "")
+        parts = [train.sha256, validation.sha256 if validation else ""]
+        if window.state_digest is not None:
+            parts.append(window.state_digest)
+        contents = stable_id("dataset", *parts)
         batch = TrainingBatch(
             run_id=window.run_id,
             batch_id=batch_id(window.run_id, window.digest, window.epoch, contents),

@@ -21,6 +21,7 @@ from tunestream.config.run.run import OfflineConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Refused
 from tunestream.domain.gate.epochs import run_epochs
+from tunestream.domain.gate.strategy import StrategyFailed
 from tunestream.domain.turns.offline import Summary
 from tunestream.domain.turns.preferences import preference_pair, trl_row
 from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
@@ -121,6 +122,7 @@ def make_curriculum(source: str, config: OfflineConfig, output: str) -> None:
 
     Raises:
         RecordingError: at the first line that is not an epoch.
+        StrategyFailed: when the run's strategy breaks its contract.
     """
     with read_lines(source) as lines:
         results = run_epochs(lines, config.curriculum_learning, config.batching.seed)
@@ -155,7 +157,7 @@ def _without_collector() -> Iterator[None]:
 def _user_faults(source: str) -> Iterator[None]:
     try:
         yield
-    except RecordingError as error:
+    except (RecordingError, StrategyFailed) as error:
         raise Failure(f"{source}: {error}") from error
 
 

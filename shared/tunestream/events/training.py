@@ -48,7 +48,8 @@ class CurriculumState(Wire):
     last_expansion_epoch: int = -1
     total_groups: int = Field(default=0, ge=0)
     included_groups: list[int] = Field(
-        default_factory=list, description="positions in the filtered ranking of the last epoch"
+        default_factory=list,
+        description="positions in the last epoch's window of the groups selected, before subsampling",
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from tests.helpers.strategies import install_strategy
 from tunestream.cli import app
 
 Write = Callable[[str, str | bytes], str]
@@ -319,19 +320,19 @@ def test_the_state_is_carried_from_epoch_to_epoch(write: Write) -> None:
     # The difference to the last expansion counts, which is noted as -1 at first.
     assert rows(result.stdout) == [
         {"epoch": 0, "selected_groups": [0], "state": state(0.25, -1, [0])},
-        {"epoch": 1, "selected_groups": [0, 3], "state": state(0.5, 1, [0, 1])},
-        {"epoch": 2, "selected_groups": [0, 3], "state": state(0.5, 1, [0, 1])},
+        {"epoch": 1, "selected_groups": [0, 3], "state": state(0.5, 1, [0, 3])},
+        {"epoch": 2, "selected_groups": [0, 3], "state": state(0.5, 1, [0, 3])},
     ]
     assert [list(row) for row in rows(result.stdout)] == [["epoch", "selected_groups", "state"]] * 3
 
 
-def test_included_groups_are_positions_in_the_filtered_ranking(write: Write) -> None:
+def test_included_groups_are_positions_in_the_input(write: Write) -> None:
     result = curriculum(
         write, [[0.5, 0.5], [0.1, 0.3], [0.7, 0.9]], initial_percentile=1.0, min_reward_diff=0.1
     )
     (row,) = rows(result.stdout)
     assert row["selected_groups"] == [2, 1]
-    assert row["state"]["included_groups"] == [0, 1]
+    assert row["state"]["included_groups"] == [1, 2]
     assert row["state"]["total_groups"] == 2
 
 
@@ -370,3 +371,19 @@ def test_a_line_that_is_no_epoch_is_named(write: Write, line: str, reason: str) 
     result = run("curriculum", "-c", config, "-", stdin='\n{"epoch": 0, "group_rewards": []}\n' + line)
     assert result.exit_code == 1
     assert f"-: line 3: {reason}" in result.stderr
+
+
+def test_the_curriculum_runs_a_strategy_of_another_distribution(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("rotating", "broken"):
+        install_strategy(tmp_path, name, f"tests.helpers.strategies:{name.upper()}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = curriculum(write, GROUPS, GROUPS, _type="rotating", groups=3)
+    assert rows(result.stdout) == [
+        {"epoch": 0, "selected_groups": [0, 1, 2], "state": {"next": 3}},
+        {"epoch": 1, "selected_groups": [3, 4, 0], "state": {"next": 6}},
+    ]
+    failed = curriculum(write, GROUPS, _type="broken", chosen=[9])
+    assert failed.exit_code == 1
+    assert "strategy 'broken' selected [9] of 5 groups" in failed.stderr.replace("\n", " ")

@@ -8,6 +8,7 @@ import yaml
 from tests.unit.config.examples import RUN, SMALLEST, TOOLKIT
 from tools.docs.differences import DIFFERENCES
 from tunestream.config.files.errors import ConfigError
+from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.config.run.loading import load_offline, load_run, parse_run
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
@@ -302,10 +303,9 @@ def test_curriculum_alone(tmp_path: Path) -> None:
     path = offline(
         tmp_path, yaml.safe_dump({"curriculum_learning": {"enabled": True, "initial_percentile": 0.5}})
     )
-    assert (
-        load_offline(path, "curriculum_learning", "batching").config.curriculum_learning.initial_percentile
-        == 0.5
-    )
+    curriculum = load_offline(path, "curriculum_learning", "batching").config.curriculum_learning
+    assert isinstance(curriculum, CurriculumLearningConfig)
+    assert curriculum.initial_percentile == 0.5
 
 
 def test_each_difference_has_its_reason() -> None:

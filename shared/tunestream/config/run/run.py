@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
 from tunestream.config.nat.inert import with_inert, without_inert
-from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.curriculum import CurriculumLearning, CurriculumLearningConfig
 from tunestream.config.run.durations import Duration
 from tunestream.config.run.evaluation import EvaluationConfig
 from tunestream.config.run.reward import RewardFunctionConfig
@@ -54,7 +54,7 @@ class OfflineConfig(Section):
     """The sections that work without a run: what the offline commands read."""
 
     trajectory_builder: TrajectoryBuilder = DPOTrajectoryBuilderConfig()
-    curriculum_learning: CurriculumLearningConfig = CurriculumLearningConfig()
+    curriculum_learning: CurriculumLearning = CurriculumLearningConfig()
     batching: BatchingConfig = BatchingConfig()
 
 
@@ -67,7 +67,7 @@ class RunConfig(Section):
     """The name under which serving knows the adapter; by default the run's id."""
     reward_function: RewardFunctionConfig | None = None
     trajectory_builder: TrajectoryBuilder = DPOTrajectoryBuilderConfig()
-    curriculum_learning: CurriculumLearningConfig = CurriculumLearningConfig()
+    curriculum_learning: CurriculumLearning = CurriculumLearningConfig()
     batching: BatchingConfig = BatchingConfig()
     trainer: Trainer
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tunestream.config.run.curriculum import UnknownStrategy
 from tunestream.config.run.run import RunConfig
-from tunestream.domain.effects import Effects
-from tunestream.domain.gate.curriculum import Selection, initial_state, select, subsampling
+from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.gate.curriculum import Curricula, EpochResult
 from tunestream.domain.gate.dataset_rows import Row, SplitRows, check_group, split_rows
+from tunestream.domain.gate.selection import Selection
+from tunestream.domain.gate.strategy import strategy_of
 from tunestream.domain.gate.window import Window
 from tunestream.domain.models.live import LiveCollector
-from tunestream.events.base import Wire
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.training import CurriculumState, Objective
 from tunestream.events.trajectories import TrajectoryGroup
@@ -39,6 +41,7 @@ class SelectedWindow:
         curriculum: after this epoch.
         policy_versions: that gave the rows, sorted.
         unversioned_rows: rows of which no version is known.
+        state_digest: of the state of a curriculum strategy whose state the batch does not carry.
     """
 
     run_id: str
@@ -53,21 +56,15 @@ class SelectedWindow:
     curriculum: CurriculumState
     policy_versions: list[str]
     unversioned_rows: int
-
-
-class GateState(Wire):
-    """State record: where the curriculum of one (run, configuration) stands."""
-
-    next_epoch: int
-    curriculum: CurriculumState
+    state_digest: str | None
 
 
 class CurriculumGate:
     """Collects the groups of the runs on one partition.
 
     State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came;
-    ``epoch/run/digest`` a :class:`GateState`; ``run/run`` the run's stream time; ``live/run`` what its
-    turns scored and was not told yet.
+    ``epoch/run/digest`` and ``strategy/run/digest`` are those of :class:`Curricula`; ``run/run`` holds the
+    run's stream time; ``live/run`` what its turns scored and was not sent yet.
 
     Args:
         config: (run id, config digest) → the run's configuration; raises KeyError when unknown.
@@ -77,7 +74,7 @@ class CurriculumGate:
         self._config = config
         self._times: dict[str, int] = {}
         self._windows: dict[str, dict[str, Window]] = {}
-        self._states: dict[WindowKey, GateState] = {}
+        self._curricula = Curricula()
         self._live = LiveCollector()
 
     @property
@@ -91,7 +88,8 @@ class CurriculumGate:
         Raises:
             KeyError: when the configuration is unknown.
         """
-        return self._state(run_id, digest).curriculum
+        config = self._config(run_id, digest).curriculum_learning
+        return self._curricula.standing(run_id, digest, config)
 
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
@@ -105,7 +103,9 @@ class CurriculumGate:
         elif kind == "live":
             self._live.restore(run_id, value)
         elif kind == "epoch":
-            self._states[run_id, rest[0]] = GateState.model_validate_json(value)
+            self._curricula.restore_epoch(run_id, rest[0], value)
+        elif kind == "strategy":
+            self._curricula.restore_strategy(run_id, rest[0], value)
         else:
             digest, _, accepted = rest
             group = TrajectoryGroup.model_validate_json(value)
@@ -126,12 +126,14 @@ class CurriculumGate:
             The closed windows that train, in order.
 
         Raises:
-            Refused: when a trajectory of the group makes no row; then nothing has changed.
+            Refused: when a trajectory of the group makes no row, or the run's curriculum strategy is not
+                installed here; then nothing has changed.
             KeyError: when the group's configuration is unknown; then nothing has changed.
+            StrategyFailed: when a strategy breaks its contract.
         """
         if isinstance(event, TrajectoryGroup):
             check_group(event)
-            self._config(event.run_id, event.config_digest)
+            _check_strategy(self._config(event.run_id, event.config_digest))
         selected = self._advance(event.run_id, time, effects)
         if isinstance(event, TrajectoryGroup):
             config, now = self._config(event.run_id, event.config_digest), self._times[event.run_id]
@@ -173,48 +175,29 @@ class CurriculumGate:
             windows[digest] = Window(encode_key("group", run_id, digest), config.batching, now)
         return windows[digest]
 
-    def _state(self, run_id: str, digest: str) -> GateState:
-        known = self._states.get((run_id, digest))
-        if known is not None:
-            return known
-        config = self._config(run_id, digest).curriculum_learning
-        return GateState(next_epoch=0, curriculum=initial_state(config))
-
     def _close(self, run_id: str, digest: str, now: int, effects: Effects) -> list[SelectedWindow]:
         """Run one epoch of the curriculum over a window."""
         window = self._windows[run_id].pop(digest)
-        config, state = self._config(run_id, digest), self._state(run_id, digest)
-        groups = list(window)
-        selection = _select(groups, config, state, digest)
-        after = GateState(next_epoch=state.next_epoch + 1, curriculum=selection.state)
-        self._states[run_id, digest] = after
-        effects.put(encode_key("epoch", run_id, digest), after.to_json())
+        config, groups = self._config(run_id, digest), list(window)
+        epoch = self._curricula.run(config, digest, groups, effects)
         effects.changes.update(dict.fromkeys(window.keys))
-        for reason, count in selection.dropped.items():
+        for reason, count in epoch.selection.dropped.items():
             effects.counts[f"dropped_{reason}"] += count
-        rows = split_rows(_chosen(groups, selection), config.batching.validation_fraction)
+        rows = split_rows(_chosen(groups, epoch.selection), config.batching.validation_fraction)
         if not rows.train:
             effects.counts["all_held_out" if rows.validation else "empty_selection"] += 1
             return []
-        return [_selected(config, digest, selection, rows, epoch=state.next_epoch, now=now)]
+        return [_selected(config, digest, epoch, rows, now)]
 
 
-def _select(groups: list[TrajectoryGroup], config: RunConfig, state: GateState, digest: str) -> Selection:
-    return select(
-        [_rewards(group) for group in groups],
-        sizes=[len(group.trajectories) for group in groups],
-        epoch=state.next_epoch,
-        state=state.curriculum,
-        config=config.curriculum_learning,
-        rng=subsampling(config.run_id, digest, state.next_epoch, config.batching.seed),
-    )
-
-
-def _rewards(group: TrajectoryGroup) -> list[float]:
-    """Return what a group is ranked by: its candidates' scores, or its episodes' rewards."""
-    if group.kind == "preference":
-        return [member.score for member in group.scores]
-    return [trajectory.reward for trajectory in group.trajectories]
+def _check_strategy(config: RunConfig) -> None:
+    try:
+        strategy_of(config.curriculum_learning)
+    except UnknownStrategy as error:
+        raise Refused(
+            "unknown_strategy",
+            f"run {config.run_id!r}: curriculum_learning: {error}; install it where the gate runs",
+        ) from error
 
 
 def _chosen(groups: list[TrajectoryGroup], selection: Selection) -> Iterable[TrajectoryGroup]:
@@ -226,19 +209,20 @@ def _chosen(groups: list[TrajectoryGroup], selection: Selection) -> Iterable[Tra
 
 
 def _selected(
-    config: RunConfig, digest: str, selection: Selection, rows: SplitRows, *, epoch: int, now: int
+    config: RunConfig, digest: str, epoch: EpochResult, rows: SplitRows, now: int
 ) -> SelectedWindow:
     return SelectedWindow(
         run_id=config.run_id,
         digest=digest,
         objective=config.objective,
-        epoch=epoch,
+        epoch=epoch.number,
         time=now,
         train=rows.train,
         validation=rows.validation,
-        groups=len(selection.groups),
-        dropped=selection.dropped,
-        curriculum=selection.state,
+        groups=len(epoch.selection.groups),
+        dropped=dict(epoch.selection.dropped),
+        curriculum=epoch.curriculum,
         policy_versions=rows.policy_versions,
         unversioned_rows=rows.unversioned,
+        state_digest=epoch.state_digest,
     )

@@ -1,120 +1,118 @@
-"""Curriculum learning: which groups of an epoch train, a pure function of state and rewards."""
+"""Where the curricula of a partition's runs stand, in memory and in the gate's changelog."""
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from random import Random
+from dataclasses import dataclass
 
-from tunestream.config.run.curriculum import CurriculumLearningConfig
-from tunestream.events.ids import stable_id
+from tunestream.config.run.curriculum import CurriculumLearningConfig, CurriculumSection
+from tunestream.config.run.run import RunConfig
+from tunestream.domain.effects import Effects
+from tunestream.domain.gate.selection import Epoch, Selection, State
+from tunestream.domain.gate.strategy import encode_state, initial_state, run_epoch, state_digest, subsampling
+from tunestream.events.base import Wire
+from tunestream.events.keys import encode_key
 from tunestream.events.training import CurriculumState
+from tunestream.events.trajectories import TrajectoryGroup
 
-__all__ = ["Selection", "initial_state", "select", "subsampling"]
+__all__ = ["Curricula", "EpochResult"]
+
+
+class GateState(Wire):
+    """State record: where the curriculum of one (run, configuration) stands."""
+
+    next_epoch: int
+    curriculum: CurriculumState
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What an epoch trains on.
+class EpochResult:
+    """One epoch of a curriculum.
 
     Attributes:
-        groups: indices of the selected groups, in rank order.
-        state: after this epoch.
-        dropped: how many groups were left out, by reason.
-        within: of an epoch's only group: the indices of the trajectories that were drawn; None for all.
+        number: of the window within (run, configuration), from 0.
+        selection: what trains.
+        curriculum: after this epoch, as batches carry it.
+        state_digest: of the strategy's own state; None where ``curriculum`` is all of it.
     """
 
-    groups: list[int]
-    state: CurriculumState
-    dropped: dict[str, int] = field(default_factory=dict)
-    within: list[int] | None = None
+    number: int
+    selection: Selection
+    curriculum: CurriculumState
+    state_digest: str | None
 
 
-def initial_state(config: CurriculumLearningConfig) -> CurriculumState:
-    """Return the state before the first epoch."""
-    return CurriculumState(current_percentile=config.initial_percentile)
+class Curricula:
+    """The curricula by (run, configuration digest).
 
-
-def subsampling(run_id: str, digest: str, epoch: int, seed: int) -> Random:
-    """Return the source of an epoch's subsampling; the same for the same arguments."""
-    return Random(stable_id("subsample", run_id, digest, str(epoch), str(seed)))  # noqa: S311
-
-
-def select(
-    rewards: Sequence[Sequence[float]],
-    *,
-    sizes: Sequence[int] | None = None,
-    epoch: int,
-    state: CurriculumState,
-    config: CurriculumLearningConfig,
-    rng: Random,
-) -> Selection:
-    """Select the groups of one epoch.
-
-    Args:
-        rewards: of each group, by which it is ranked and filtered.
-        sizes: how many trajectories each group has; by default as many as rewards.
-        epoch: counted from 0.
-        state: after the epoch before.
-        config: of the curriculum.
-        rng: draws the subsample, when one is asked for.
+    State keys: ``epoch/run/digest`` holds a :class:`GateState`; ``strategy/run/digest`` the state of a
+    strategy other than percentile, whose state is in the former.
     """
-    if not config.enabled:
-        return Selection(list(range(len(rewards))), state)
-    if len(rewards) == 1:
-        size = len(rewards[0]) if sizes is None else sizes[0]
-        return Selection([0], state, within=_draw(range(size), size, config, rng))
-    left, dropped = _filtered(rewards, config.min_reward_diff)
-    if not left:
-        return Selection([], state, dropped)
-    ranked = sorted(left, key=lambda at: _mean(rewards[at]), reverse=not config.sort_ascending)
-    state = _expanded(state, config, epoch, len(ranked))
-    included = max(1, math.ceil(len(ranked) * state.current_percentile))
-    drawn = _draw(range(included), len(ranked), config, rng)
-    groups = [ranked[at] for at in (range(included) if drawn is None else drawn)]
-    dropped |= {"percentile": len(ranked) - included, "subsample": included - len(groups)}
-    return Selection(
-        groups,
-        state.model_copy(update={"included_groups": list(range(included))}),
-        {reason: count for reason, count in dropped.items() if count},
-    )
+
+    def __init__(self) -> None:
+        self._standing: dict[tuple[str, str], GateState] = {}
+        self._states: dict[tuple[str, str], State] = {}
+
+    def restore_epoch(self, run_id: str, digest: str, value: bytes) -> None:
+        """Take back the record of ``epoch/run/digest``."""
+        self._standing[run_id, digest] = GateState.model_validate_json(value)
+
+    def restore_strategy(self, run_id: str, digest: str, value: bytes) -> None:
+        """Take back the record of ``strategy/run/digest``."""
+        self._states[run_id, digest] = json.loads(value)
+
+    def standing(self, run_id: str, digest: str, config: CurriculumSection) -> CurriculumState:
+        """Return where a curriculum stands, as batches carry it."""
+        known = self._standing.get((run_id, digest))
+        return _on_wire(config, initial_state(config), [], 0) if known is None else known.curriculum
+
+    def run(
+        self, config: RunConfig, digest: str, groups: Sequence[TrajectoryGroup], effects: Effects
+    ) -> EpochResult:
+        """Run one epoch over a window's groups, in order of arrival.
+
+        Raises:
+            UnknownStrategy: when the strategy is not installed here.
+            StrategyFailed: when it breaks its contract.
+        """
+        section, run_id = config.curriculum_learning, config.run_id
+        known = self._standing.get((run_id, digest))
+        number = 0 if known is None else known.next_epoch
+        epoch = Epoch(
+            number=number,
+            rewards=[_rewards(group) for group in groups],
+            sizes=[len(group.trajectories) for group in groups],
+            rng=subsampling(run_id, digest, number, config.batching.seed),
+        )
+        selection = run_epoch(epoch, self._state(run_id, digest, section), section)
+        curriculum = _on_wire(section, selection.state, selection.groups, len(groups))
+        after = GateState(next_epoch=number + 1, curriculum=curriculum)
+        self._standing[run_id, digest] = after
+        effects.put(encode_key("epoch", run_id, digest), after.to_json())
+        if isinstance(section, CurriculumLearningConfig):
+            return EpochResult(number, selection, curriculum, None)
+        self._states[run_id, digest] = selection.state
+        kept = encode_state(selection.state, section.type)
+        effects.put(encode_key("strategy", run_id, digest), kept)
+        return EpochResult(number, selection, curriculum, state_digest(selection.state, section.type))
+
+    def _state(self, run_id: str, digest: str, section: CurriculumSection) -> State:
+        if not isinstance(section, CurriculumLearningConfig):
+            return self._states.get((run_id, digest), {})
+        return self.standing(run_id, digest, section).model_dump()
 
 
-def _filtered(rewards: Sequence[Sequence[float]], least: float) -> tuple[list[int], dict[str, int]]:
-    """Return the groups whose rewards differ enough to teach something."""
-    left, dropped = [], {"empty": 0, "low_spread": 0}
-    for at, group in enumerate(rewards):
-        if not group:
-            dropped["empty"] += 1
-        elif max(group) - min(group) < least:
-            dropped["low_spread"] += 1
-        else:
-            left.append(at)
-    return left, {reason: count for reason, count in dropped.items() if count}
+def _on_wire(config: CurriculumSection, state: State, selected: Sequence[int], total: int) -> CurriculumState:
+    """Return a state in the reference's fields: percentile's own, or what any selection amounts to."""
+    if isinstance(config, CurriculumLearningConfig):
+        return CurriculumState.model_validate(state)
+    share = len(selected) / total if selected else 1.0
+    return CurriculumState(current_percentile=share, total_groups=total, included_groups=sorted(selected))
 
 
-def _expanded(
-    state: CurriculumState, config: CurriculumLearningConfig, epoch: int, groups: int
-) -> CurriculumState:
-    """Note the first epoch's size, and take at most one step up when it is time."""
-    update: dict[str, float | int] = {}
-    if state.total_groups == 0:
-        update["total_groups"] = groups
-    due = epoch - state.last_expansion_epoch >= config.expansion_interval
-    if due and state.current_percentile < 1.0:
-        update["current_percentile"] = min(1.0, state.current_percentile + config.increment_percentile)
-        update["last_expansion_epoch"] = epoch
-    return state.model_copy(update=update)
-
-
-def _draw(candidates: range, total: int, config: CurriculumLearningConfig, rng: Random) -> list[int] | None:
-    """Draw at most the configured share of ``total``, in order; None when all may stay."""
-    if config.random_subsample is None:
-        return None
-    most = math.ceil(total * config.random_subsample)
-    return sorted(rng.sample(candidates, most)) if len(candidates) > most else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _rewards(group: TrajectoryGroup) -> list[float]:
+    """Return what a group is ranked by: its candidates' scores, or its episodes' rewards."""
+    if group.kind == "preference":
+        return [member.score for member in group.scores]
+    return [trajectory.reward for trajectory in group.trajectories]
