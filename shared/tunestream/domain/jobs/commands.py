@@ -16,7 +16,7 @@ __all__ = ["obey"]
 
 class _Outcome(NamedTuple):
     accepted: bool
-    reason: str
+    message: str
     job: str | None = None
 
 
@@ -43,7 +43,7 @@ def obey(
         run_id=command.run_id,
         command_id=command.command_id,
         accepted=outcome.accepted,
-        reason=outcome.reason,
+        reason=outcome.message,
         generation=None if pointer is None else pointer.generation,
         job_id=outcome.job,
     )

@@ -283,7 +283,7 @@ class JobLedger:
         version: str,
         *,
         cause: Literal["training", "promote", "rollback", "live_scores"],
-        reason: str | None = None,
+        message: str | None = None,
         now: datetime,
         effects: Effects,
     ) -> CurrentModel:
@@ -295,7 +295,7 @@ class JobLedger:
             run_id: the run.
             version: one of its versions.
             cause: what moves the pointer.
-            reason: why the one before is rolled back automatically.
+            message: why the one before is rolled back automatically.
             now: when.
             effects: what it causes is added to them.
         """
@@ -309,7 +309,7 @@ class JobLedger:
         )
         self._current[run_id] = pointer
         if before is not None and before.version != version:
-            self._mark(before.version, ModelStatus.RETIRED, pointer, reason, now, effects)
+            self._mark(before.version, ModelStatus.RETIRED, pointer, message, now, effects)
         self._mark(version, ModelStatus.PROMOTED, pointer, None, now, effects)
         name = stable_id("current", run_id, str(pointer.generation))
         self._emit("models", pointer, (run_id, CURRENT), name, now, effects)
@@ -320,12 +320,12 @@ class JobLedger:
         version: str,
         status: ModelStatus,
         pointer: CurrentModel,
-        reason: str | None,
+        message: str | None,
         now: datetime,
         effects: Effects,
     ) -> None:
         found = self._versions[pointer.run_id][version]
-        marked = found.model_copy(update={"status": status, "rolled_back": reason})
+        marked = found.model_copy(update={"status": status, "rolled_back": message})
         self._put_version(marked, str(pointer.generation), now, effects)
 
     def put_live(self, record: LiveRecord, *, now: datetime, effects: Effects) -> None:

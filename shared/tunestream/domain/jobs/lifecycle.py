@@ -48,7 +48,7 @@ TRANSITIONS: Final[Mapping[TrainingStatusEnum, frozenset[TrainingStatusEnum]]] =
     _CANCELED: frozenset(),
 }
 OWNER_DIED: Final = "owner_died"
-_REASON_CHARACTERS: Final = 1000
+_MESSAGE_CHARACTERS: Final = 1000
 TERMINAL: Final = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
 
@@ -101,8 +101,8 @@ def start(job: JobRecord, *, parent_version: str | None, now: datetime) -> JobSt
     changes: dict[str, Any] = {"attempt": job.attempt + 1, "message": f"attempt {job.attempt + 1} started"}
     if job.status is _RUNNING:
         if not any(broken.attempt == job.attempt for broken in job.broken):
-            reason = "the trainer died, or its partition went to another one"
-            changes["broken"] = _with_broken(job, OWNER_DIED, reason, now)
+            message = "the trainer died, or its partition went to another one"
+            changes["broken"] = _with_broken(job, OWNER_DIED, message, now)
         return _next(job, now, changes, {"attempt": job.attempt + 1})
     _check(job, _RUNNING)
     changes |= {"status": _RUNNING, "parent_version": parent_version, "progress": 0.0}
@@ -150,7 +150,7 @@ def complete(
 
 
 def fail(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep:
-    """End a job that cannot be trained; ``code`` is the reason's stable name.
+    """End a job that cannot be trained; ``code`` is a stable name for why.
 
     Attempts that broke off before are named in the message.
 
@@ -174,8 +174,8 @@ def cancel(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep
     return _next(job, now, {"status": _CANCELED, "message": message}, {"reason": code})
 
 
-def _with_broken(job: JobRecord, code: str, reason: str, now: datetime) -> list[BrokenAttempt]:
-    short = reason[:_REASON_CHARACTERS]
+def _with_broken(job: JobRecord, code: str, message: str, now: datetime) -> list[BrokenAttempt]:
+    short = message[:_MESSAGE_CHARACTERS]
     return [*job.broken, BrokenAttempt(attempt=job.attempt, code=code, reason=short, time=now)]
 
 

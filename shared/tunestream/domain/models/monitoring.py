@@ -46,19 +46,19 @@ def observe(
         return None
     before = _follow(ledger.live(scores.run_id), pointer)
     after = _forget(_add(before, scores, config), config)
-    reason = None
+    message = None
     if pointer.cause in _WATCHED and _turns(before.tenures[-1]) < config.max_turns:
-        reason = _objection(after, config)
-    if reason is not None:
+        message = _objection(after, config)
+    if message is not None:
         earlier = after.tenures[0].version
         moved = ledger.point(
-            scores.run_id, earlier, cause="live_scores", reason=reason, now=now, effects=effects
+            scores.run_id, earlier, cause="live_scores", message=message, now=now, effects=effects
         )
         effects.counts["rolled_back_automatically"] += 1
         after = _follow(after, moved)
     if after != ledger.live(scores.run_id):
         ledger.put_live(after, now=now, effects=effects)
-    return reason
+    return message
 
 
 def _follow(record: LiveRecord | None, pointer: CurrentModel) -> LiveRecord:

@@ -167,7 +167,7 @@ def test_what_made_a_version_worse_judges_no_other() -> None:
     assert made is not None
     first = job_id("run", "batch-0")
     ledger.point(
-        "run", version_id("run", first), cause="live_scores", reason="bad", now=NOW, effects=Effects()
+        "run", version_id("run", first), cause="live_scores", message="bad", now=NOW, effects=Effects()
     )
     assert [file.uri for file in ledger.held_out(later)] == uris[1:]
 
