@@ -98,7 +98,7 @@ class Attempt:
             train=job.batch.train,
             validation=job.batch.validation,
             parent=None if parent is None else parent.artifact,
-            judging=ledger.held_out(job),
+            judging=ledger.judging(job),
             judging_rows=self._config.evaluation.max_items,
         )
 

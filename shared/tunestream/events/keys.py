@@ -6,8 +6,10 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
-__all__ = ["decode_key", "encode_key"]
+__all__ = ["CURRENT", "decode_key", "encode_key"]
 
+CURRENT: Final = "current"
+"""Last part of the key of a run's pointer in ``runs`` and in ``models``."""
 
 _CACHED: Final = 16_384  # the keys of a few thousand examples come again and again
 

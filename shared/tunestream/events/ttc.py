@@ -1,4 +1,10 @@
-"""What agents publish (``ttc.events``) and what the collector makes of it (``ttc.candidates``)."""
+"""What agents publish (``ttc.events``) and what the collector makes of it (``ttc.candidates``).
+
+Names that begin with TTC are what agents publish: :class:`TTCCandidate`, :class:`TTCTurnEnd`,
+:class:`TTCExampleEnd`, :class:`TTCEpisode`. The collector validates them, gives deterministic ids and writes
+:class:`CandidateStep` (the reference's name), :class:`TurnEnd`, :class:`ExampleEnd` and
+:class:`EpisodeStep`. All stages behind it read the latter alone.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +43,7 @@ class TTCEventData(Foreign):
 
 @event_type("tunestream.ttc.candidate.v1")
 class TTCCandidate(Wire):
-    """``ttc.events``: one scored candidate response to a turn's prompt."""
+    """``ttc.events``: one scored candidate response to a turn's prompt, as an agent publishes it."""
 
     run_id: Identifier
     example_id: Identifier
@@ -84,7 +90,7 @@ class TTCEpisode(Wire):
 
 @event_type("tunestream.candidate.v1")
 class CandidateStep(Wire):
-    """``ttc.candidates``: a validated candidate.
+    """``ttc.candidates``: a candidate that the collector validated.
 
     ``candidate_id`` is the deterministic id; ``candidate_index`` is None when the agent gave none.
     """
@@ -103,13 +109,20 @@ class CandidateStep(Wire):
 
 
 @event_type("tunestream.turn_end.v1")
-class TurnEnd(TTCTurnEnd):
+class TurnEnd(Wire):
     """``ttc.candidates``: a validated end of turn."""
+
+    run_id: Identifier
+    example_id: Identifier
+    turn_id: Identifier
 
 
 @event_type("tunestream.example_end.v1")
-class ExampleEnd(TTCExampleEnd):
+class ExampleEnd(Wire):
     """``ttc.candidates``: a validated end of example."""
+
+    run_id: Identifier
+    example_id: Identifier
 
 
 @event_type("tunestream.episode.v1")

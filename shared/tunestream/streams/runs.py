@@ -12,16 +12,13 @@ from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import stable_id
-from tunestream.events.keys import encode_key
+from tunestream.events.keys import CURRENT, encode_key
 from tunestream.events.registry import type_of
 from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.streams.publish import Outgoing, event_record, write_together
 from tunestream.streams.table import Table
 
-__all__ = ["CURRENT", "RunDirectory", "apply_run"]
-
-# Last part of the key of a run's pointer.
-CURRENT = "current"
+__all__ = ["RunDirectory", "apply_run"]
 
 _Entry = RunConfig | RunPointer
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.jobs.lifecycle import TRANSITIONS
+from tunestream.domain.jobs.lifecycle import TERMINAL, TRANSITIONS
 from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.settings import NeMoSettings
-from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
+from tunestream.trainers.nemo.states import Verdict, Watch
 from tunestream.trainers.nemo.views import StatusView
 
 SETTINGS = NeMoSettings(stall_timeout=1000, unknown_timeout=100, cancel_timeout=50)

@@ -28,7 +28,7 @@ from tunestream.events.ttc import (
 )
 
 __all__ = [
-    "CandidateFields",
+    "NATCandidate",
     "PromptReader",
     "candidate_of_data",
     "extract_prompt",
@@ -100,8 +100,12 @@ class PromptReader(Protocol):
         """Return the prompt."""
 
 
-class CandidateFields(NamedTuple):
-    """What a ``TTC_END`` step says of a candidate."""
+class NATCandidate(NamedTuple):
+    """What a ``TTC_END`` step of the toolkit says of a candidate; nothing names it yet.
+
+    With the ids of run and step it becomes a :class:`~tunestream.events.ttc.CandidateStep`; pairs in exact
+    parity are made of it as it is.
+    """
 
     example_id: str
     turn_id: str
@@ -156,14 +160,14 @@ def read_fields(
     *,
     parity: bool = False,
     read_prompt: PromptReader | None = None,
-) -> CandidateFields:
+) -> NATCandidate:
     """Read a ``TTC_END`` step of an example; ``read_prompt`` takes the place of :func:`extract_prompt`.
 
     Raises:
         Refused: when a field is missing, of a wrong type or out of range.
     """
     turn_id, index, score = _typed(data, parity=parity)
-    return CandidateFields(
+    return NATCandidate(
         example_id,
         turn_id,
         0 if index is None and parity else index,

@@ -17,6 +17,7 @@ from tunestream.domain.jobs.lifecycle import TERMINAL, JobStep
 from tunestream.domain.models.evaluation import describe
 from tunestream.events.base import Wire
 from tunestream.events.ids import job_id, stable_id, version_id
+from tunestream.events.keys import CURRENT
 from tunestream.events.live import LiveRecord
 from tunestream.events.models import Artifact, CurrentModel, Evaluation, ModelStatus, ModelVersion
 from tunestream.events.training import (
@@ -27,10 +28,8 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 
-__all__ = ["CURRENT", "LIVE", "JobLedger"]
+__all__ = ["LIVE", "JobLedger"]
 
-# Last part of the key of a run's pointer in `models`.
-CURRENT: Final = "current"
 # Last part of the key of a run's live scores in `training.jobs`; no job has such an id.
 LIVE: Final = "live"
 
@@ -236,8 +235,8 @@ class JobLedger:
         compared = None if current is None else current.version
         return ModelStatus.PROMOTED if compared == record.parent_version else ModelStatus.CANDIDATE
 
-    def held_out(self, job: JobRecord) -> list[DatasetFile]:
-        """Return the held-out rows of the run's earlier windows, the latest first.
+    def judging(self, job: JobRecord) -> list[DatasetFile]:
+        """Return the rows by which a job's version is judged: held out of earlier windows, latest first.
 
         Those of submitted datasets are left out, since the stream may train on their prompts, and those of
         windows that made a version which was rejected or rolled back: the labels may have been the fault.

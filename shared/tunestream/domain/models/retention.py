@@ -56,7 +56,7 @@ def find_garbage(
     deleted = [version for version in versions if version.artifact.uri not in weights]
     in_use = [job for job in jobs if _in_use(job, kept, before)]
     finished = [job for job in jobs if not _in_use(job, kept, before)]
-    needed = set(_files(job.batch for job in in_use)) | set(_held_out(jobs))
+    needed = set(_files(job.batch for job in in_use)) | set(_judging(jobs))
     resumed = {job.resumes for job in jobs if job.status not in TERMINAL}
     known = {(job.run_id, job.batch.batch_id) for job in jobs}
     needed |= set(_files(batch for batch in batches if (batch.run_id, batch.batch_id) not in known))
@@ -105,7 +105,7 @@ def _files(batches: Iterable[TrainingBatch]) -> Iterator[str]:
             yield batch.validation.uri
 
 
-def _held_out(jobs: Iterable[JobRecord]) -> Iterator[str]:
+def _judging(jobs: Iterable[JobRecord]) -> Iterator[str]:
     for job in jobs:
         if job.batch.origin == "stream" and job.batch.validation is not None:
             yield job.batch.validation.uri

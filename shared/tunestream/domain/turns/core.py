@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.effects import Effects, Emission, Refused
-from tunestream.domain.turns.closing import close
+from tunestream.domain.turns.close_group import close_group
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint, memory_name
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
-from tunestream.domain.turns.turn_rules import TurnRules
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import CloseReason
@@ -27,7 +27,7 @@ class _Arrival(NamedTuple):
     """What came with a candidate or an episode."""
 
     digest: str
-    rules: TurnRules
+    rules: GroupRules
     sent: int
     raw: bytes
     mark: int
@@ -180,7 +180,7 @@ class PairBuilder:
             self._close(run, (TURN, event.example_id, turn), reason, run.now, effects)
 
     def _close(self, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects) -> None:
-        close(self._state, run, key, reason, at, effects)
+        close_group(self._state, run, key, reason, at, effects)
 
 
 def _open_turn(run: RunState, event: CandidateStep, came: _Arrival) -> OpenGroup[CandidateStep]:

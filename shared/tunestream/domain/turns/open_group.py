@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from tunestream.domain.turns.turn_rules import TurnRules
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.events.ttc import CandidateStep, EpisodeStep
 
 __all__ = ["OpenGroup"]
@@ -41,7 +41,7 @@ class OpenGroup(Generic[M]):
         "rules",
     )
 
-    def __init__(self, digest: str, rules: TurnRules, prefix: bytes, opened: int) -> None:
+    def __init__(self, digest: str, rules: GroupRules, prefix: bytes, opened: int) -> None:
         self.digest = digest
         self.rules = rules
         self.prefix = prefix

@@ -8,10 +8,10 @@ from typing import Final
 
 from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.effects import Effects
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.run_state import TURN, RunState
-from tunestream.domain.turns.turn_rules import TurnRules
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.ttc import CandidateStep, EpisodeStep
 
@@ -35,7 +35,7 @@ class PartitionState:
     def __init__(self, config: Callable[[str, str], TrajectoryBuilder], grace_ms: int) -> None:
         self._config = config
         self._grace_ms = grace_ms
-        self._rules: dict[tuple[str, str], TurnRules] = {}
+        self._rules: dict[tuple[str, str], GroupRules] = {}
         self._runs: dict[str, RunState] = {}
         self._remembered = 0
         self._unsettled = False
@@ -51,7 +51,7 @@ class PartitionState:
         opened = (group.opened for run in self._runs.values() for _, group in run.groups())
         return min(opened, default=None)
 
-    def rules(self, run_id: str, digest: str) -> TurnRules:
+    def rules(self, run_id: str, digest: str) -> GroupRules:
         """Return the rules of a configuration.
 
         Raises:
@@ -59,7 +59,7 @@ class PartitionState:
         """
         known = self._rules.get((run_id, digest))
         if known is None:
-            known = TurnRules.of(self._config(run_id, digest), self._grace_ms)
+            known = GroupRules.of(self._config(run_id, digest), self._grace_ms)
             self._rules[run_id, digest] = known
         return known
 
@@ -120,7 +120,7 @@ class PartitionState:
         run: RunState,
         closed: Mapping[bytes, Mapping[str, int]],
         at: int,
-        rules: TurnRules,
+        rules: GroupRules,
         effects: Effects,
     ) -> None:
         """Remember what was closed at stream time ``at``: fingerprints by member id, by name."""

@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import (
-    CandidateFields,
+    NATCandidate,
     PromptReader,
     candidate_of_data,
     extract_prompt,
     read_fields,
 )
 from tunestream.domain.effects import Refused
+from tunestream.domain.turns.group_rules import pair_rules
 from tunestream.domain.turns.offline import OfflineBuilder, Summary
 from tunestream.domain.turns.pairs import make_pairs
 from tunestream.domain.turns.preferences import preference_trajectory
 from tunestream.domain.turns.recorded_steps import RecordedStep, read_steps
-from tunestream.domain.turns.turn_rules import pair_rules
 from tunestream.events.trajectories import Prompt, Trajectory, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, ExampleEnd
 
@@ -88,9 +88,9 @@ def pairs_as_reference(
 
 def _reference_turns(
     lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> dict[str, list[CandidateFields]]:
+) -> dict[str, list[NATCandidate]]:
     """Collect turns under the reference's keys, which merge when ids hold "::"."""
-    examples: dict[str, list[CandidateFields]] = {}
+    examples: dict[str, list[NATCandidate]] = {}
     read_prompt = _PromptReader()
     for step in read_steps(lines):
         summary.lines += 1
@@ -106,7 +106,7 @@ def _reference_turns(
         except Refused as refused:
             summary.refused[refused.code] += 1
             on_refused(step.line, refused)
-    turns: dict[str, list[CandidateFields]] = {}
+    turns: dict[str, list[NATCandidate]] = {}
     for candidates in examples.values():
         summary.candidates += len(candidates)
         for candidate in candidates:

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import structlog
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactError
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events.models import Artifact
 from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.client import CustomizerClient
@@ -22,7 +23,7 @@ from tunestream.trainers.nemo.jobs import Job
 from tunestream.trainers.nemo.records import Records
 from tunestream.trainers.nemo.request import JobRequest, model_of, name_of, rows_of
 from tunestream.trainers.nemo.settings import NeMoSettings
-from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
+from tunestream.trainers.nemo.states import Verdict, Watch
 from tunestream.trainers.nemo.views import Anything, JobView, StatusView
 from tunestream.trainers.port import TrainingFailed, TrainingResult
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.records import Records
-from tunestream.trainers.nemo.states import TERMINAL, Verdict
+from tunestream.trainers.nemo.states import Verdict
 from tunestream.trainers.nemo.views import JobView
 
 __all__ = ["BACKEND", "Job"]

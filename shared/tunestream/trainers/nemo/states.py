@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.views import StatusView
 
-__all__ = ["TERMINAL", "Verdict", "Watch"]
+__all__ = ["Verdict", "Watch"]
 
 _PENDING: Final = TrainingStatusEnum.PENDING
 _RUNNING: Final = TrainingStatusEnum.RUNNING
 _COMPLETED: Final = TrainingStatusEnum.COMPLETED
 _FAILED: Final = TrainingStatusEnum.FAILED
 _CANCELED: Final = TrainingStatusEnum.CANCELED
-TERMINAL: Final = frozenset({_COMPLETED, _FAILED, _CANCELED})
 
 _CANCELLING: Final = "cancelling"
 _STATES: Final = {

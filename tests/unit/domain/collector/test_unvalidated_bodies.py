@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.preferences import close_turn
-from tunestream.domain.turns.turn_rules import TurnRules
 from tunestream.events.trajectories import CloseReason, OpenAIMessage, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, TTCCandidate
 
@@ -43,7 +43,7 @@ def test_a_candidate_is_valid(event: TTCCandidate) -> None:
 @given(st.lists(CANDIDATES, min_size=1, max_size=6), st.booleans(), st.booleans())
 def test_a_group_is_valid(events: list[TTCCandidate], exhaustive: bool, from_diff: bool) -> None:
     rules: dict[str, Any] = {"exhaustive_pairs": exhaustive, "reward_from_score_diff": from_diff}
-    turn_rules = TurnRules.of(DPOTrajectoryBuilderConfig.model_validate(rules), 0)
+    turn_rules = GroupRules.of(DPOTrajectoryBuilderConfig.model_validate(rules), 0)
     turn = OpenGroup[CandidateStep]("digest", turn_rules, b"prefix", 0)
     for event in events:
         step = normalise_native(event)

@@ -145,7 +145,7 @@ def test_a_version_is_judged_on_the_rows_held_out_before() -> None:
         )
     last = ledger.job(job_id("run", "batch-2"))
     assert last is not None
-    assert [file.uri for file in ledger.held_out(last)] == ["artifact://objects/1", "artifact://objects/0"]
+    assert [file.uri for file in ledger.judging(last)] == ["artifact://objects/1", "artifact://objects/0"]
 
 
 def test_what_made_a_version_worse_judges_no_other() -> None:
@@ -163,13 +163,13 @@ def test_what_made_a_version_worse_judges_no_other() -> None:
     assert last is not None
     later = last.model_copy(update={"created": NOW.replace(hour=1), "batch": _batch(9)})
     uris = [f"artifact://objects/{number}" for number in (2, 0)]
-    assert [file.uri for file in ledger.held_out(later)] == uris
+    assert [file.uri for file in ledger.judging(later)] == uris
     assert made is not None
     first = job_id("run", "batch-0")
     ledger.point(
         "run", version_id("run", first), cause="live_scores", message="bad", now=NOW, effects=Effects()
     )
-    assert [file.uri for file in ledger.held_out(later)] == uris[1:]
+    assert [file.uri for file in ledger.judging(later)] == uris[1:]
 
 
 def test_only_the_latest_attempt_commits() -> None:
@@ -346,7 +346,7 @@ def test_the_batch_of_a_job_is_no_judge_of_its_next_submission() -> None:
     again = ledger.job(_submitted(ledger, job_id=first).job_id or "")
     assert again is not None
     later = again.model_copy(update={"created": NOW.replace(hour=1)})
-    assert ledger.held_out(later) == []
+    assert ledger.judging(later) == []
 
 
 def test_a_ledger_restored_from_its_records_goes_on() -> None:

@@ -12,11 +12,11 @@ from tunestream.config.run.trajectory_builder import (
 )
 from tunestream.domain.turns.pairs import PairRules
 
-__all__ = ["TurnRules", "pair_rules"]
+__all__ = ["GroupRules", "pair_rules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRules:
+class GroupRules:
     """How turns (or groups of episodes) of a run are closed, and what is made of them.
 
     Attributes:
@@ -36,7 +36,7 @@ class TurnRules:
     reward_from_score_diff: bool = True
 
     @classmethod
-    def of(cls, config: TrajectoryBuilder, grace_ms: int) -> TurnRules:
+    def of(cls, config: TrajectoryBuilder, grace_ms: int) -> GroupRules:
         """Translate a configuration; ``grace_ms`` is added to its time-out."""
         if isinstance(config, ARTTrajectoryBuilderConfig):
             return cls(

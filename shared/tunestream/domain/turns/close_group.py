@@ -10,10 +10,10 @@ from tunestream.domain.turns.preferences import close_turn
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 
-__all__ = ["close"]
+__all__ = ["close_group"]
 
 
-def close(
+def close_group(
     state: PartitionState, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects
 ) -> None:
     """Emit a group's trajectories, drop its members from the state and remember their ids.
