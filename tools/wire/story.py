@@ -151,7 +151,7 @@ def paired() -> list[Emission]:
     builder, effects = _builder(), Effects()
     for event in (_BETTER, _WORSE, _TURN_END):
         _give(builder, event, _TIME, effects)
-    builder.handle(Tick(run_id=_RUN), time=_TIME + 1500, digest="", raw=b"", effects=effects)
+    builder.handle(Tick(run_id=_RUN), time=_TIME + 1500, config_digest="", raw=b"", effects=effects)
     return [effects.emissions[0], _stored(), effects.emissions[1]]
 
 
@@ -161,7 +161,7 @@ def _builder() -> PairBuilder:
 
 def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, effects: Effects) -> None:
     body = normalise_native(event)
-    builder.handle(body, time=time, digest=_CONFIG.digest, raw=body.to_json(), effects=effects)
+    builder.handle(body, time=time, config_digest=_CONFIG.digest, raw=body.to_json(), effects=effects)
 
 
 def _stored() -> Emission:

@@ -118,8 +118,8 @@ class GateHandler(Handler):
         contents = stable_id("dataset", *parts)
         batch = TrainingBatch(
             run_id=window.run_id,
-            batch_id=batch_id(window.run_id, window.digest, window.epoch, contents),
-            config_digest=window.digest,
+            batch_id=batch_id(window.run_id, window.config_digest, window.epoch, contents),
+            config_digest=window.config_digest,
             objective=window.objective,
             epoch=window.epoch,
             train=train,
@@ -136,7 +136,7 @@ class GateHandler(Handler):
             id=batch.batch_id,
             time=window.time,
             key=(window.run_id,),
-            extensions={"tsdigest": window.digest},
+            extensions={"tsdigest": window.config_digest},
         )
 
     @override

@@ -45,8 +45,8 @@ class PairBuilderHandler(Handler):
             await self._runs.refresh()
 
     def _known(self, record: Inbound) -> bool:
-        digest = record.envelope.extensions.get("tsdigest")
-        return digest is None or self._runs.has(getattr(record.body, "run_id", ""), digest)
+        config_digest = record.envelope.extensions.get("tsdigest")
+        return config_digest is None or self._runs.has(getattr(record.body, "run_id", ""), config_digest)
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
@@ -55,13 +55,13 @@ class PairBuilderHandler(Handler):
         assert isinstance(body, _BODIES)
         if envelope.time is None:
             raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
-        digest = envelope.extensions.get("tsdigest", "")
-        if not digest and not isinstance(body, Tick):
+        config_digest = envelope.extensions.get("tsdigest", "")
+        if not config_digest and not isinstance(body, Tick):
             raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
         self._builder.handle(
             body,
             time=envelope.time,
-            digest=digest,
+            config_digest=config_digest,
             raw=record.value,
             effects=effects,
             original_time=original_time(envelope),

@@ -84,9 +84,9 @@ class CollectorHandler(Handler):
         envelope = record.envelope
         moment = self._collector.clamp(envelope.time, _log_time(record))
         replayed_from = original_time(envelope)
-        digest = self._runs.current_digest(body.run_id)
-        assert digest is not None
-        emission = self._collector.take(body, config, digest, moment, self._now, effects)
+        config_digest = self._runs.current_digest(body.run_id)
+        assert config_digest is not None
+        emission = self._collector.take(body, config, config_digest, moment, self._now, effects)
         emission.payload = payload
         emission.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
         if replayed_from is not None:

@@ -72,21 +72,21 @@ class Collector:
         return log_time if time is None else min(time, log_time + self._grace)
 
     def take(
-        self, body: Normalised, config: RunConfig, digest: str, time: int, now: float, effects: Effects
+        self, body: Normalised, config: RunConfig, config_digest: str, time: int, now: float, effects: Effects
     ) -> Emission:
         """Advance the run's clock and emit a normalised event.
 
         Args:
             body: what was published, normalised.
             config: the run's configuration, digest included.
-            digest: of ``config``.
+            config_digest: of ``config``.
             time: the event's clamped time, ms.
             now: monotonic clock, s.
             effects: takes the emission.
         """
-        wait = self._longest_waits.get(digest)
+        wait = self._longest_waits.get(config_digest)
         if wait is None:
-            wait = self._longest_waits[digest] = self._longest_wait(config)
+            wait = self._longest_waits[config_digest] = self._longest_wait(config)
         clock = self._clocks.get(body.run_id)
         if clock is None:
             clock = self._clocks[body.run_id] = _Clock(time, time + wait, now, moved=True)
@@ -101,7 +101,7 @@ class Collector:
             id=_identify(body, time),
             time=time,
             key=(body.run_id, body.example_id),
-            extensions={"tsdigest": digest},
+            extensions={"tsdigest": config_digest},
         )
         effects.emissions.append(emission)
         return emission

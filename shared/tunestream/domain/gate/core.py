@@ -30,9 +30,9 @@ class SelectedWindow:
 
     Attributes:
         run_id: of the run.
-        digest: of the configuration under which its groups were made.
+        config_digest: of the configuration under which its groups were made.
         objective: what the job optimises.
-        epoch: number of the window within (run, digest), from 0.
+        epoch: number of the window within (run, config_digest), from 0.
         time: stream time of the decision, ms.
         train: rows to train on, never empty.
         validation: rows of held-out prompts, may be empty.
@@ -45,7 +45,7 @@ class SelectedWindow:
     """
 
     run_id: str
-    digest: str
+    config_digest: str
     objective: Objective
     epoch: int
     time: int
@@ -82,14 +82,14 @@ class CurriculumGate:
         """How many groups wait in windows."""
         return sum(len(window.keys) for windows in self._windows.values() for window in windows.values())
 
-    def curriculum(self, run_id: str, digest: str) -> CurriculumState:
+    def curriculum(self, run_id: str, config_digest: str) -> CurriculumState:
         """Return where the curriculum stands.
 
         Raises:
             KeyError: when the configuration is unknown.
         """
-        config = self._config(run_id, digest).curriculum_learning
-        return self._curricula.standing(run_id, digest, config)
+        config = self._config(run_id, config_digest).curriculum_learning
+        return self._curricula.standing(run_id, config_digest, config)
 
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
@@ -107,9 +107,9 @@ class CurriculumGate:
         elif kind == "strategy":
             self._curricula.restore_strategy(run_id, rest[0], value)
         else:
-            digest, _, accepted = rest
+            config_digest, _, accepted = rest
             group = TrajectoryGroup.model_validate_json(value)
-            self._window(run_id, digest, int(accepted)).restore(key, group)
+            self._window(run_id, config_digest, int(accepted)).restore(key, group)
 
     def handle(
         self, event: TrajectoryGroup | Tick, *, time: int, raw: bytes, effects: Effects
@@ -147,11 +147,11 @@ class CurriculumGate:
             return []
         self._live.advance(run_id, time, effects)
         windows = self._windows.get(run_id, {})
-        due = sorted((window.deadline, digest) for digest, window in windows.items())
+        due = sorted((window.deadline, config_digest) for config_digest, window in windows.items())
         selected: list[SelectedWindow] = []
-        for deadline, digest in due:
+        for deadline, config_digest in due:
             if deadline <= time:
-                selected += self._close(run_id, digest, deadline, effects)
+                selected += self._close(run_id, config_digest, deadline, effects)
         self._times[run_id] = time
         effects.put(encode_key("run", run_id), b"%d" % time)
         return selected
@@ -160,26 +160,26 @@ class CurriculumGate:
         if not group.trajectories:
             effects.counts["dropped_no_trajectories"] += 1
             return []
-        run_id, digest = group.run_id, group.config_digest
+        run_id, config_digest = group.run_id, group.config_digest
         now = self._times[run_id]
-        window = self._window(run_id, digest, now)
+        window = self._window(run_id, config_digest, now)
         effects.put(window.accept(group, now), raw)
         if window.full or window.deadline <= now:
-            return self._close(run_id, digest, now, effects)
+            return self._close(run_id, config_digest, now, effects)
         return []
 
-    def _window(self, run_id: str, digest: str, now: int) -> Window:
+    def _window(self, run_id: str, config_digest: str, now: int) -> Window:
         windows = self._windows.setdefault(run_id, {})
-        if digest not in windows:
-            config = self._config(run_id, digest)
-            windows[digest] = Window(encode_key("group", run_id, digest), config.batching, now)
-        return windows[digest]
+        if config_digest not in windows:
+            config = self._config(run_id, config_digest)
+            windows[config_digest] = Window(encode_key("group", run_id, config_digest), config.batching, now)
+        return windows[config_digest]
 
-    def _close(self, run_id: str, digest: str, now: int, effects: Effects) -> list[SelectedWindow]:
+    def _close(self, run_id: str, config_digest: str, now: int, effects: Effects) -> list[SelectedWindow]:
         """Run one epoch of the curriculum over a window."""
-        window = self._windows[run_id].pop(digest)
-        config, groups = self._config(run_id, digest), list(window)
-        epoch = self._curricula.run(config, digest, groups, effects)
+        window = self._windows[run_id].pop(config_digest)
+        config, groups = self._config(run_id, config_digest), list(window)
+        epoch = self._curricula.run(config, config_digest, groups, effects)
         effects.changes.update(dict.fromkeys(window.keys))
         for reason, count in epoch.selection.dropped.items():
             effects.counts[f"dropped_{reason}"] += count
@@ -187,7 +187,7 @@ class CurriculumGate:
         if not rows.train:
             effects.counts["all_held_out" if rows.validation else "empty_selection"] += 1
             return []
-        return [_selected(config, digest, epoch, rows, now)]
+        return [_selected(config, config_digest, epoch, rows, now)]
 
 
 def _check_strategy(config: RunConfig) -> None:
@@ -209,11 +209,11 @@ def _chosen(groups: list[TrajectoryGroup], selection: Selection) -> Iterable[Tra
 
 
 def _selected(
-    config: RunConfig, digest: str, epoch: EpochResult, rows: SplitRows, now: int
+    config: RunConfig, config_digest: str, epoch: EpochResult, rows: SplitRows, now: int
 ) -> SelectedWindow:
     return SelectedWindow(
         run_id=config.run_id,
-        digest=digest,
+        config_digest=config_digest,
         objective=config.objective,
         epoch=epoch.number,
         time=now,

@@ -54,21 +54,21 @@ class Curricula:
         self._standing: dict[tuple[str, str], GateState] = {}
         self._states: dict[tuple[str, str], State] = {}
 
-    def restore_epoch(self, run_id: str, digest: str, value: bytes) -> None:
+    def restore_epoch(self, run_id: str, config_digest: str, value: bytes) -> None:
         """Take back the record of ``epoch/run/digest``."""
-        self._standing[run_id, digest] = GateState.model_validate_json(value)
+        self._standing[run_id, config_digest] = GateState.model_validate_json(value)
 
-    def restore_strategy(self, run_id: str, digest: str, value: bytes) -> None:
+    def restore_strategy(self, run_id: str, config_digest: str, value: bytes) -> None:
         """Take back the record of ``strategy/run/digest``."""
-        self._states[run_id, digest] = json.loads(value)
+        self._states[run_id, config_digest] = json.loads(value)
 
-    def standing(self, run_id: str, digest: str, config: CurriculumSection) -> CurriculumState:
+    def standing(self, run_id: str, config_digest: str, config: CurriculumSection) -> CurriculumState:
         """Return where a curriculum stands, as batches carry it."""
-        known = self._standing.get((run_id, digest))
+        known = self._standing.get((run_id, config_digest))
         return _on_wire(config, initial_state(config), [], 0) if known is None else known.curriculum
 
     def run(
-        self, config: RunConfig, digest: str, groups: Sequence[TrajectoryGroup], effects: Effects
+        self, config: RunConfig, config_digest: str, groups: Sequence[TrajectoryGroup], effects: Effects
     ) -> EpochResult:
         """Run one epoch over a window's groups, in order of arrival.
 
@@ -77,30 +77,30 @@ class Curricula:
             StrategyFailed: when it breaks its contract.
         """
         section, run_id = config.curriculum_learning, config.run_id
-        known = self._standing.get((run_id, digest))
+        known = self._standing.get((run_id, config_digest))
         number = 0 if known is None else known.next_epoch
         epoch = Epoch(
             number=number,
             rewards=[_rewards(group) for group in groups],
             sizes=[len(group.trajectories) for group in groups],
-            rng=subsampling(run_id, digest, number, config.batching.seed),
+            rng=subsampling(run_id, config_digest, number, config.batching.seed),
         )
-        selection = run_epoch(epoch, self._state(run_id, digest, section), section)
+        selection = run_epoch(epoch, self._state(run_id, config_digest, section), section)
         curriculum = _on_wire(section, selection.state, selection.groups, len(groups))
         after = GateState(next_epoch=number + 1, curriculum=curriculum)
-        self._standing[run_id, digest] = after
-        effects.put(encode_key("epoch", run_id, digest), after.to_json())
+        self._standing[run_id, config_digest] = after
+        effects.put(encode_key("epoch", run_id, config_digest), after.to_json())
         if isinstance(section, CurriculumLearningConfig):
             return EpochResult(number, selection, curriculum, None)
-        self._states[run_id, digest] = selection.state
+        self._states[run_id, config_digest] = selection.state
         kept = encode_state(selection.state, section.type)
-        effects.put(encode_key("strategy", run_id, digest), kept)
+        effects.put(encode_key("strategy", run_id, config_digest), kept)
         return EpochResult(number, selection, curriculum, state_digest(selection.state, section.type))
 
-    def _state(self, run_id: str, digest: str, section: CurriculumSection) -> State:
+    def _state(self, run_id: str, config_digest: str, section: CurriculumSection) -> State:
         if not isinstance(section, CurriculumLearningConfig):
-            return self._states.get((run_id, digest), {})
-        return self.standing(run_id, digest, section).model_dump()
+            return self._states.get((run_id, config_digest), {})
+        return self.standing(run_id, config_digest, section).model_dump()
 
 
 def _on_wire(config: CurriculumSection, state: State, selected: Sequence[int], total: int) -> CurriculumState:

@@ -56,9 +56,9 @@ def strategy_of(config: CurriculumSection) -> CurriculumStrategy:
     return strategy  # type: ignore[return-value]
 
 
-def subsampling(run_id: str, digest: str, epoch: int, seed: int) -> Random:
+def subsampling(run_id: str, config_digest: str, epoch: int, seed: int) -> Random:
     """Return the source of an epoch's subsampling; the same for the same arguments."""
-    return Random(stable_id("subsample", run_id, digest, str(epoch), str(seed)))  # noqa: S311
+    return Random(stable_id("subsample", run_id, config_digest, str(epoch), str(seed)))  # noqa: S311
 
 
 def run_epoch(epoch: Epoch, state: State, config: CurriculumSection) -> Selection:

@@ -26,7 +26,7 @@ BuilderEvent = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep | Tick
 class _Arrival(NamedTuple):
     """What came with a candidate or an episode."""
 
-    digest: str
+    config_digest: str
     rules: GroupRules
     sent: int
     raw: bytes
@@ -67,7 +67,7 @@ class PairBuilder:
         event: BuilderEvent,
         *,
         time: int,
-        digest: str,
+        config_digest: str,
         raw: bytes,
         effects: Effects,
         original_time: int | None = None,
@@ -77,7 +77,7 @@ class PairBuilder:
         Args:
             event: the record's body.
             time: the record's time, ms.
-            digest: of the configuration with which a new turn opens.
+            config_digest: of the configuration with which a new turn opens.
             raw: the record's body as bytes, kept while its turn is open.
             effects: receives what is to be done.
             original_time: the record's time before it was replayed, by which it is judged late.
@@ -91,16 +91,20 @@ class PairBuilder:
         sent = time if original_time is None else original_time
         match event:
             case CandidateStep():
-                came = _Arrival(digest, self._state.rules(run_id, digest), sent, raw, fingerprint(raw))
+                came = self._arrival(run_id, config_digest, sent, raw)
                 self._candidate(self._advance(run_id, time, effects), event, came, effects)
             case EpisodeStep():
-                came = _Arrival(digest, self._state.rules(run_id, digest), sent, raw, fingerprint(raw))
+                came = self._arrival(run_id, config_digest, sent, raw)
                 self._episode(self._advance(run_id, time, effects), event, came, effects)
             case Tick():
                 run = self._advance(run_id, time, effects)
                 effects.emissions.append(_forward(event, run.now))
             case _:
                 self._marker(self._advance(run_id, time, effects), event, effects)
+
+    def _arrival(self, run_id: str, config_digest: str, sent: int, raw: bytes) -> _Arrival:
+        rules = self._state.rules(run_id, config_digest)
+        return _Arrival(config_digest, rules, sent, raw, fingerprint(raw))
 
     def _advance(self, run_id: str, time: int, effects: Effects) -> RunState:
         """Move stream time on, close what is due on the way, forget what need not be remembered."""
@@ -189,8 +193,8 @@ def _open_turn(run: RunState, event: CandidateStep, came: _Arrival) -> OpenGroup
             "wrong_builder",
             f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
         )
-    prefix = encode_key(TURN, run.run_id, event.example_id, f"={event.turn_id}", came.digest)
-    turn = OpenGroup[CandidateStep](came.digest, came.rules, prefix, run.now)
+    prefix = encode_key(TURN, run.run_id, event.example_id, f"={event.turn_id}", came.config_digest)
+    turn = OpenGroup[CandidateStep](came.config_digest, came.rules, prefix, run.now)
     run.add_turn(event.example_id, event.turn_id, turn)
     return turn
 
@@ -201,8 +205,8 @@ def _open_episodes(run: RunState, event: EpisodeStep, came: _Arrival) -> OpenGro
             "wrong_builder",
             f"run {run.run_id!r} pairs candidates; set trajectory_builder._type to openpipe_art_traj_builder",
         )
-    prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.digest)
-    group = OpenGroup[EpisodeStep](came.digest, came.rules, prefix, run.now)
+    prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.config_digest)
+    group = OpenGroup[EpisodeStep](came.config_digest, came.rules, prefix, run.now)
     run.add_episodes(event.example_id, group)
     return group
 

@@ -41,7 +41,7 @@ def close_episodes(
         group_id=group_id(run_id, example_id, "", members[0].episode_id),
         example_id=example_id,
         turn_id="",
-        config_digest=group.digest,
+        config_digest=group.config_digest,
         kind="episode",
         closed_by=reason,
         scores=[

@@ -128,10 +128,9 @@ class OfflineBuilder:
         if isinstance(body, CandidateStep):
             self._order.note(body.example_id, body.turn_id)
         effects = self._effects
+        raw = body.to_json() if raw is None else raw
         try:
-            self._builder.handle(
-                body, time=time, digest=_DIGEST, raw=body.to_json() if raw is None else raw, effects=effects
-            )
+            self._builder.handle(body, time=time, config_digest=_DIGEST, raw=raw, effects=effects)
         finally:  # what was due by then is closed, also when the event is refused
             if effects.emissions or effects.counts:
                 self._settle()

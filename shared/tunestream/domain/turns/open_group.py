@@ -19,7 +19,7 @@ class OpenGroup(Generic[M]):
     Members may be restored in any order; all that is derived from them does not depend on it.
 
     Attributes:
-        digest: of the configuration that the group opened with.
+        config_digest: of the configuration that the group opened with.
         rules: of that configuration.
         prefix: of the state keys of its members.
         fingerprints: by member id: the checksum of the body, which tells a repeat from a contradiction.
@@ -31,7 +31,7 @@ class OpenGroup(Generic[M]):
 
     __slots__ = (
         "_members",
-        "digest",
+        "config_digest",
         "expected",
         "fingerprints",
         "keys",
@@ -41,8 +41,8 @@ class OpenGroup(Generic[M]):
         "rules",
     )
 
-    def __init__(self, digest: str, rules: GroupRules, prefix: bytes, opened: int) -> None:
-        self.digest = digest
+    def __init__(self, config_digest: str, rules: GroupRules, prefix: bytes, opened: int) -> None:
+        self.config_digest = config_digest
         self.rules = rules
         self.prefix = prefix
         self.fingerprints: dict[str, int] = {}

@@ -51,16 +51,16 @@ class PartitionState:
         opened = (group.opened for run in self._runs.values() for _, group in run.groups())
         return min(opened, default=None)
 
-    def rules(self, run_id: str, digest: str) -> GroupRules:
+    def rules(self, run_id: str, config_digest: str) -> GroupRules:
         """Return the rules of a configuration.
 
         Raises:
             KeyError: when it is unknown.
         """
-        known = self._rules.get((run_id, digest))
+        known = self._rules.get((run_id, config_digest))
         if known is None:
-            known = GroupRules.of(self._config(run_id, digest), self._grace_ms)
-            self._rules[run_id, digest] = known
+            known = GroupRules.of(self._config(run_id, config_digest), self._grace_ms)
+            self._rules[run_id, config_digest] = known
         return known
 
     def run(self, run_id: str) -> RunState:
@@ -97,13 +97,13 @@ class PartitionState:
 
     def _restore_member(self, key: bytes, value: bytes) -> None:
         prefix, _, accepted = key.rsplit(b"/", 2)
-        kind, run_id, example, turn_id, digest = _member_key(prefix)
-        run, rules, mark = self.run(run_id), self.rules(run_id, digest), fingerprint(value)
+        kind, run_id, example, turn_id, config_digest = _member_key(prefix)
+        run, rules, mark = self.run(run_id), self.rules(run_id, config_digest), fingerprint(value)
         if kind == TURN:
             candidate = CandidateStep.model_validate_json(value)
             turn = run.turns.get(example, {}).get(turn_id)
             if turn is None:
-                turn = OpenGroup[CandidateStep](digest, rules, prefix, int(accepted))
+                turn = OpenGroup[CandidateStep](config_digest, rules, prefix, int(accepted))
                 run.add_turn(example, turn_id, turn)
             turn.expect(candidate.expected_candidates)
             turn.restore(key, candidate, candidate.candidate_id, mark)
@@ -111,7 +111,7 @@ class PartitionState:
             episode = EpisodeStep.model_validate_json(value)
             group = run.episodes.get(example)
             if group is None:
-                group = OpenGroup[EpisodeStep](digest, rules, prefix, int(accepted))
+                group = OpenGroup[EpisodeStep](config_digest, rules, prefix, int(accepted))
                 run.add_episodes(example, group)
             group.restore(key, episode, episode.episode_id, mark)
 
@@ -165,5 +165,5 @@ def _memory_prefix(run_id: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _member_key(prefix: bytes) -> tuple[str, str, str, str, str]:
-    kind, run_id, example, turn, digest = decode_key(prefix)
-    return kind, run_id, example, turn[1:], digest
+    kind, run_id, example, turn, config_digest = decode_key(prefix)
+    return kind, run_id, example, turn[1:], config_digest

@@ -34,7 +34,7 @@ def close_turn(
         group_id=group_id(run_id, first.example_id, first.turn_id, first.candidate_id),
         example_id=first.example_id,
         turn_id=first.turn_id,
-        config_digest=turn.digest,
+        config_digest=turn.config_digest,
         kind="preference",
         closed_by=reason,
         scores=[_member_score(member) for member in members],

@@ -40,7 +40,11 @@ def configuration(**changes: Any) -> RunConfig:
 
 
 def group(
-    name: str, pairs: int, digest: str = "d", scores: tuple[float, float] = (0.0, 1.0), prompt: str = "p"
+    name: str,
+    pairs: int,
+    digest: str = "d",
+    scores: tuple[float, float] = (0.0, 1.0),
+    prompt: str = "p",
 ) -> TrajectoryGroup:
     item = DPOItem(prompt=prompt, chosen_response="a", rejected_response="b")
     metadata = {"chosen_score": scores[1], "rejected_score": scores[0], "policy_version": "v"}
@@ -122,7 +126,7 @@ class Windows(RuleBasedStateMachine):
 
     def check(self, event: TrajectoryGroup | Tick, time: int, wanted: list[Any]) -> None:
         got = [
-            (window.digest, window.epoch, window.time, names(window))
+            (window.config_digest, window.epoch, window.time, names(window))
             for window in self.gate.send(event, time)
         ]
         assert got == wanted

@@ -125,8 +125,8 @@ def test_an_only_group_is_subsampled_within() -> None:
 
 def test_subsampling_is_seeded_by_run_configuration_and_epoch() -> None:
     draws = {
-        subsampling(run, digest, epoch, seed).random()
-        for run in "ab" for digest in "cd" for epoch in (0, 1) for seed in (0, 1)
+        subsampling(run, config_digest, epoch, seed).random()
+        for run in "ab" for config_digest in "cd" for epoch in (0, 1) for seed in (0, 1)
     }  # fmt: skip
     assert len(draws) == 16
     assert subsampling("a", "c", 0, 0).random() == subsampling("a", "c", 0, 0).random()

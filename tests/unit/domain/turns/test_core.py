@@ -60,7 +60,7 @@ class Core:
             self.builder.handle(
                 event,
                 time=time,
-                digest="d",
+                config_digest="d",
                 raw=event.to_json(),
                 effects=effects,
                 original_time=original,
@@ -243,9 +243,9 @@ def test_a_turn_that_room_was_made_for_is_late_not_new(restarted: bool) -> None:
 def test_a_turn_keeps_the_digest_it_opened_with() -> None:
     core = Core()
     effects = Effects()
-    for name, digest in (("1", "old"), ("2", "new")):
+    for name, config_digest in (("1", "old"), ("2", "new")):
         event = candidate("r", "e", "t", name, expected=2)
-        core.builder.handle(event, time=1, digest=digest, raw=event.to_json(), effects=effects)
+        core.builder.handle(event, time=1, config_digest=config_digest, raw=event.to_json(), effects=effects)
     body = effects.emissions[0].body
     assert isinstance(body, TrajectoryGroup)
     assert body.config_digest == "old"
@@ -253,13 +253,13 @@ def test_a_turn_keeps_the_digest_it_opened_with() -> None:
 
 
 def test_an_unknown_configuration_changes_nothing() -> None:
-    def unknown(run: str, digest: str) -> DPOTrajectoryBuilderConfig:
-        raise KeyError(run, digest)
+    def unknown(run: str, config_digest: str) -> DPOTrajectoryBuilderConfig:
+        raise KeyError(run, config_digest)
 
     builder, effects = PairBuilder(unknown), Effects()
     event = candidate("r", "e", "t", "1")
     with pytest.raises(KeyError):
-        builder.handle(event, time=1, digest="d", raw=event.to_json(), effects=effects)
+        builder.handle(event, time=1, config_digest="d", raw=event.to_json(), effects=effects)
     assert (effects, builder.open_turns, builder.oldest_open) == (Effects(), 0, None)
 
 
