@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tests.helpers.log import header
 from tunestream.config.settings import KafkaSettings, ServiceSettings
-from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import ExampleEnd, Tick
@@ -79,9 +79,7 @@ class Counting(Handler):
         self.counts[run] += 1
         effects.put(run.encode(), b"%d" % self.counts[run])
         name = f"{run}:{self.counts[run]}"
-        effects.emissions.append(
-            Emission(OUTPUT, Tick(run_id=run), name, 0, (run,), partition=self.partition)
-        )
+        effects.outbound.append(Outbound(OUTPUT, Tick(run_id=run), name, 0, (run,), partition=self.partition))
 
     @override
     async def complete(self, effects: Effects) -> None:

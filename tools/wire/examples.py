@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tools.wire import story
-from tunestream.domain.effects import Emission
+from tunestream.domain.effects import Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
@@ -76,11 +76,11 @@ class _Record:
 def examples() -> list[Example]:
     """Return the examples in the order of the catalogue."""
     found = [_sent(record) for record in story.published()]
-    found += [_emitted("ttc-collector", emission) for emission in story.collected()]
-    found += [_emitted("pair-builder", emission) for emission in story.paired()]
-    found += [_emitted("curriculum-gate", emission) for emission in story.batched()]
+    found += [_emitted("ttc-collector", output) for output in story.collected()]
+    found += [_emitted("pair-builder", output) for output in story.paired()]
+    found += [_emitted("curriculum-gate", output) for output in story.batched()]
     found.append(_sent(story.commanded()))
-    found += [_emitted("trainer", emission) for emission in story.trained()]
+    found += [_emitted("trainer", output) for output in story.trained()]
     found += [_sent(record) for record in story.applied()]
     return [*found, *_dead_letters(found)]
 
@@ -94,27 +94,27 @@ def _sent(record: Outgoing) -> Example:
     )
 
 
-def _emitted(service: str, emission: Emission) -> Example:
+def _emitted(service: str, output: Outbound) -> Example:
     envelope = Envelope(
-        id=emission.id,
-        type=type_of(emission.body),
+        id=output.id,
+        type=type_of(output.body),
         source=f"/tunestream/{service}",
-        time=emission.time,
-        extensions=emission.extensions,
+        time=output.time,
+        extensions=output.extensions,
     )
     return Example(
-        topic=emission.topic,
-        key=encode_key(*emission.key),
+        topic=output.topic,
+        key=encode_key(*output.key),
         headers=envelope.to_headers(),
-        value=emission.body.to_json(),
-        partition=_partition(emission),
+        value=output.body.to_json(),
+        partition=_partition(output),
     )
 
 
-def _partition(emission: Emission) -> int | None:
-    if emission.partition is not None:
+def _partition(output: Outbound) -> int | None:
+    if output.partition is not None:
         return None
-    parts = emission.key[:1] if topic(emission.topic).by_run else emission.key
+    parts = output.key[:1] if topic(output.topic).by_run else output.key
     return partition_for(encode_key(*parts), DEFAULT_PARTITIONS)
 
 

@@ -12,7 +12,7 @@ from tunestream.config.run.evaluation import LiveConfig
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.collector.core import Collector
 from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import LiveCollector
@@ -134,25 +134,25 @@ def published() -> Iterator[Outgoing]:
     yield nat_record(_RUN, _EXAMPLE, _STEP.model_dump_json().encode(), source=_AGENT, time=_TIME)
 
 
-def collected() -> list[Emission]:
+def collected() -> list[Outbound]:
     """Return what the collector makes of it, and the tick after a silence of 1.5 s."""
     collector, effects = Collector(_PARTITION), Effects()
     for number, event in enumerate(_NATIVE):
-        emission = collector.take(
+        output = collector.take(
             normalise_native(event), _CONFIG, _CONFIG.digest, _TIME, now=0.0, effects=effects
         )
-        emission.extensions["tsorigin"] = f"{_PARTITION}/{1041 + number}"
+        output.extensions["tsorigin"] = f"{_PARTITION}/{1041 + number}"
     collector.tick(1.5, effects)
-    return effects.emissions
+    return effects.outbound
 
 
-def paired() -> list[Emission]:
+def paired() -> list[Outbound]:
     """Return what the pair builder makes of the turn, and the tick that it forwards."""
     builder, effects = _builder(), Effects()
     for event in (_BETTER, _WORSE, _TURN_END):
         _give(builder, event, _TIME, effects)
     builder.handle(Tick(run_id=_RUN), time=_TIME + 1500, config_digest="", raw=b"", effects=effects)
-    return [effects.emissions[0], _stored(), effects.emissions[1]]
+    return [effects.outbound[0], _stored(), effects.outbound[1]]
 
 
 def _builder() -> PairBuilder:
@@ -164,12 +164,12 @@ def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, eff
     builder.handle(body, time=time, config_digest=_CONFIG.digest, raw=body.to_json(), effects=effects)
 
 
-def _stored() -> Emission:
+def _stored() -> Outbound:
     """Return what stands for a group that is too large for a record."""
     name, sha256 = group_id(_RUN, _EXAMPLE, "turn-4", "c0"), content_digest(b"turn-4")
     uri = _object(sha256)
     body = TrajectoryGroupRef(run_id=_RUN, group_id=name, uri=uri, sha256=sha256, size=5_242_880)
-    return Emission("trajectories", body, name, _TIME, (_RUN,), {"tsdigest": _CONFIG.digest})
+    return Outbound("trajectories", body, name, _TIME, (_RUN,), {"tsdigest": _CONFIG.digest})
 
 
 def _object(sha256: str) -> str:
@@ -202,7 +202,7 @@ def _batch() -> TrainingBatch:
     )
 
 
-def batched() -> list[Emission]:
+def batched() -> list[Outbound]:
     """Return what the curriculum gate makes of a window, and what it tells of the turn's scores."""
     batch = _batch()
     key, extensions = (_RUN,), {"tsdigest": _CONFIG.digest}
@@ -211,8 +211,8 @@ def batched() -> list[Emission]:
     live.take(group, LiveConfig(), _TIME, effects)
     live.advance(_RUN, _TIME + 10_000, effects)
     return [
-        Emission("training.batches", batch, batch.batch_id, _TIME, key, extensions),
-        *effects.emissions,
+        Outbound("training.batches", batch, batch.batch_id, _TIME, key, extensions),
+        *effects.outbound,
     ]
 
 
@@ -227,7 +227,7 @@ def commanded() -> Outgoing:
     return _event("training.control", (_RUN,), command, command.command_id)
 
 
-def trained() -> list[Emission]:
+def trained() -> list[Outbound]:
     """Return what the trainer tells: the answer to the command, the finished job, its version, its scores."""
     ledger, effects = JobLedger(), Effects()
     batch = _batch()
@@ -247,7 +247,7 @@ def trained() -> list[Emission]:
     )
     obey(ledger, _command(), now=_NOW, effects=effects)
     observe(ledger, _scores(ledger), LiveConfig(), now=_NOW, effects=effects)
-    return _latest(effects.emissions)
+    return _latest(effects.outbound)
 
 
 def _scores(ledger: JobLedger) -> LiveScores:
@@ -263,9 +263,9 @@ def _adapter() -> Artifact:
     return Artifact(uri=f"artifact://trees/{sha256}", sha256=sha256, kind="adapter")
 
 
-def _latest(emissions: Iterable[Emission]) -> list[Emission]:
-    """Keep the last emission of each topic and type."""
-    return list({(emission.topic, type(emission.body)): emission for emission in emissions}.values())
+def _latest(outbound: Iterable[Outbound]) -> list[Outbound]:
+    """Keep the last output of each topic and type."""
+    return list({(output.topic, type(output.body)): output for output in outbound}.values())
 
 
 def applied() -> list[Outgoing]:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
 from tunestream.events.ids import batch_id, stable_id
 from tunestream.events.training import TrainingBatch
@@ -105,9 +105,9 @@ class GateHandler(Handler):
         selected, self._selected = self._selected, []
         for window in selected:
             async with asyncio.timeout(self._deadline):
-                effects.emissions.append(await self._to_batch(window))
+                effects.outbound.append(await self._to_batch(window))
 
-    async def _to_batch(self, window: SelectedWindow) -> Emission:
+    async def _to_batch(self, window: SelectedWindow) -> Outbound:
         train = await asyncio.to_thread(put_rows, self._store, window.train)
         validation = (
             await asyncio.to_thread(put_rows, self._store, window.validation) if window.validation else None
@@ -130,7 +130,7 @@ class GateHandler(Handler):
             policy_versions=window.policy_versions,
             unversioned_rows=window.unversioned_rows,
         )
-        return Emission(
+        return Outbound(
             topic="training.batches",
             body=batch,
             id=batch.batch_id,

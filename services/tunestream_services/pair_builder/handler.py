@@ -9,7 +9,7 @@ from typing import Final
 from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
@@ -70,22 +70,22 @@ class PairBuilderHandler(Handler):
     @override
     async def complete(self, effects: Effects) -> None:
         """Move the bodies of large groups to the artifact store."""
-        for emission in effects.emissions:
-            if isinstance(emission.body, TrajectoryGroup):
-                emission.payload = emission.body.to_json()
-                if len(emission.payload) > self._largest_group:
-                    await self._move(emission, emission.body, emission.payload)
+        for output in effects.outbound:
+            if isinstance(output.body, TrajectoryGroup):
+                output.payload = output.body.to_json()
+                if len(output.payload) > self._largest_group:
+                    await self._move(output, output.body, output.payload)
 
-    async def _move(self, emission: Emission, group: TrajectoryGroup, payload: bytes) -> None:
+    async def _move(self, output: Outbound, group: TrajectoryGroup, payload: bytes) -> None:
         stored = await asyncio.to_thread(self._store.put_bytes, payload)
-        emission.body = TrajectoryGroupRef(
+        output.body = TrajectoryGroupRef(
             run_id=group.run_id,
             group_id=group.group_id,
             uri=stored.uri,
             sha256=stored.sha256,
             size=stored.size,
         )
-        emission.payload = None
+        output.payload = None
 
     @override
     def gauges(self) -> dict[str, float]:

@@ -103,7 +103,7 @@ class TrainerHandler(Handler, Owner):
     @override
     async def complete(self, effects: Effects) -> None:
         """Wake the scheduler: there may be a job to run, or one to stop."""
-        if effects.emissions:
+        if effects.outbound:
             self._scheduler.wake()
 
     @override

@@ -86,11 +86,11 @@ class CollectorHandler(Handler):
         replayed_from = original_time(envelope)
         config_digest = self._runs.current_digest(body.run_id)
         assert config_digest is not None
-        emission = self._collector.take(body, config, config_digest, moment, self._now, effects)
-        emission.payload = payload
-        emission.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
+        output = self._collector.take(body, config, config_digest, moment, self._now, effects)
+        output.payload = payload
+        output.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
         if replayed_from is not None:
-            emission.extensions["tsoriginaltime"] = format_time(replayed_from)
+            output.extensions["tsoriginaltime"] = format_time(replayed_from)
 
     @override
     async def complete(self, effects: Effects) -> None:

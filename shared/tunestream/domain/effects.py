@@ -14,7 +14,7 @@ from typing import Final
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Headers
 
-__all__ = ["Effects", "Emission", "Refused"]
+__all__ = ["Effects", "Outbound", "Refused"]
 
 # A message may quote what was sent, of any size, and has to fit into a dead letter's header.
 _LONGEST_MESSAGE: Final = 1000
@@ -35,8 +35,8 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class Emission:
-    """One output record.
+class Outbound:
+    """One output record, with its body still a model; the runtime encodes it when it commits.
 
     Attributes:
         topic: catalogue name, without prefix.
@@ -66,13 +66,13 @@ class Effects:
     """Everything that one transaction should do beside committing its offsets.
 
     Attributes:
-        emissions: output records in order.
+        outbound: output records in order.
         changes: the changelog's new values by key, None for a tombstone; the last change of a key
             counts, so a key is written at most once per transaction.
         counts: events worth a metric, by name.
     """
 
-    emissions: list[Emission] = field(default_factory=list)
+    outbound: list[Outbound] = field(default_factory=list)
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 

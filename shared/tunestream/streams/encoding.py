@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
@@ -95,34 +95,34 @@ class TransactionWriter:
         self._changelog = changelog
         self.logged: set[bytes] = set()
 
-    def emissions(self, batches: BatchSet, effects: Effects) -> None:
+    def outbound(self, batches: BatchSet, effects: Effects) -> None:
         """Encode the output records and drop them."""
-        emissions, effects.emissions = effects.emissions, []
-        for emission in emissions:
-            payload = emission.payload or emission.body.to_json()
-            key = encode_key(*emission.key)
+        outbound, effects.outbound = effects.outbound, []
+        for output in outbound:
+            payload = output.payload or output.body.to_json()
+            key = encode_key(*output.key)
             batches.append(
-                self._prefix + emission.topic,
-                self._place(emission, key),
+                self._prefix + output.topic,
+                self._place(output, key),
                 key,
                 payload,
-                self._headers(emission),
+                self._headers(output),
             )
 
-    def _place(self, emission: Emission, key: bytes) -> int:
-        if emission.partition is not None:
-            return emission.partition
-        routed = encode_key(emission.key[0]) if emission.topic in _BY_RUN else key
-        return partition_for(routed, self._partitions[emission.topic])
+    def _place(self, output: Outbound, key: bytes) -> int:
+        if output.partition is not None:
+            return output.partition
+        routed = encode_key(output.key[0]) if output.topic in _BY_RUN else key
+        return partition_for(routed, self._partitions[output.topic])
 
-    def _headers(self, emission: Emission) -> _Headers:
+    def _headers(self, output: Outbound) -> _Headers:
         return Envelope(
-            id=emission.id,
-            type=type_of(emission.body),
+            id=output.id,
+            type=type_of(output.body),
             source=self._source,
-            time=emission.time,
-            extensions=emission.extensions,
-            passed_on=emission.trace,
+            time=output.time,
+            extensions=output.extensions,
+            passed_on=output.trace,
         ).to_headers()
 
     def changes(self, batches: BatchSet, effects: Effects) -> None:

@@ -230,21 +230,21 @@ class Task:
             except Refused as refusal:
                 refused.append((record, refusal))
         await self.handler.prepare(inbound, time.monotonic())
-        emissions = effects.emissions
+        outbound = effects.outbound
         for record, event in zip(decoded, inbound, strict=True):
-            before = len(emissions)
+            before = len(outbound)
             try:
                 self.handler.handle(event, effects)
             except Refused as refusal:
                 refused.append((record, refusal))
             if event.envelope.passed_on:
-                for emission in emissions[before:]:
-                    emission.trace = event.envelope.passed_on
+                for output in outbound[before:]:
+                    output.trace = event.envelope.passed_on
         return refused
 
     async def _finish(self, effects: Effects, batches: BatchSet) -> None:
         await self.handler.complete(effects)
-        self._writer.emissions(batches, effects)
+        self._writer.outbound(batches, effects)
 
     def _new_batches(self) -> BatchSet:
         assert self._producer is not None

@@ -12,7 +12,7 @@ from typing import Final
 from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig
-from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import decode_key, encode_key
@@ -73,7 +73,7 @@ class Collector:
 
     def take(
         self, body: Normalised, config: RunConfig, config_digest: str, time: int, now: float, effects: Effects
-    ) -> Emission:
+    ) -> Outbound:
         """Advance the run's clock and emit a normalised event.
 
         Args:
@@ -82,7 +82,7 @@ class Collector:
             config_digest: of ``config``.
             time: the event's clamped time, ms.
             now: monotonic clock, s.
-            effects: takes the emission.
+            effects: takes the output.
         """
         wait = self._longest_waits.get(config_digest)
         if wait is None:
@@ -95,7 +95,7 @@ class Collector:
             clock.time, clock.moved = time, True
         if time + wait > clock.until:
             clock.until, clock.moved = time + wait, True
-        emission = Emission(
+        output = Outbound(
             topic="ttc.candidates",
             body=body,
             id=_identify(body, time),
@@ -103,8 +103,8 @@ class Collector:
             key=(body.run_id, body.example_id),
             extensions={"tsdigest": config_digest},
         )
-        effects.emissions.append(emission)
-        return emission
+        effects.outbound.append(output)
+        return output
 
     def _longest_wait(self, config: RunConfig) -> int:
         builder = config.trajectory_builder
@@ -137,8 +137,8 @@ class Collector:
                 continue
             clock.time += int((now - clock.seen) * 1000)
             clock.seen, clock.moved = now, True
-            effects.emissions.append(
-                Emission(
+            effects.outbound.append(
+                Outbound(
                     topic="ttc.candidates",
                     body=Tick(run_id=run_id),
                     id=stable_id("tick", run_id, str(self._partition), str(clock.time)),

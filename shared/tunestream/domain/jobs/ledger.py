@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.domain.jobs import lifecycle
 from tunestream.domain.jobs.lifecycle import TERMINAL, JobStep
 from tunestream.domain.models.evaluation import describe
@@ -361,7 +361,7 @@ class JobLedger:
         self, topic: str, body: Wire, key: tuple[str, ...], name: str, now: datetime, effects: Effects
     ) -> None:
         time = int(now.timestamp() * 1000)
-        effects.emissions.append(Emission(topic=topic, body=body, id=name, time=time, key=key))
+        effects.outbound.append(Outbound(topic=topic, body=body, id=name, time=time, key=key))
 
 
 def _left_off(job: JobRecord) -> str | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.evaluation import LiveConfig
-from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.domain.models.evaluation import Interval
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
@@ -110,8 +110,8 @@ class LiveCollector:
             return
         del self._pending[run_id]
         effects.delete(encode_key("live", run_id))
-        effects.emissions.append(
-            Emission(
+        effects.outbound.append(
+            Outbound(
                 topic="training.batches",
                 body=LiveScores(run_id=run_id, config_digest=pending.digest, versions=pending.versions),
                 id=stable_id("live", run_id, pending.name),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunestream.domain.effects import Effects, Emission
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.domain.turns.episodes import close_episodes
 from tunestream.domain.turns.memory import memory_name
 from tunestream.domain.turns.partition_state import PartitionState
@@ -45,8 +45,8 @@ def close_group(
 
 
 def _emit(group: TrajectoryGroup, at: int, effects: Effects) -> None:
-    effects.emissions.append(
-        Emission(
+    effects.outbound.append(
+        Outbound(
             topic="trajectories",
             body=group,
             id=group.group_id,

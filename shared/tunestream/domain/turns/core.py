@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tunestream.config.run.trajectory_builder import TrajectoryBuilder
-from tunestream.domain.effects import Effects, Emission, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.turns.close_group import close_group
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint, memory_name
@@ -98,7 +98,7 @@ class PairBuilder:
                 self._episode(self._advance(run_id, time, effects), event, came, effects)
             case Tick():
                 run = self._advance(run_id, time, effects)
-                effects.emissions.append(_forward(event, run.now))
+                effects.outbound.append(_forward(event, run.now))
             case _:
                 self._marker(self._advance(run_id, time, effects), event, effects)
 
@@ -229,6 +229,6 @@ def _repeat(known: int, came: _Arrival, effects: Effects) -> None:
     effects.counts["duplicate"] += 1
 
 
-def _forward(tick: Tick, now: int) -> Emission:
+def _forward(tick: Tick, now: int) -> Outbound:
     name = stable_id("tick", tick.run_id, str(now))
-    return Emission(topic="trajectories", body=tick, id=name, time=now, key=(tick.run_id,))
+    return Outbound(topic="trajectories", body=tick, id=name, time=now, key=(tick.run_id,))

@@ -132,19 +132,19 @@ class OfflineBuilder:
         try:
             self._builder.handle(body, time=time, config_digest=_DIGEST, raw=raw, effects=effects)
         finally:  # what was due by then is closed, also when the event is refused
-            if effects.emissions or effects.counts:
+            if effects.outbound or effects.counts:
                 self._settle()
             effects.changes.clear()
 
     def _settle(self) -> None:
         """Take over what the pair builder did."""
         effects = self._effects
-        for emission in effects.emissions:
-            if isinstance(emission.body, TrajectoryGroup):
-                self.summary.add(emission.body)
-                self._order.add(emission.body)
+        for output in effects.outbound:
+            if isinstance(output.body, TrajectoryGroup):
+                self.summary.add(output.body)
+                self._order.add(output.body)
         self.summary.repeats += effects.counts["duplicate"]
-        effects.emissions.clear()
+        effects.outbound.clear()
         effects.counts.clear()
 
 

@@ -45,8 +45,8 @@ def test_silence_of_a_second_ticks_with_the_time_that_passed() -> None:
     assert not collector.silent(50.9)
     assert collector.silent(51.0)
     effects = _tick(collector, now=51.25)
-    assert [(e.time, e.partition, e.key) for e in effects.emissions] == [(2_250, 3, ("run",))]
-    assert isinstance(effects.emissions[0].body, Tick)
+    assert [(e.time, e.partition, e.key) for e in effects.outbound] == [(2_250, 3, ("run",))]
+    assert isinstance(effects.outbound[0].body, Tick)
     assert not collector.silent(52.0), "at most one tick a second"
     assert collector.silent(52.25)
 
@@ -57,7 +57,7 @@ def test_ticks_end_when_the_longest_deadline_has_passed() -> None:
     now, last = 0.0, 0
     while collector.silent(now + 1.0):
         now += 1.0
-        last = _tick(collector, now).emissions[0].time
+        last = _tick(collector, now).outbound[0].time
     assert last == LONGEST
     _take(collector, time=last + 1, now=now)
     assert collector.silent(now + 1.0), "a new record starts them again"
@@ -68,7 +68,7 @@ def test_ticks_go_on_until_live_scores_are_due() -> None:
     collector, effects = Collector(0, GRACE), Effects()
     body = TurnEnd(run_id="run", example_id="e", turn_id="t")
     collector.take(body, config, config.digest, 0, 0.0, effects)
-    assert _tick(collector, now=600.0).emissions
+    assert _tick(collector, now=600.0).outbound
     assert collector.silent(601.0), "the last turn may close long after its last event"
 
 
@@ -76,7 +76,7 @@ def test_only_the_silent_run_ticks() -> None:
     collector = Collector(0, GRACE)
     _take(collector, time=0, now=0.0, run="quiet")
     _take(collector, time=0, now=5.0, run="busy")
-    assert [e.key for e in _tick(collector, now=5.5).emissions] == [("quiet",)]
+    assert [e.key for e in _tick(collector, now=5.5).outbound] == [("quiet",)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50_000), st.booleans()), max_size=30), st.integers(0, 29))
@@ -94,7 +94,7 @@ def test_a_restart_changes_no_later_tick(steps: list[tuple[int, bool]], at: int)
             collector.resume(now)
             collector_after, now_after = restored, now + 1.0
             assert collector_after.silent(now_after) == collector.silent(now_after)
-            assert _tick(collector_after, now_after).emissions == _tick(collector, now_after).emissions
+            assert _tick(collector_after, now_after).outbound == _tick(collector, now_after).outbound
             now = now_after
             collector = collector_after
         now += 1.0

@@ -81,7 +81,7 @@ class Gate:
                 self.log[key] = value
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        self.told += [emission.body for emission in effects.emissions]
+        self.told += [output.body for output in effects.outbound]
         return selected
 
     def restart(self, seed: int = 0) -> None:

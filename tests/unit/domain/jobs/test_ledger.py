@@ -78,7 +78,7 @@ def test_a_batch_that_comes_twice_makes_one_job() -> None:
     ledger, _ = _accepted()
     effects = Effects()
     assert not ledger.accept(_batch(), backend="trl", now=NOW, effects=effects)
-    assert effects.emissions == []
+    assert effects.outbound == []
     assert len(ledger.jobs()) == 1
 
 
@@ -88,9 +88,9 @@ def test_the_terminal_status_the_version_and_the_pointer_are_one_set_of_effects(
     effects = Effects()
     version = _complete(ledger, job, 1, effects)
     assert version is not None
-    bodies = {type(emission.body): emission.body for emission in effects.emissions}
+    bodies = {type(output.body): output.body for output in effects.outbound}
     assert set(bodies) == {JobRecord, TrainingJobStatus, ModelVersion, CurrentModel}
-    assert [e.topic for e in effects.emissions] == ["training.jobs", "training.status", "models", "models"]
+    assert [e.topic for e in effects.outbound] == ["training.jobs", "training.status", "models", "models"]
     assert ledger.current("run") == version
 
 
@@ -102,7 +102,7 @@ def test_a_rejected_version_is_registered_and_not_promoted() -> None:
     assert version is not None
     assert version.status is ModelStatus.REJECTED
     assert ledger.current("run") is None
-    assert not [emission for emission in effects.emissions if isinstance(emission.body, CurrentModel)]
+    assert not [output for output in effects.outbound if isinstance(output.body, CurrentModel)]
 
 
 def test_a_version_that_an_evaluator_holds_waits_for_a_command() -> None:
@@ -180,7 +180,7 @@ def test_only_the_latest_attempt_commits() -> None:
     told = ledger.report(job, 1, progress=5, message="", metrics={}, now=NOW, effects=effects)
     assert not told
     assert _complete(ledger, job, 1, effects) is None
-    assert effects.emissions == []
+    assert effects.outbound == []
     assert _complete(ledger, job, 2, effects) is not None
     assert _complete(ledger, job, 2, Effects()) is None, "and it commits once"
 
@@ -236,7 +236,7 @@ def test_one_version_is_promoted_and_those_before_it_are_retired() -> None:
     effects = Effects()
     command = ControlCommand(run_id="run", command_id="c", action="rollback")
     assert obey(ledger, command, now=NOW, effects=effects).accepted
-    told = [emission.body for emission in effects.emissions if emission.topic == "models"]
+    told = [output.body for output in effects.outbound if output.topic == "models"]
     assert [
         (body.number, body.status) if isinstance(body, ModelVersion) else body.generation  # type: ignore[attr-defined]
         for body in told
@@ -357,10 +357,10 @@ def test_a_ledger_restored_from_its_records_goes_on() -> None:
     ledger.start(job, now=NOW, effects=effects)
     _complete(ledger, job, 1, effects)
     restored = JobLedger()
-    for emission in effects.emissions:
-        if isinstance(emission.body, JobRecord):
-            restored.restore_job(emission.body)
-        elif isinstance(emission.body, ModelVersion | CurrentModel):
-            restored.restore_models([emission.body])
+    for output in effects.outbound:
+        if isinstance(output.body, JobRecord):
+            restored.restore_job(output.body)
+        elif isinstance(output.body, ModelVersion | CurrentModel):
+            restored.restore_models([output.body])
     assert restored.jobs() == ledger.jobs()
     assert restored.current("run") == ledger.current("run")

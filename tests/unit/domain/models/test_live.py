@@ -112,11 +112,11 @@ class Site:
             else:
                 self.log[key] = value
         self.counts.update(effects.counts)
-        for emission in effects.emissions:
-            assert isinstance(emission.body, LiveScores)
-            assert emission.topic == "training.batches"
-            self.told.append((emission.time, emission.body))
-            self.ids.append(emission.id)
+        for output in effects.outbound:
+            assert isinstance(output.body, LiveScores)
+            assert output.topic == "training.batches"
+            self.told.append((output.time, output.body))
+            self.ids.append(output.id)
 
     def restart(self) -> None:
         self.core = LiveCollector()

@@ -42,10 +42,10 @@ class Owner:
         return ledger
 
     def keep(self, effects: Effects) -> None:
-        for emission in effects.emissions:
-            body = emission.body
+        for output in effects.outbound:
+            body = output.body
             if isinstance(body, ModelVersion | CurrentModel | LiveRecord):
-                self.records[emission.key[1]] = body
+                self.records[output.key[1]] = body
             self.written += isinstance(body, LiveRecord)
         self.counts.update(effects.counts)
 

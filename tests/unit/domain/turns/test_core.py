@@ -146,11 +146,11 @@ def closings(effects: Effects) -> list[Closing]:
         (
             (body.run_id, body.example_id, body.turn_id),
             body.closed_by,
-            emission.time,
+            output.time,
             tuple(member.id for member in body.scores),
         )
-        for emission in effects.emissions
-        if isinstance(body := emission.body, TrajectoryGroup)
+        for output in effects.outbound
+        if isinstance(body := output.body, TrajectoryGroup)
     ]
 
 
@@ -204,7 +204,7 @@ class TurnLife(RuleBasedStateMachine):
         wanted = self.model.advance(run, time)
         _, effects = self.core.send(Tick(run_id=run), time)
         assert closings(effects) == wanted
-        assert (effects.emissions[-1].body, effects.emissions[-1].time) == (
+        assert (effects.outbound[-1].body, effects.outbound[-1].time) == (
             Tick(run_id=run),
             max(time, self.model.now[run]),
         )
@@ -246,10 +246,10 @@ def test_a_turn_keeps_the_digest_it_opened_with() -> None:
     for name, config_digest in (("1", "old"), ("2", "new")):
         event = candidate("r", "e", "t", name, expected=2)
         core.builder.handle(event, time=1, config_digest=config_digest, raw=event.to_json(), effects=effects)
-    body = effects.emissions[0].body
+    body = effects.outbound[0].body
     assert isinstance(body, TrajectoryGroup)
     assert body.config_digest == "old"
-    assert effects.emissions[0].extensions == {"tsdigest": "old"}
+    assert effects.outbound[0].extensions == {"tsdigest": "old"}
 
 
 def test_an_unknown_configuration_changes_nothing() -> None:
@@ -293,7 +293,7 @@ def test_an_episode_keeps_tool_messages_and_is_skipped_without_logprobs() -> Non
     core = Core(ARTTrajectoryBuilderConfig(num_generations=2))
     core.send(episode("1"), 1)
     _, effects = core.send(episode("2", logprobs={}), 2)
-    group = effects.emissions[0].body
+    group = effects.outbound[0].body
     assert isinstance(group, TrajectoryGroup)
     assert [item.role for item in group.trajectories[0].episode] == ["user", "tool", "assistant"]  # type: ignore[union-attr]
     assert (len(group.scores), group.skipped) == (2, {"no_logprobs": 1})
