@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tunestream.config.run.curriculum import STRATEGY_GROUP, CurriculumSection
+from tunestream.config.run.curriculum import CurriculumSection
+from tunestream.config.run.plugins import STRATEGIES
 from tunestream.domain.gate.selection import Epoch, Selection, State
 
 __all__ = ["BROKEN", "ROTATING", "install_strategy"]
@@ -62,5 +63,5 @@ def install_strategy(folder: Path, name: str, value: str, distribution: str = "s
     info = folder / f"{distribution}_{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}-{name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{STRATEGY_GROUP}]\n{name} = {value}\n")
+    (info / "entry_points.txt").write_text(f"[{STRATEGIES}]\n{name} = {value}\n")
     return str(folder)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tunestream.config.files.document import Document, Keys, dotted
-from tunestream.config.run.curriculum import CurriculumSection, UnknownStrategy, strategy_section
+from tunestream.config.run.curriculum import CurriculumSection, strategy_section
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.trainers import DEFAULT_TRAINER, TrainerSection, trainer_section
 
@@ -58,7 +58,7 @@ def _chosen(field: FieldInfo, value: Any) -> type[BaseModel] | None:
         return _trainer(str(kind or DEFAULT_TRAINER))
     of_kind = [section for section in sections if _kind(section) == kind]
     if not of_kind and kind and CurriculumSection in sections:
-        with contextlib.suppress(UnknownStrategy):
+        with contextlib.suppress(NotInstalled):
             return strategy_section(str(kind))
     return next(iter(of_kind or sections), None)
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Final, Literal
 
 from pydantic import (
@@ -19,28 +15,19 @@ from pydantic import (
     WrapValidator,
 )
 
+from tunestream.config.run.plugins import NotInstalled, installed_strategies, load_strategy
 from tunestream.config.run.section import Section, kind_of
 
 __all__ = [
-    "STRATEGY_GROUP",
     "CurriculumLearning",
     "CurriculumLearningConfig",
     "CurriculumSection",
     "ForeignCurriculumConfig",
-    "UnknownStrategy",
-    "load_strategy",
     "strategy_section",
 ]
 
-STRATEGY_GROUP: Final = "tunestream.curriculum_strategies"
-"""The entry point group by which other distributions bring strategies."""
-
 _PERCENTILE: Final = "percentile"
 _OTHER: Final = "other"
-
-
-class UnknownStrategy(ValueError):
-    """Nobody brings a curriculum strategy of this ``_type``, or what brings it cannot be used."""
 
 
 class CurriculumSection(Section):
@@ -83,49 +70,16 @@ class ForeignCurriculumConfig(CurriculumSection):
     model_config = ConfigDict(extra="allow")
 
 
-def load_strategy(kind: str) -> object:
-    """Return what another distribution describes as its strategy ``kind``; its ``config`` is a section.
-
-    Raises:
-        UnknownStrategy: when there is none of this name, several bring it, or it cannot be imported.
-    """
-    found = _found(tuple(sys.path))
-    entries = found.get(kind, [])
-    if not entries:
-        known = ", ".join(map(repr, [_PERCENTILE, *sorted(found)]))
-        raise UnknownStrategy(f"_type {kind!r} is unknown; choose one of {known}")
-    if len(entries) > 1:
-        names = " and ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in entries))
-        raise UnknownStrategy(f"_type {kind!r} is brought by {names}; keep one of them")
-    try:
-        return entries[0].load()
-    except (ImportError, AttributeError) as error:
-        raise UnknownStrategy(
-            f"_type {kind!r} cannot be loaded from {entries[0].value}: {error}; install what it needs"
-        ) from error
-
-
 def strategy_section(kind: str) -> type[CurriculumSection]:
     """Return the section of a strategy that another distribution brings.
 
     Raises:
-        UnknownStrategy: when there is none, or its description has no section.
+        NotInstalled: when there is none, or its description has no section.
     """
     section = getattr(load_strategy(kind), "config", None)
     if not (isinstance(section, type) and issubclass(section, CurriculumSection)):
-        raise UnknownStrategy(f"_type {kind!r} names something without a CurriculumSection as its config")
+        raise NotInstalled(f"_type {kind!r} names something without a CurriculumSection as its config")
     return section
-
-
-# Looking through what is installed takes milliseconds, and every run that is read may ask for it.
-@lru_cache(maxsize=4)
-def _found(path: tuple[str, ...]) -> Mapping[str, list[EntryPoint]]:
-    """Return the entry points of the group by name, as they are found on a ``sys.path``."""
-    del path
-    found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=STRATEGY_GROUP):
-        found.setdefault(entry.name, []).append(entry)
-    return found
 
 
 def _kind(value: object) -> str | None:
@@ -143,10 +97,11 @@ def _of_plugin(value: object, handler: object, info: ValidationInfo) -> Curricul
         return value
     try:
         return strategy_section(str(kind_of(value, default=_PERCENTILE))).model_validate(value)
-    except UnknownStrategy:
+    except NotInstalled as missing:
         if info.context:
             return ForeignCurriculumConfig.model_validate(value)
-        raise
+        known = ", ".join(map(repr, [_PERCENTILE, *installed_strategies()]))
+        raise ValueError(f"{missing}; choose one of {known}") from missing
 
 
 CurriculumLearning = Annotated[

@@ -1,6 +1,6 @@
-"""The backends that are installed, by the entry point group ``tunestream.trainer_backends``.
+"""What is installed and chosen in a run's file by ``_type``: trainer backends and curriculum strategies.
 
-Those that come with tunestream are found as those of other distributions are.
+Backends that come with tunestream are found by entry point, as those of other distributions are.
 """
 
 from __future__ import annotations
@@ -11,18 +11,34 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-__all__ = ["GROUP", "NotInstalled", "installed_trainers", "load_trainer"]
+__all__ = [
+    "STRATEGIES",
+    "TRAINERS",
+    "NotInstalled",
+    "installed_strategies",
+    "installed_trainers",
+    "load_strategy",
+    "load_trainer",
+]
 
-GROUP: Final = "tunestream.trainer_backends"
+TRAINERS: Final = "tunestream.trainer_backends"
+"""The entry point group of trainer backends."""
+STRATEGIES: Final = "tunestream.curriculum_strategies"
+"""The entry point group of curriculum strategies."""
 
 
 class NotInstalled(ValueError):
-    """Nobody brings a trainer of this ``_type``, or what brings it cannot be used."""
+    """Nobody brings what this ``_type`` names, or what brings it cannot be used."""
 
 
 def installed_trainers() -> list[str]:
     """Return the ``_type`` of every trainer that is installed, sorted."""
-    return sorted(_found(tuple(sys.path)))
+    return sorted(_found(TRAINERS, tuple(sys.path)))
+
+
+def installed_strategies() -> list[str]:
+    """Return the ``_type`` of every strategy that is installed, sorted; ``percentile`` is built in."""
+    return sorted(_found(STRATEGIES, tuple(sys.path)))
 
 
 def load_trainer(kind: str) -> object:
@@ -31,7 +47,20 @@ def load_trainer(kind: str) -> object:
     Raises:
         NotInstalled: when there is none of this name, several bring it, or it cannot be imported.
     """
-    entries = _found(tuple(sys.path)).get(kind, ())
+    return _load(TRAINERS, kind)
+
+
+def load_strategy(kind: str) -> object:
+    """Return what a distribution describes as its strategy ``kind``; its ``config`` is a section.
+
+    Raises:
+        NotInstalled: when there is none of this name, several bring it, or it cannot be imported.
+    """
+    return _load(STRATEGIES, kind)
+
+
+def _load(group: str, kind: str) -> object:
+    entries = _found(group, tuple(sys.path)).get(kind, ())
     if not entries:
         raise NotInstalled(f"_type {kind!r} is unknown")
     if len(entries) > 1:
@@ -47,12 +76,12 @@ def load_trainer(kind: str) -> object:
 
 
 # Looking through what is installed takes milliseconds, and every run that is read asks for it.
-@lru_cache(maxsize=4)
-def _found(path: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
-    """Return the entry points of the group by name, as they are found on a ``sys.path``."""
+@lru_cache(maxsize=8)
+def _found(group: str, path: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
+    """Return the entry points of a group by name, as they are found on a ``sys.path``."""
     del path
     found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in entry_points(group=group):
         found.setdefault(entry.name, []).append(entry)
     return found
 

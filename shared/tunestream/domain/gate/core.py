@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tunestream.config.run.curriculum import UnknownStrategy
+from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.gate.curriculum import Curricula, EpochResult
@@ -193,7 +193,7 @@ class CurriculumGate:
 def _check_strategy(config: RunConfig) -> None:
     try:
         strategy_of(config.curriculum_learning)
-    except UnknownStrategy as error:
+    except NotInstalled as error:
         raise Refused(
             "unknown_strategy",
             f"run {config.run_id!r}: curriculum_learning: {error}; install it where the gate runs",

@@ -73,7 +73,7 @@ class Curricula:
         """Run one epoch over a window's groups, in order of arrival.
 
         Raises:
-            UnknownStrategy: when the strategy is not installed here.
+            NotInstalled: when the strategy is not installed here.
             StrategyFailed: when it breaks its contract.
         """
         section, run_id = config.curriculum_learning, config.run_id

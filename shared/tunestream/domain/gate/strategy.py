@@ -8,12 +8,8 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-from tunestream.config.run.curriculum import (
-    CurriculumLearningConfig,
-    CurriculumSection,
-    UnknownStrategy,
-    load_strategy,
-)
+from tunestream.config.run.curriculum import CurriculumLearningConfig, CurriculumSection
+from tunestream.config.run.plugins import NotInstalled, load_strategy
 from tunestream.domain.gate.percentile import PERCENTILE, initial_percentile_state
 from tunestream.domain.gate.selection import CurriculumStrategy, Epoch, Selection, State
 from tunestream.events.ids import stable_id
@@ -46,13 +42,13 @@ def strategy_of(config: CurriculumSection) -> CurriculumStrategy:
     """Return the strategy of a configuration.
 
     Raises:
-        UnknownStrategy: when it is not installed here, or is none.
+        NotInstalled: when it is not installed here, or is none.
     """
     if isinstance(config, CurriculumLearningConfig):
         return PERCENTILE
     strategy = load_strategy(config.type)
     if not callable(getattr(strategy, "select", None)):
-        raise UnknownStrategy(f"_type {config.type!r} names something without a method select")
+        raise NotInstalled(f"_type {config.type!r} names something without a method select")
     return strategy  # type: ignore[return-value]
 
 
@@ -65,7 +61,7 @@ def run_epoch(epoch: Epoch, state: State, config: CurriculumSection) -> Selectio
     """Select the groups of one epoch; all of them when the curriculum is not enabled.
 
     Raises:
-        UnknownStrategy: when the strategy is not installed here.
+        NotInstalled: when the strategy is not installed here.
         StrategyFailed: when it selects what is not there, or its state is too large or no JSON.
     """
     count = len(epoch.rewards)
