@@ -1,0 +1,61 @@
+"""Records and runs as handlers see them, without a broker."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from tunestream.config.run.run import RunConfig
+from tunestream.events.base import Foreign, Wire
+from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import type_of
+from tunestream.streams.handler import Inbound
+from tunestream.streams.runs import RunDirectory
+
+__all__ = ["KnownRuns", "inbound"]
+
+
+class KnownRuns(RunDirectory):
+    """The runs that a test gives, the last configuration of each run as its current one."""
+
+    def __init__(self, *configs: RunConfig) -> None:
+        self.refreshed = 0
+        self._known = {(config.run_id, config.digest): config for config in configs}
+        self._latest = {config.run_id: config for config in configs}
+
+    @override
+    async def refresh(self, deadline: float = 0.0) -> None:
+        del deadline
+        self.refreshed += 1
+
+    @override
+    def current(self, run_id: str) -> RunConfig | None:
+        return self._latest.get(run_id)
+
+    @override
+    def current_digest(self, run_id: str) -> str | None:
+        config = self._latest.get(run_id)
+        return None if config is None else config.digest
+
+    @override
+    def config(self, run_id: str, digest: str) -> RunConfig:
+        return self._known[run_id, digest]
+
+    @override
+    def has(self, run_id: str, digest: str) -> bool:
+        return (run_id, digest) in self._known
+
+
+def inbound(
+    body: Wire | Foreign,
+    key: bytes,
+    *,
+    ce_time: int | None = 1_000,
+    time: int = 1_000,
+    offset: int = 0,
+    **extensions: str,
+) -> Inbound:
+    """Return a record of partition 3, as the runtime decodes it."""
+    envelope = Envelope(
+        id="1", type=type_of(body), source="/tests", time=ce_time, extensions=dict(extensions)
+    )
+    return Inbound(key, body.model_dump_json().encode(), time, 3, offset, envelope, body)

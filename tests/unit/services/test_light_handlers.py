@@ -1,0 +1,197 @@
+"""The handlers of the light services, record by record: what they emit, refuse and store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.inbound import KnownRuns, inbound
+from tests.helpers.strategies import install_strategy
+from tests.unit.domain.gate.test_core import WINDOW, configuration, group
+from tunestream.artifacts import ArtifactStore
+from tunestream.config.run.curriculum import strategy_section
+from tunestream.config.run.run import RunConfig
+from tunestream.domain.collector.core import Collector
+from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.gate.core import CurriculumGate
+from tunestream.domain.turns.core import PairBuilder
+from tunestream.events.keys import encode_key
+from tunestream.events.nat import IntermediateStep
+from tunestream.events.training import TrainingBatch
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
+from tunestream.events.ttc import CandidateStep, TTCCandidate, TurnEnd
+from tunestream.streams.handler import Handler, Inbound
+from tunestream_services.curriculum_gate.handler import GateHandler
+from tunestream_services.pair_builder.handler import PairBuilderHandler
+from tunestream_services.ttc_collector.handler import CollectorHandler
+
+KEY = encode_key("r", "e")
+CANDIDATE = TTCCandidate(
+    run_id="r", example_id="e", turn_id="t", candidate_id="c", prompt="p", response="a", score=0.5
+)
+RUN = configuration()
+
+
+async def handled(handler: Handler, *records: Inbound) -> list[Outbound]:
+    effects = Effects()
+    await handler.prepare(records, 0.0)
+    for record in records:
+        handler.handle(record, effects)
+    await handler.complete(effects)
+    return effects.outbound
+
+
+def collector(*configs: RunConfig) -> CollectorHandler:
+    return CollectorHandler(Collector(3), KnownRuns(*configs))
+
+
+async def test_the_collector_writes_where_a_candidate_came_from_and_its_configuration() -> None:
+    (output,) = await handled(collector(RUN), inbound(CANDIDATE, KEY, offset=7))
+    assert isinstance(output.body, CandidateStep)
+    assert output.key == ("r", "e")
+    assert output.extensions == {"tsdigest": RUN.digest, "tsorigin": "3/7"}
+
+
+@pytest.mark.parametrize(
+    ("ce_time", "expected"),
+    [(None, 5_000), (1_000, 1_000), (1_000_000, 10_000)],
+    ids=["none", "past", "ahead"],
+)
+async def test_no_agents_clock_is_far_ahead_of_the_brokers(ce_time: int | None, expected: int) -> None:
+    (output,) = await handled(collector(RUN), inbound(CANDIDATE, KEY, ce_time=ce_time, time=5_000))
+    assert output.time == expected
+
+
+async def test_a_replay_keeps_the_brokers_first_time() -> None:
+    record = inbound(CANDIDATE, KEY, ce_time=None, time=5_000, tslogtime="2000")
+    (output,) = await handled(collector(RUN), record)
+    assert output.time == 2_000
+
+
+STEP = IntermediateStep.model_validate({"payload": {"event_type": "WORKFLOW_END", "UUID": "u"}})
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        (inbound(CANDIDATE.model_copy(update={"run_id": "x"}), encode_key("x", "e")), "unknown_run"),
+        (inbound(CANDIDATE, encode_key("r", "other")), "wrong_key"),
+        (inbound(CANDIDATE, KEY, tslogtime="yesterday"), "schema.value"),
+        (inbound(STEP, KEY, tsrun="r"), "schema.missing"),
+        (inbound(STEP, KEY, tsrun="r", tsexample="e" * 513), "schema.bounds"),
+    ],
+    ids=["run", "key", "log time", "no example", "long example"],
+)
+async def test_the_collector_refuses_with_a_code(record: Inbound, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await handled(collector(RUN), record)
+    assert refused.value.code == code
+
+
+async def test_an_unknown_run_is_looked_up_once_more_before_it_is_refused() -> None:
+    runs = KnownRuns()
+    with pytest.raises(Refused, match="unknown_run"):
+        await handled(CollectorHandler(Collector(3), runs), inbound(CANDIDATE, KEY))
+    assert runs.refreshed == 1
+
+
+STEPS = [
+    CandidateStep(
+        run_id="r",
+        example_id="e",
+        turn_id="t",
+        candidate_id=str(at),
+        candidate_index=at,
+        prompt="p" * 100,
+        response=str(at),
+        score=at,
+    )
+    for at in range(3)
+]
+
+
+def pair_builder(store: ArtifactStore, largest: int) -> PairBuilderHandler:
+    rules = PairBuilder(lambda _run, _digest: RUN.trajectory_builder)
+    return PairBuilderHandler(rules, KnownRuns(RUN), store, largest)
+
+
+def objects(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def turn(store: ArtifactStore, largest: int) -> Outbound:
+    end = TurnEnd(run_id="r", example_id="e", turn_id="t")
+    records = [inbound(body, KEY, tsdigest=RUN.digest) for body in (*STEPS, end)]
+    (output,) = await handled(pair_builder(store, largest), *records)
+    return output
+
+
+async def test_a_large_group_goes_to_the_artifact_store_and_its_record_names_it(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    small = await turn(store, largest=1_000_000)
+    assert isinstance(small.body, TrajectoryGroup)
+    assert not objects(tmp_path)
+    large = await turn(store, largest=100)
+    assert isinstance(large.body, TrajectoryGroupRef)
+    assert store.get_bytes(large.body.uri, large.body.sha256) == small.body.to_json()
+
+
+@pytest.mark.parametrize(("missing", "said"), [("ce_time", "ce_time"), ("tsdigest", "ce_tsdigest")])
+async def test_a_candidate_that_the_collector_did_not_stamp_is_refused(
+    tmp_path: Path, missing: str, said: str
+) -> None:
+    stamps: dict[str, Any] = {"ce_time": 1, "tsdigest": RUN.digest}
+    stamps[missing] = None if missing == "ce_time" else ""
+    with pytest.raises(Refused, match=f"header {said} is missing"):
+        await handled(pair_builder(ArtifactStore(str(tmp_path)), 1), inbound(STEPS[0], KEY, **stamps))
+
+
+def window(config: RunConfig, store: ArtifactStore, *, by_reference: bool = False) -> list[Inbound]:
+    records = []
+    for at in range(WINDOW):
+        body: TrajectoryGroup | TrajectoryGroupRef = group(f"g{at}", 1, config.digest)
+        if by_reference:
+            stored = store.put_bytes(body.to_json())
+            body = TrajectoryGroupRef(
+                run_id="r", group_id=f"g{at}", uri=stored.uri, sha256=stored.sha256, size=stored.size
+            )
+        records.append(inbound(body, b"r"))
+    return records
+
+
+async def batches(config: RunConfig, folder: Path, *, windows: int = 1, **how: bool) -> list[TrainingBatch]:
+    store, runs = ArtifactStore(str(folder)), KnownRuns(config)
+    handler = GateHandler(CurriculumGate(runs.config), runs, store, deadline=10.0)
+    found = []
+    for _ in range(windows):
+        for output in await handled(handler, *window(config, store, **how)):
+            assert isinstance(output.body, TrainingBatch)
+            found.append(output.body)
+    return found
+
+
+async def test_a_group_by_reference_is_the_group_itself(tmp_path: Path) -> None:
+    assert await batches(RUN, tmp_path) == await batches(RUN, tmp_path, by_reference=True)
+
+
+async def test_the_state_of_a_strategy_is_part_of_the_batchs_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two strategies that select the same, and remember something else, make two batches."""
+    path = install_strategy(tmp_path / "site", "broken", "tests.helpers.strategies:BROKEN")
+    monkeypatch.syspath_prepend(path)
+
+    async def batch(characters: int) -> TrainingBatch:
+        settings = {"_type": "broken", "enabled": True, "chosen": [0, 1], "characters": characters}
+        section = strategy_section("broken").model_validate(settings)
+        config = configuration(curriculum_learning=section)
+        monkeypatch.setattr(RunConfig, "digest", "d")  # so that nothing but the state differs
+        (made,) = await batches(config, tmp_path / "store")
+        return made
+
+    one, same, other = await batch(1), await batch(1), await batch(2)
+    assert one == same
+    assert (one.train, one.curriculum) == (other.train, other.curriculum)
+    assert one.batch_id != other.batch_id
