@@ -19,7 +19,7 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import ExampleEnd, Tick
 from tunestream.streams.handler import Handler, Inbound, TaskContext
-from tunestream.streams.publish import EventProducer, Outgoing
+from tunestream.streams.publish import EncodedRecord, EventProducer
 from tunestream.streams.service import build_app
 from tunestream.streams.task import Plan
 
@@ -115,13 +115,13 @@ async def running(made: Plan, settings: ServiceSettings | None = None) -> AsyncI
             REGISTRY.unregister(collector)
 
 
-def example_end(run: str, partition: int, example: str = "e", topic: str = INPUT) -> Outgoing:
+def example_end(run: str, partition: int, example: str = "e", topic: str = INPUT) -> EncodedRecord:
     body = ExampleEnd(run_id=run, example_id=example)
     envelope = Envelope(id="1", type=type_of(body), source="/tests", time=0)
-    return Outgoing(topic, b"k", body.to_json(), envelope.to_headers(), partition)
+    return EncodedRecord(topic, b"k", body.to_json(), envelope.to_headers(), partition)
 
 
-async def send(kafka: KafkaSettings, records: Sequence[Outgoing]) -> None:
+async def send(kafka: KafkaSettings, records: Sequence[EncodedRecord]) -> None:
     async with EventProducer(kafka) as producer:
         for record in records:
             await producer.send(record)

@@ -18,7 +18,7 @@ from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
 from tunestream.streams.dead_letters import dead_letter_headers
 from tunestream.streams.encoding import partition_for
-from tunestream.streams.publish import Outgoing
+from tunestream.streams.publish import EncodedRecord
 from tunestream.topics import DEFAULT_PARTITIONS, dlq_of, topic
 
 __all__ = ["Example", "examples"]
@@ -85,7 +85,7 @@ def examples() -> list[Example]:
     return [*found, *_dead_letters(found)]
 
 
-def _sent(record: Outgoing) -> Example:
+def _sent(record: EncodedRecord) -> Example:
     assert record.key is not None
     assert record.value is not None
     partition = partition_for(record.key, DEFAULT_PARTITIONS)

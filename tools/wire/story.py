@@ -40,7 +40,7 @@ from tunestream.events.trajectories import (
 )
 from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
-from tunestream.streams.publish import Outgoing, event_record
+from tunestream.streams.publish import EncodedRecord, event_record
 
 __all__ = [
     "Refusal",
@@ -127,7 +127,7 @@ _STEP: Final = IntermediateStep(
 )
 
 
-def published() -> Iterator[Outgoing]:
+def published() -> Iterator[EncodedRecord]:
     """Yield what agents send."""
     for event in _NATIVE:
         yield native_record(event, source=_AGENT, time=_TIME)
@@ -221,7 +221,7 @@ def _command() -> ControlCommand:
     return ControlCommand(run_id=_RUN, command_id="5f2b7c1e", action="cancel", job_id=job)
 
 
-def commanded() -> Outgoing:
+def commanded() -> EncodedRecord:
     """Return what somebody asks of the run's owner."""
     command = _command()
     return _event("training.control", (_RUN,), command, command.command_id)
@@ -268,7 +268,7 @@ def _latest(outbound: Iterable[Outbound]) -> list[Outbound]:
     return list({(output.topic, type(output.body)): output for output in outbound}.values())
 
 
-def applied() -> list[Outgoing]:
+def applied() -> list[EncodedRecord]:
     """Return the configuration of the run, and the pointer to it."""
     record, pointer = _CONFIG.to_record(), RunPointer(run_id=_RUN, digest=_CONFIG.digest)
     return [
@@ -279,7 +279,7 @@ def applied() -> list[Outgoing]:
 
 def _event(
     name: str, key: tuple[str, ...], body: RunRecord | RunPointer | ControlCommand, identity: str
-) -> Outgoing:
+) -> EncodedRecord:
     envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=_TIME)
     return event_record(name, key, body.to_json(), envelope)
 

@@ -16,7 +16,7 @@ from tunestream.cli.jsonl import read_lines
 from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note
 from tunestream.config.settings import KafkaSettings
 from tunestream.sdk.event_files import LineError, RecordedFormat, line_reader
-from tunestream.streams.publish import EventProducer, EventTooLarge, Outgoing
+from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
 __all__ = ["register"]
 
@@ -77,7 +77,7 @@ def publish(
 
 def _events(
     name: str, lines: Iterator[bytes], form: RecordedFormat, run: str | None, *, restamp: bool
-) -> Iterator[tuple[int, Outgoing]]:
+) -> Iterator[tuple[int, EncodedRecord]]:
     """Yield each event with the size of its line in bytes."""
     read = line_reader(form, run_id=run, source=_SOURCE, restamp=restamp)
     for number, line in enumerate(lines, 1):
@@ -89,7 +89,7 @@ def _events(
             yield len(line), record
 
 
-async def _send(size: int | None, events: Iterator[tuple[int, Outgoing]], rate: float | None) -> int:
+async def _send(size: int | None, events: Iterator[tuple[int, EncodedRecord]], rate: float | None) -> int:
     count = read = 0
     began = time.monotonic()
     async with EventProducer(KafkaSettings()) as producer:

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
-from tunestream.streams.publish import Outgoing
+from tunestream.streams.publish import EncodedRecord
 
 __all__ = ["LineError", "RecordedFormat", "line_reader"]
 
-LineReader = Callable[[bytes, int], Outgoing]
+LineReader = Callable[[bytes, int], EncodedRecord]
 
 
 class RecordedFormat(StrEnum):
@@ -51,7 +51,7 @@ def line_reader(
     return lambda line, now: _nat(line, now, run_id, source, restamp=restamp)
 
 
-def _native(line: bytes, now: int, run_id: str | None, source: str) -> Outgoing:
+def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRecord:
     fields = _object(line)
     if run_id is not None:
         fields["run_id"] = run_id
@@ -71,7 +71,7 @@ def _model_of(fields: dict[str, Any]) -> type[NativeEvent]:
     return TTCTurnEnd if "turn_id" in fields else TTCExampleEnd
 
 
-def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> Outgoing:
+def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> EncodedRecord:
     fields = _object(line)
     missing = [name for name in ("example_id", "step") if name not in fields]
     if missing:

@@ -10,7 +10,7 @@ from tunestream.events.ids import candidate_id, content_digest, episode_id, stab
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.streams.publish import Outgoing, event_record
+from tunestream.streams.publish import EncodedRecord, event_record
 
 __all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]
 
@@ -20,7 +20,7 @@ NativeEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode
 
 def native_record(
     event: NativeEvent, *, source: str, time: int, extensions: Mapping[str, str] | None = None
-) -> Outgoing:
+) -> EncodedRecord:
     """Return the record of a native event.
 
     Args:
@@ -60,7 +60,7 @@ def nat_record(
     time: int,
     step: IntermediateStep | None = None,
     extensions: Mapping[str, str] | None = None,
-) -> Outgoing:
+) -> EncodedRecord:
     """Return the record of a NAT IntermediateStep, whose body names neither run nor example.
 
     Args:

@@ -21,7 +21,14 @@ from tunestream.streams.client import (
 )
 from tunestream.topics import topic
 
-__all__ = ["DeliveryError", "EventProducer", "EventTooLarge", "Outgoing", "event_record", "write_together"]
+__all__ = [
+    "DeliveryError",
+    "EncodedRecord",
+    "EventProducer",
+    "EventTooLarge",
+    "event_record",
+    "write_together",
+]
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -52,8 +59,8 @@ class DeliveryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to write.
+class EncodedRecord:
+    """One record as it is written: a service's ``Outbound`` has a model as its body, this has bytes.
 
     Attributes:
         topic: catalogue name, without prefix.
@@ -70,14 +77,14 @@ class Outgoing:
     partition: int | None = None
 
 
-def event_record(name: str, key: Iterable[str], payload: bytes, envelope: Envelope) -> Outgoing:
+def event_record(name: str, key: Iterable[str], payload: bytes, envelope: Envelope) -> EncodedRecord:
     """Return the record of an event.
 
     Raises:
         EventTooLarge: when the topic ``name`` would refuse it.
         ValueError: when a part of the key is empty.
     """
-    record = Outgoing(name, encode_key(*key), payload, envelope.to_headers())
+    record = EncodedRecord(name, encode_key(*key), payload, envelope.to_headers())
     headers = sum(len(header) + len(value or b"") for header, value in record.headers)
     size = len(payload) + len(record.key or b"") + headers + _FRAMING_BYTES
     limit = topic(name).max_message_bytes
@@ -138,7 +145,7 @@ class EventProducer:
         finally:
             await self._producer.stop()
 
-    async def send(self, record: Outgoing) -> None:
+    async def send(self, record: EncodedRecord) -> None:
         """Put a record into the buffer, waiting for room.
 
         Raises:
@@ -205,7 +212,9 @@ class EventProducer:
             raise DeliveryError(len(failures), failures[0])
 
 
-async def write_together(settings: KafkaSettings, transactional_id: str, records: Sequence[Outgoing]) -> None:
+async def write_together(
+    settings: KafkaSettings, transactional_id: str, records: Sequence[EncodedRecord]
+) -> None:
     """Write records in one transaction, and return when they can be read.
 
     Readers of committed records see all or none.

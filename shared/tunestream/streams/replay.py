@@ -21,7 +21,7 @@ from tunestream.streams.dead_letters import (
     original_headers,
     why_final,
 )
-from tunestream.streams.publish import Outgoing
+from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.reading import RecordReader
 from tunestream.topics import CATALOGUE, topic
 
@@ -123,7 +123,7 @@ async def dead_letters(settings: KafkaSettings, source: str) -> AsyncIterator[De
             yield DeadLetter.of(source, record)
 
 
-def replayed(letter: DeadLetter, now: int) -> Outgoing:
+def replayed(letter: DeadLetter, now: int) -> EncodedRecord:
     """Return the record that sends a dead letter again, to where it was.
 
     It happens now; the time it had is kept in ``ce_tsoriginaltime``, by which lateness is judged. Its id
@@ -137,6 +137,6 @@ def replayed(letter: DeadLetter, now: int) -> Outgoing:
     before = headers.get(_ORIGINAL_TIME) or headers.get(_TIME) or format_time(letter.time).encode()
     stamped = {_TIME: format_time(now).encode(), _ORIGINAL_TIME: before}
     kept = ((name, value) for name, value in letter.headers if name not in {*stamped, _LOG_TIME})
-    return Outgoing(
+    return EncodedRecord(
         letter.source, letter.key, letter.value, [*kept, *stamped.items()], letter.source_partition
     )

@@ -15,7 +15,7 @@ from tunestream.events.ids import stable_id
 from tunestream.events.keys import CURRENT, encode_key
 from tunestream.events.registry import type_of
 from tunestream.events.runs import RunPointer, RunRecord
-from tunestream.streams.publish import Outgoing, event_record, write_together
+from tunestream.streams.publish import EncodedRecord, event_record, write_together
 from tunestream.streams.table import Table
 
 __all__ = ["RunDirectory", "apply_run"]
@@ -27,13 +27,13 @@ async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) 
     """Make a configuration the one that new turns of its run open with; ``source`` as in CloudEvents."""
     pointer = RunPointer(run_id=config.run_id, digest=config.digest)
     records = [
-        _outgoing(config.to_record(), config.digest, source),
-        _outgoing(pointer, CURRENT, source),
+        _encoded(config.to_record(), config.digest, source),
+        _encoded(pointer, CURRENT, source),
     ]
     await write_together(settings, f"run-apply-{config.run_id}", records)
 
 
-def _outgoing(body: RunRecord | RunPointer, last: str, source: str) -> Outgoing:
+def _encoded(body: RunRecord | RunPointer, last: str, source: str) -> EncodedRecord:
     envelope = Envelope(
         id=stable_id("run", body.run_id, body.digest, last),
         type=type_of(body),

@@ -15,7 +15,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
 from tunestream.events.keys import encode_key
 from tunestream.streams.dead_letters import dead_letter_headers
-from tunestream.streams.publish import EventProducer, Outgoing
+from tunestream.streams.publish import EncodedRecord, EventProducer
 from tunestream.streams.reading import RecordReader
 
 ORIGINAL = [
@@ -47,7 +47,7 @@ def refuse(settings: KafkaSettings, *codes: str, headers: list[tuple[str, bytes]
                     headers=headers,
                 )
                 told = dead_letter_headers(record, Refused(code, f"because {code}"), "ttc-collector")
-                await producer.send(Outgoing("ttc.events.dlq", encode_key("run", "e"), BODY, told, 3))
+                await producer.send(EncodedRecord("ttc.events.dlq", encode_key("run", "e"), BODY, told, 3))
 
     asyncio.run(write())
 

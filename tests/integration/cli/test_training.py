@@ -32,7 +32,7 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 from tunestream.streams.encoding import partition_for
-from tunestream.streams.publish import EventProducer, Outgoing
+from tunestream.streams.publish import EncodedRecord, EventProducer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def write(settings: KafkaSettings, topic: str, *bodies: tuple[BaseModel, str]) -
                 headers = Envelope(id="x", type=type_of(body), source="/t").to_headers()
                 place = partition_for(encode_key(run), settings.partitions)
                 value = body.model_dump_json().encode()
-                await producer.send(Outgoing(topic, encode_key(run, last), value, headers, place))
+                await producer.send(EncodedRecord(topic, encode_key(run, last), value, headers, place))
 
     asyncio.run(send())
 

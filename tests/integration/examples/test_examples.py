@@ -22,7 +22,7 @@ from tunestream.events.registry import model_of, type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.publish import EventProducer, Outgoing, event_record
+from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEADLINE = 60.0
@@ -86,7 +86,7 @@ async def test_the_subscriber_prints_what_happens(settings: KafkaSettings) -> No
     assert printed.result().decode() == "job-of-s running 12.5 step 2 of 16\n"
 
 
-def status(run_id: str) -> Outgoing:
+def status(run_id: str) -> EncodedRecord:
     body = TrainingJobStatus(
         run_id=run_id,
         backend="trl",

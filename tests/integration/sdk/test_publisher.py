@@ -16,7 +16,7 @@ from tunestream.sdk import BlockingTTCPublisher, TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic
 from tunestream.streams.embedded import EmbeddedKafka
-from tunestream.streams.publish import DeliveryError, EventProducer, Outgoing
+from tunestream.streams.publish import DeliveryError, EncodedRecord, EventProducer
 from tunestream.streams.reading import RecordReader
 
 
@@ -122,25 +122,25 @@ async def test_a_missing_topic_is_named_with_the_remedy(kafka_settings: KafkaSet
 
 async def test_what_the_broker_refuses_is_raised_once(settings: KafkaSettings) -> None:
     async with EventProducer(settings) as producer:
-        await producer.send(Outgoing("ttc.events", b"k", b"x" * (5 << 20), []))
+        await producer.send(EncodedRecord("ttc.events", b"k", b"x" * (5 << 20), []))
         with pytest.raises(DeliveryError, match="1 records were not delivered") as raised:
             await producer.flush()
         assert raised.value.count == 1
         await producer.flush()
-        await producer.send(Outgoing("ttc.events", b"k", b"small", []))
+        await producer.send(EncodedRecord("ttc.events", b"k", b"small", []))
     assert [record.value for record in await published(settings)] == [b"small"]
 
 
 async def test_what_was_not_delivered_is_raised_at_the_end(settings: KafkaSettings) -> None:
     with pytest.raises(DeliveryError):
         async with EventProducer(settings) as producer:
-            await producer.send(Outgoing("ttc.events", b"k", b"x" * (5 << 20), []))
+            await producer.send(EncodedRecord("ttc.events", b"k", b"x" * (5 << 20), []))
 
 
 async def test_a_broker_that_stays_away_ends_in_an_error(own_kafka: EmbeddedKafka) -> None:
     settings = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
     await apply_topics(settings)
-    record = Outgoing("ttc.events", b"k", b"v", [])
+    record = EncodedRecord("ttc.events", b"k", b"v", [])
     async with EventProducer(settings, delivery_timeout=1.0, max_in_flight=1) as producer:
         await producer.send(record)
         await producer.flush()

@@ -17,7 +17,7 @@ from tests.helpers.workload import PAIRS, RUNS, publish
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.publish import EventProducer, Outgoing
+from tunestream.streams.publish import EncodedRecord, EventProducer
 
 TURNS = 480
 WINDOW_TURNS = 20
@@ -124,7 +124,7 @@ async def _replay(settings: KafkaSettings, topic: str, records: Sequence[Consume
     async with EventProducer(settings) as producer:
         for number, record in enumerate(records, start=1):
             headers = [*record.headers, ("ce_tslogtime", b"%d" % record.timestamp)]
-            await producer.send(Outgoing(topic, record.key, record.value, headers, record.partition))
+            await producer.send(EncodedRecord(topic, record.key, record.value, headers, record.partition))
             if number % chunk == 0:
                 await producer.flush()
 

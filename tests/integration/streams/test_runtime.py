@@ -21,7 +21,7 @@ from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.dead_letters import DLQ_REASON
-from tunestream.streams.publish import Outgoing, write_together
+from tunestream.streams.publish import EncodedRecord, write_together
 from tunestream.streams.task import TaskClosed
 
 PARTITIONS = range(4)
@@ -54,7 +54,7 @@ async def _until(
 
 async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kafka: KafkaSettings) -> None:
     board = Board(failing={1: REASON})
-    bad = Outgoing(INPUT, b"key", b"\xff", [("x", b"\xfe")], 1)
+    bad = EncodedRecord(INPUT, b"key", b"\xff", [("x", b"\xfe")], 1)
     records = [example_end(_run(number), number) for number in PARTITIONS for _ in range(5)]
     await send(kafka, [*records, bad, example_end(_run(1), 1)])
     async with running(plan(kafka, board)) as client:
@@ -89,7 +89,7 @@ async def test_two_inputs_and_internal_events_make_one_order(kafka: KafkaSetting
         await _until(client, "/health/ready", _is_ready)
         async with asyncio.TaskGroup() as together:
             together.create_task(send(kafka, [example_end(_run(2), 2) for _ in range(300)]))
-            together.create_task(send(kafka, [Outgoing(other, b"key", b"{}", [], 2)]))
+            together.create_task(send(kafka, [EncodedRecord(other, b"key", b"{}", [], 2)]))
             for _ in range(20):
                 await board.contexts[2].transact(lambda effects: board.handlers[2].count(_run(2), effects))
         found = await read_until(kafka, OUTPUT, _complete(320, 2))

@@ -15,7 +15,7 @@ from tunestream.events.keys import encode_key
 from tunestream.events.runs import RunPointer
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic
-from tunestream.streams.publish import EventProducer, Outgoing, write_together
+from tunestream.streams.publish import EncodedRecord, EventProducer, write_together
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.table import Table
 
@@ -40,13 +40,13 @@ def _digest(body: BaseModel) -> str:
     return body.digest
 
 
-def _record(key: str, digest: str | None, ce_type: str = "tunestream.run_pointer.v1") -> Outgoing:
+def _record(key: str, digest: str | None, ce_type: str = "tunestream.run_pointer.v1") -> EncodedRecord:
     value = None if digest is None else RunPointer(run_id=key, digest=digest).to_json()
     headers = Envelope(id="1", type=ce_type, source="/tests").to_headers()
-    return Outgoing(TOPIC, key.encode(), value, headers)
+    return EncodedRecord(TOPIC, key.encode(), value, headers)
 
 
-async def _write(kafka: KafkaSettings, *records: Outgoing) -> None:
+async def _write(kafka: KafkaSettings, *records: EncodedRecord) -> None:
     async with EventProducer(kafka) as producer:
         for record in records:
             await producer.send(record)
@@ -129,7 +129,7 @@ async def test_a_run_keeps_its_configuration_when_a_newer_release_writes_another
     config = await apply_run(applied, "run")
     newer = Envelope(id="1", type="tunestream.run.v2", source="/tests").to_headers()
     for last in (config.digest, "current"):
-        await _write(applied, Outgoing(TOPIC, encode_key("run", last), b'{"of": "version 2"}', newer))
+        await _write(applied, EncodedRecord(TOPIC, encode_key("run", last), b'{"of": "version 2"}', newer))
     async with RunDirectory(applied) as runs:
         assert runs.current("run") == config
         assert runs.config("run", config.digest) == config
@@ -153,7 +153,7 @@ async def test_a_record_that_is_no_run_harms_no_run(applied: KafkaSettings) -> N
     config = await apply_run(applied, "run")
     key = encode_key("bad", "current")
     kinds = (b"tunestream.run_pointer.v1", b"tunestream.run.v1", b"\xff", None)
-    await _write(applied, *(Outgoing(TOPIC, key, b"no JSON", [("ce_type", kind)]) for kind in kinds))
+    await _write(applied, *(EncodedRecord(TOPIC, key, b"no JSON", [("ce_type", kind)]) for kind in kinds))
     async with RunDirectory(applied) as runs:
         assert runs.current("run") == config
         assert runs.current("bad") is None
