@@ -10,7 +10,7 @@ from tunestream.config.run.trajectory_builder import (
     DPOTrajectoryBuilderConfig,
     TrajectoryBuilder,
 )
-from tunestream.domain.turns.pairs import PairRules
+from tunestream.domain.turns.pairing import PairRules
 
 __all__ = ["GroupRules", "pair_rules"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.pairs import C, Pairing, PairRules, make_pairs
+from tunestream.domain.turns.pairing import C, Pairing, PairRules
+from tunestream.domain.turns.pairs import make_pairs
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import (
     CloseReason,

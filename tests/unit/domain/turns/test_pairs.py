@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.turns.pairs import PairRules, make_pairs
+from tunestream.domain.turns.pairing import PairRules
+from tunestream.domain.turns.pairs import make_pairs
 from tunestream.events.trajectories import OpenAIMessage, Prompt
 
 

@@ -1,0 +1,108 @@
+"""What a preference pair is, and what keeps two candidates of a turn from being one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from tunestream.events.trajectories import Prompt
+
+__all__ = ["REASONS", "C", "PairRules", "Pairing", "Pairings", "Scored", "pairs_of", "prompt_key", "why_not"]
+
+
+class Scored(Protocol):
+    """What pairing reads of a candidate."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """What was answered."""
+
+    @property
+    def response(self) -> str:
+        """The answer."""
+
+    @property
+    def score(self) -> float:
+        """Finite; higher is better."""
+
+    @property
+    def candidate_index(self) -> int | None:
+        """The agent's number for it, None when unknown."""
+
+    @property
+    def raw_metadata(self) -> dict[str, Any]:
+        """Whatever else the agent said."""
+
+
+C = TypeVar("C", bound=Scored)
+
+# Why a pair is not made, in the order in which it is asked.
+REASONS: Final = ("different_prompt", "identical_response", "tie", "score_diff", "max_pairs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairRules:
+    """How a turn's candidates are paired.
+
+    Attributes:
+        exhaustive: every better candidate with every worse one; otherwise only best with worst.
+        min_score_diff: a pair needs at least this difference of raw scores.
+        max_pairs: keep so many pairs of an exhaustive turn, largest differences first.
+        require_multiple: whether a lone candidate is counted as skipped.
+        filtered: never pair equal scores, identical responses or different prompts.
+    """
+
+    exhaustive: bool = True
+    min_score_diff: float = 0.0
+    max_pairs: int | None = None
+    require_multiple: bool = True
+    filtered: bool = True
+
+
+class Pairing(NamedTuple, Generic[C]):
+    """``chosen`` is preferred to ``rejected``; ``score_diff`` is the raw difference of their scores."""
+
+    chosen: C
+    rejected: C
+    score_diff: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pairings(Generic[C]):
+    """The pairs kept, in order, and how many were not made, by reason."""
+
+    kept: list[Pairing[C]]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def prompt_key(prompt: Prompt) -> str | tuple[tuple[str, str], ...]:
+    """Return a hashable form of a prompt; equal exactly for equal prompts."""
+    if isinstance(prompt, str):
+        return prompt
+    return tuple((message.role, message.content) for message in prompt)
+
+
+def pairs_of(n: int) -> int:
+    """Return how many pairs ``n`` candidates have."""
+    return n * (n - 1) // 2
+
+
+def why_not(chosen: Scored, rejected: Scored, diff: float, rules: PairRules) -> str | None:
+    """Return the first reason for which two candidates make no pair, None when they do."""
+    if rules.filtered:
+        if _differ(chosen.prompt, rejected.prompt):
+            return "different_prompt"
+        if chosen.response == rejected.response:
+            return "identical_response"
+        if diff == 0:
+            return "tie"
+    return "score_diff" if diff < rules.min_score_diff else None
+
+
+def _differ(one: Prompt, other: Prompt) -> bool:
+    """Compare prompts as their keys would, without making keys of what is text or the same object."""
+    if one is other:
+        return False
+    if isinstance(one, str) or isinstance(other, str):
+        return one != other
+    return prompt_key(one) != prompt_key(other)
