@@ -11,7 +11,8 @@ from typing_extensions import override
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.core import Collector, Normalised
-from tunestream.domain.collector.normaliser import normalise_nat, normalise_native
+from tunestream.domain.collector.nat_steps import normalise_nat
+from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Refused
 from tunestream.events.cloudevents import format_time
 from tunestream.events.keys import encode_key

@@ -1,45 +1,21 @@
-"""From what agents publish to what the pair builder reads, with one meaning for every field."""
+"""From what agents publish in the native form to what the pair builder reads."""
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
-
-from pydantic import ValidationError
-
-from tunestream.domain.effects import Refused
-from tunestream.events.base import IDENTIFIER_LENGTH
+from tunestream.domain.collector.bounds import check_range
 from tunestream.events.ids import candidate_id, episode_id
-from tunestream.events.nat import IntermediateStep, IntermediateStepType
-from tunestream.events.trajectories import OpenAIMessage, Prompt
 from tunestream.events.ttc import (
     CandidateStep,
     EpisodeStep,
     ExampleEnd,
     TTCCandidate,
     TTCEpisode,
-    TTCEventData,
     TTCExampleEnd,
     TTCTurnEnd,
     TurnEnd,
 )
 
-__all__ = [
-    "NATCandidate",
-    "PromptReader",
-    "candidate_of_data",
-    "extract_prompt",
-    "extract_response",
-    "normalise_nat",
-    "normalise_native",
-    "read_fields",
-]
-
-# Beyond it, differences and means of scores could leave the range of floats.
-_LARGEST_SCORE: Final = 1e150
+__all__ = ["normalise_native"]
 
 
 def normalise_native(
@@ -61,153 +37,8 @@ def normalise_native(
             return ExampleEnd(run_id=body.run_id, example_id=body.example_id)
 
 
-def normalise_nat(
-    step: IntermediateStep, *, run_id: str, example_id: str, ttc_step_name: str, parity: bool = False
-) -> CandidateStep | ExampleEnd | None:
-    """Normalise a step of the NeMo Agent Toolkit; None for the kinds of steps that are ignored.
-
-    ``parity`` reads a candidate's fields as the toolkit's own trajectory builder does: a missing index is
-    0, a missing output is empty, and what is neither text nor messages is Python's rendering of it.
-
-    Raises:
-        Refused: when a candidate lacks a field or its score is out of range.
-    """
-    payload = step.payload
-    if payload.event_type is IntermediateStepType.WORKFLOW_END:
-        return ExampleEnd(run_id=run_id, example_id=example_id)
-    if payload.event_type is not IntermediateStepType.TTC_END or payload.name != ttc_step_name:
-        return None
-    data = payload.data
-    if data is None:
-        raise Refused(
-            "schema.missing", "payload.data is missing; a candidate needs turn_id, score and output"
-        )
-    fields = {"input": data.input, "output": data.output, **(data.model_extra or {})}
-    return candidate_of_data(
-        fields,
-        run_id=run_id,
-        example_id=example_id,
-        source_id=payload.UUID,
-        metadata=payload.metadata,
-        parity=parity,
-    )
-
-
-class PromptReader(Protocol):
-    """Reads a step's input, as :func:`extract_prompt` does."""
-
-    def __call__(self, value: object, *, parity: bool = False) -> Prompt:
-        """Return the prompt."""
-
-
-class NATCandidate(NamedTuple):
-    """What a ``TTC_END`` step of the toolkit says of a candidate; nothing names it yet.
-
-    With the ids of run and step it becomes a :class:`~tunestream.events.ttc.CandidateStep`; pairs in exact
-    parity are made of it as it is.
-    """
-
-    example_id: str
-    turn_id: str
-    candidate_index: int | None
-    prompt: Prompt
-    response: str
-    score: float
-    raw_metadata: dict[str, Any]
-
-
-def candidate_of_data(
-    data: Mapping[str, Any],
-    *,
-    run_id: str,
-    example_id: str,
-    source_id: str | None,
-    metadata: dict[str, Any] | None,
-    parity: bool = False,
-    read_prompt: PromptReader | None = None,
-) -> CandidateStep:
-    """Make a candidate of the ``data`` of a ``TTC_END`` step; ``read_prompt`` as for :func:`read_fields`.
-
-    Raises:
-        Refused: when a field is missing, of a wrong type or out of range.
-    """
-    fields = read_fields(example_id, data, metadata or {}, parity=parity, read_prompt=read_prompt)
-    if not source_id and not parity:
-        raise Refused(
-            "schema.missing", "payload.UUID is missing; it is what tells a repeat from a new candidate"
-        )
-    _check_name("run_id", run_id)
-    _check_name("example_id", example_id)
-    return CandidateStep.of_valid(
-        run_id=run_id,
-        example_id=example_id,
-        turn_id=fields.turn_id,
-        candidate_id=candidate_id(run_id, example_id, fields.turn_id, source_id or ""),
-        candidate_index=fields.candidate_index,
-        prompt=fields.prompt,
-        response=fields.response,
-        score=fields.score,
-        expected_candidates=None,
-        policy_version=_policy_version(metadata),
-        raw_metadata=fields.raw_metadata,
-    )
-
-
-def read_fields(
-    example_id: str,
-    data: Mapping[str, Any],
-    metadata: dict[str, Any],
-    *,
-    parity: bool = False,
-    read_prompt: PromptReader | None = None,
-) -> NATCandidate:
-    """Read a ``TTC_END`` step of an example; ``read_prompt`` takes the place of :func:`extract_prompt`.
-
-    Raises:
-        Refused: when a field is missing, of a wrong type or out of range.
-    """
-    turn_id, index, score = _typed(data, parity=parity)
-    return NATCandidate(
-        example_id,
-        turn_id,
-        0 if index is None and parity else index,
-        (read_prompt or extract_prompt)(data.get("input"), parity=parity),
-        extract_response(data.get("output"), parity=parity),
-        score,
-        metadata,
-    )
-
-
-def extract_prompt(value: object, *, parity: bool = False) -> Prompt:
-    """Read a step's input: text, a list of messages, or the text of anything else."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        messages = [_message(item) for item in value]
-        if None not in messages:
-            return [message for message in messages if message is not None]
-    return str(value) if parity else _text(value)
-
-
-def extract_response(value: object, *, parity: bool = False) -> str:
-    """Read a step's output as text.
-
-    Raises:
-        Refused: when it is missing (in parity it is then empty).
-    """
-    if isinstance(value, str):
-        return value
-    if parity:
-        return str(value) if value else ""
-    if value is None:
-        raise Refused("schema.missing", "payload.data.output is missing; a candidate needs its response")
-    return _text(value)
-
-
 def _candidate(body: TTCCandidate) -> CandidateStep:
-    _check_range("score", body.score)
+    check_range("score", body.score)
     return CandidateStep.of_valid(
         run_id=body.run_id,
         example_id=body.example_id,
@@ -224,7 +55,7 @@ def _candidate(body: TTCCandidate) -> CandidateStep:
 
 
 def _episode(body: TTCEpisode) -> EpisodeStep:
-    _check_range("reward", body.reward)
+    check_range("reward", body.reward)
     return EpisodeStep(
         run_id=body.run_id,
         example_id=body.example_id,
@@ -234,68 +65,3 @@ def _episode(body: TTCEpisode) -> EpisodeStep:
         policy_version=body.policy_version,
         raw_metadata=body.metadata or {},
     )
-
-
-def _typed(data: Mapping[str, Any], *, parity: bool) -> tuple[str, int | None, float]:
-    """Return turn id, index and score of a candidate."""
-    turn_id, index, score = data.get("turn_id"), data.get("candidate_index"), data.get("score")
-    if type(turn_id) is not str or type(score) is not float or type(index) is not int:
-        turn_id, index, score = _coerced({"turn_id": turn_id, "candidate_index": index, "score": score})
-    if not turn_id and not parity:
-        raise Refused("schema.bounds", "payload.data.turn_id is empty; name the turn")
-    _check_range("payload.data.score", score, largest=sys.float_info.max if parity else _LARGEST_SCORE)
-    return turn_id, index, score
-
-
-def _coerced(fields: dict[str, Any]) -> tuple[str, int | None, float]:
-    for name in ("turn_id", "score"):
-        if fields[name] is None:
-            raise Refused(
-                "schema.missing", f"payload.data.{name} is missing; a candidate needs turn_id and score"
-            )
-    try:
-        typed = TTCEventData.model_validate(fields)
-    except ValidationError as error:
-        if error.errors()[0]["type"] == "finite_number":
-            raise Refused("non_finite", "payload.data.score is not finite; send a finite number") from None
-        raise Refused("schema.wrong_type", f"payload.data.{_first_error(error)}") from None
-    assert typed.turn_id is not None
-    assert typed.score is not None
-    return typed.turn_id, typed.candidate_index, typed.score
-
-
-def _check_name(field: str, name: str) -> None:
-    if not 0 < len(name) <= IDENTIFIER_LENGTH:
-        raise Refused(
-            "schema.wrong_type", f"{field}: has {len(name)} characters; send 1 to {IDENTIFIER_LENGTH}"
-        )
-
-
-def _check_range(name: str, value: float, largest: float = _LARGEST_SCORE) -> None:
-    if abs(value) <= largest:  # which NaN is not
-        return
-    if not math.isfinite(value):
-        raise Refused("non_finite", f"{name} is {value}; send a finite number")
-    raise Refused("schema.score_range", f"{name} is {value:g}; scale scores into ±{_LARGEST_SCORE:g}")
-
-
-def _message(item: object) -> OpenAIMessage | None:
-    if isinstance(item, Mapping):
-        role, content = item.get("role"), item.get("content")
-        if isinstance(role, str) and isinstance(content, str):
-            return OpenAIMessage.of_valid(role=role, content=content)
-    return None
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _policy_version(metadata: Mapping[str, Any] | None) -> str | None:
-    version = (metadata or {}).get("policy_version")
-    return version if isinstance(version, str) and version else None
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.collector.normaliser import (
+from tunestream.domain.collector.nat_steps import (
     NATCandidate,
     PromptReader,
     candidate_of_data,

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.collector.normaliser import (
-    extract_prompt,
-    extract_response,
-    normalise_nat,
-    normalise_native,
-)
+from tunestream.domain.collector.nat_steps import extract_prompt, extract_response, normalise_nat
+from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import candidate_id, episode_id
 from tunestream.events.nat import IntermediateStep
