@@ -11,8 +11,9 @@ from typing_extensions import override
 
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.jobs.commands import obey
-from tunestream.domain.jobs.ledger import LIVE, JobLedger
+from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.jobs.lifecycle import TERMINAL
+from tunestream.domain.jobs.state import LIVE
 from tunestream.domain.models.monitoring import observe
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.live import LiveRecord, LiveScores
