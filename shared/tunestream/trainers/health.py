@@ -16,6 +16,7 @@ from tunestream.trainers.port import TrainingFailed
 
 __all__ = ["check_art", "check_nemo", "check_trl"]
 
+_MODEL: Final = "model.hf_model_ckpt"
 # `name` or `owner/name`, as the Hugging Face hub has them.
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -33,12 +34,12 @@ async def check_trl(config: TRLTrainerConfig) -> None:
 def _check_model(name: str) -> None:
     folder = Path(name)
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise TrainingFailed("model_missing", f"trainer.model.hf_model_ckpt: {name} has no config.json")
+        raise TrainingFailed("model_missing", f"{name} has no config.json", key=_MODEL)
     if not folder.is_dir() and not _HUB_NAME.fullmatch(name):
         raise TrainingFailed(
             "model_missing",
-            f"trainer.model.hf_model_ckpt: {name} is no folder of this machine and no name on the "
-            "Hugging Face hub",
+            f"{name} is no folder of this machine and no name on the Hugging Face hub",
+            key=_MODEL,
         )
 
 

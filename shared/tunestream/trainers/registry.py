@@ -13,12 +13,14 @@ from tunestream.config.run.trainers import (
     TrainerSection,
     TRLTrainerConfig,
 )
+from tunestream.trainers.attempt import as_training_failure
 from tunestream.trainers.backend import TrainerBackend
+from tunestream.trainers.bridge import AdapterBackend
 from tunestream.trainers.health import check_art, check_nemo, check_trl
 from tunestream.trainers.optional_packages import package_of
-from tunestream.trainers.port import TrainerAdapter, TrainingFailed
+from tunestream.trainers.port import Backend, Start, TrainingFailed
 
-__all__ = ["check_backend", "find_backend"]
+__all__ = ["check_backend", "find_backend", "open_backend"]
 
 
 def find_backend(kind: str) -> TrainerBackend[Any]:
@@ -52,49 +54,64 @@ async def check_backend(config: TrainerSection, artifacts: str) -> None:
     if backend.check is not None:
         await backend.check(config)
         return
-    adapter = backend.adapter(config, artifacts)
-    try:
-        if not await adapter.is_healthy():
-            raise TrainingFailed("unhealthy", f"the backend {config.type} says that it is not healthy")
-    finally:
-        await adapter.close()
+    with as_training_failure():
+        opened = open_backend(backend, config, artifacts)
+        try:
+            await opened.check()
+        finally:
+            await opened.close()
 
 
-def _trl(config: TRLTrainerConfig, artifacts: str) -> TrainerAdapter:
-    adapter: TrainerAdapter = package_of("trl").TRLTrainerAdapter(config, artifacts=artifacts)
-    return adapter
+def open_backend(backend: TrainerBackend[Any], config: TrainerSection, artifacts: str) -> Backend:
+    """Open a backend.
+
+    Raises:
+        TrainingFailed: when it cannot be opened, e.g. what it needs is not installed.
+    """
+    with as_training_failure():
+        try:
+            return backend.open(config, artifacts)
+        except ValueError as error:
+            raise TrainingFailed("refused", f"the backend refuses the job: {error}") from error
 
 
-def _art(config: ARTTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
-    adapter: TrainerAdapter = package_of("art").ARTTrainerAdapter(config, artifacts=artifacts)
-    return adapter
+def _trl(config: TRLTrainerConfig, artifacts: str) -> Backend:
+    del config, artifacts  # each job brings its own
+    backend: Backend = package_of("trl").TRLBackend()
+    return backend
 
 
-def _nemo(config: NeMoCustomizerTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
+def _art(config: ARTTrainerAdapterConfig, artifacts: str) -> Backend:
+    adapter = package_of("art").ARTTrainerAdapter(config, artifacts=artifacts)
+    return AdapterBackend(adapter, ends_when_lost=True)
+
+
+def _nemo(config: NeMoCustomizerTrainerAdapterConfig, artifacts: str) -> Backend:
     del artifacts  # models stay in the service
-    adapter: TrainerAdapter = package_of("nemo").NeMoCustomizerTrainerAdapter(config)
-    return adapter
+    adapter = package_of("nemo").NeMoCustomizerTrainerAdapter(config)
+    return AdapterBackend(adapter, ends_when_lost=False)
 
 
 _OURS: Final[Mapping[str, TrainerBackend[Any]]] = MappingProxyType(
     {
         "trl": TrainerBackend(
             config=TRLTrainerConfig,
-            adapter=_trl,
+            open=_trl,
             local=True,
-            poll_seconds=0.1,
             shares=lambda _: "the machine's one worker",
             check=check_trl,
         ),
         "openpipe_art_trainer_adapter": TrainerBackend(
             config=ARTTrainerAdapterConfig,
-            adapter=_art,
+            open=_art,
             local=lambda config: config.backend.kind == "local",
+            starts_from=lambda config: Start.HEAD if config.backend.kind == "local" else Start.LATEST,
             check=check_art,
         ),
         "nemo_customizer_trainer_adapter": TrainerBackend(
             config=NeMoCustomizerTrainerAdapterConfig,
-            adapter=_nemo,
+            open=_nemo,
+            starts_from=Start.BASE,
             shares=lambda config: (
                 config.entity_host,
                 config.datastore_host,

@@ -73,4 +73,4 @@ def _explain(error: Exception) -> TrainingFailed:
 
 
 def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
-    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+    return Failed.of(failure, spec.job_id)
