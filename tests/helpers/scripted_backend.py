@@ -24,7 +24,16 @@ from tunestream.trainers import (
     stop_of,
 )
 
-__all__ = ["BACKEND", "Script", "ScriptedBackend", "ScriptedConfig", "fails", "finishes", "install", "spec_of"]
+__all__ = [
+    "BACKEND",
+    "Script",
+    "ScriptedBackend",
+    "ScriptedConfig",
+    "fails",
+    "finishes",
+    "install",
+    "spec_of",
+]
 
 Script = Callable[[JobSpec, Report], Awaitable[TrainingResult]]
 
@@ -42,6 +51,7 @@ class ScriptedBackend:
         self.specs: list[JobSpec] = []
         self.stops: list[Stop] = []
         self.began = asyncio.Event()
+        self.arrivals: asyncio.Queue[JobSpec] = asyncio.Queue()
         self.checks = 0
         self.closed = 0
         self.fault: Exception | None = None
@@ -55,6 +65,7 @@ class ScriptedBackend:
     async def train(self, spec: JobSpec, report: Report) -> TrainingResult:
         self.specs.append(spec)
         self.began.set()
+        self.arrivals.put_nowait(spec)
         try:
             return await self.script(spec, report)
         except asyncio.CancelledError as error:
@@ -108,5 +119,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BACKEND = TrainerBackend(
-    config=ScriptedConfig, open=lambda _config, _artifacts: ScriptedBackend(), local=lambda config: config.local
+    config=ScriptedConfig,
+    open=lambda _config, _artifacts: ScriptedBackend(),
+    local=lambda config: config.local,
 )

@@ -263,8 +263,8 @@ async def test_closing_cancels_what_nobody_else_counts_and_leaves_the_rest_in_it
     adapter = make(backend, tmp_path, local=False)
     ours = await adapter.submit(collection())
     theirs = await adapter.submit(empty(), job=spec_of(tmp_path))
-    while len(backend.specs) < 2:
-        await asyncio.sleep(0)
+    for _ in range(2):
+        await backend.arrivals.get()
     await adapter.close()
     await adapter.close()
     assert sorted(backend.stops) == [Stop.CANCELED, Stop.SHUTDOWN]
