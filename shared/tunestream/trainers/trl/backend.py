@@ -10,8 +10,8 @@ from tunestream.artifacts import ArtifactStore, CheckpointStore
 from tunestream.config.run.trainers import TrainerSection, TRLTrainerConfig
 from tunestream.events.training import Objective
 from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.harness import Rows, TrainerAdapter
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.port import JobSpec
 from tunestream.trainers.retry import Retry
 from tunestream.trainers.worker.backend import WorkerBackend
