@@ -20,7 +20,8 @@ from tests.helpers.art import (
 )
 from tests.helpers.fake_art import ENDLESS, FakeART
 from tunestream.artifacts import ArtifactStore
-from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
+from tunestream.trainers.art.adapter import ARTTrainerAdapter
+from tunestream.trainers.art.worker import ARTWorkerHandle
 
 __all__ = ["art_service", "art_worker"]
 

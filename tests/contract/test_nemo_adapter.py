@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.contract.test_trainer_adapter import TrainerAdapterContract
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_settings
-from tunestream.trainers.nemo import NeMoCustomizerTrainerAdapter
+from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
 
 
 @pytest.fixture(scope="module")

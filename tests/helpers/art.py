@@ -11,9 +11,10 @@ import pytest_asyncio
 
 from tests.helpers.fake_art import FakeART
 from tests.helpers.tiny_model import UNTRAINED, WORDS, episodes
-from tunestream.config.run.trainers import ARTTrainerAdapterConfig
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
-from tunestream.trainers.art import ARTSettings, ARTWorkerHandle
+from tunestream.trainers.art.config import ARTTrainerAdapterConfig
+from tunestream.trainers.art.settings import ARTSettings
+from tunestream.trainers.art.worker import ARTWorkerHandle
 
 __all__ = ["art_config", "art_service", "art_settings", "art_worker", "local_config", "played"]
 

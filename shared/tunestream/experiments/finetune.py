@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile
 from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
 from tunestream.trainers import JobSpec, TrainingFailed
-from tunestream.trainers.trl import WorkerDied, WorkerHandle
+from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
 
 __all__ = ["FinetuneRequest", "Trained", "forget_checkpoints", "keep", "store_rows", "train_here"]
@@ -40,7 +40,7 @@ class FinetuneRequest:
     """
 
     key: str
-    trainer: TRLTrainerConfig
+    trainer: TrainerSection
     train: Path
     validation: Path
     output: Path

@@ -28,7 +28,7 @@ from tunestream.experiments.plan import replay_run_id
 from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service, train_by_service
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 
 __all__ = ["Processes", "StageRunner", "Work"]
 

@@ -25,7 +25,6 @@ from tests.helpers.art import (
 from tests.helpers.fake_art import ENDLESS, QUICK, FakeART, event
 from tests.helpers.tiny_model import said
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config.run.trainers import ARTTrainerAdapterConfig
 from tunestream.events.dataset import EpisodeRow
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import (
@@ -36,8 +35,10 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
-from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
+from tunestream.trainers.art.adapter import ARTTrainerAdapter
+from tunestream.trainers.art.config import ARTTrainerAdapterConfig
 from tunestream.trainers.art.episodes import examine, ids_as_written
+from tunestream.trainers.art.worker import ARTWorkerHandle
 
 __all__ = ["art_service", "art_worker"]
 

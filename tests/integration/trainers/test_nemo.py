@@ -15,7 +15,6 @@ from huggingface_hub import get_session
 
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_settings, step
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig, TRLTrainerConfig
 from tunestream.domain.gate.split import is_held_out
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
@@ -28,7 +27,9 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult, UnknownJob
-from tunestream.trainers.nemo import NeMoCustomizerTrainerAdapter
+from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 COMPLETED, FAILED, CANCELED = (
     TrainingStatusEnum.COMPLETED,

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Iterable
 
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config.run.trainers import ARTTrainerAdapterConfig
 from tunestream.events.dataset import DatasetRow, EpisodeRow
 from tunestream.events.training import DatasetFile
 from tunestream.events.trajectories import EpisodeItem, Trajectory, TrajectoryCollection
+from tunestream.trainers.art.config import ARTTrainerAdapterConfig
 from tunestream.trainers.art.episodes import examine, ids_as_written, no_ids
 from tunestream.trainers.art.probe import check_service
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.worker import ARTWorkerHandle
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.port import JobSpec, TrainingFailed
-from tunestream.trainers.trl import WorkerDied
+from tunestream.trainers.worker.handle import WorkerDied
 from tunestream.trainers.worker_adapter import Work, WorkerAdapter
 
 __all__ = ["ARTTrainerAdapter"]

@@ -14,11 +14,10 @@ import art
 from openai.types.chat.chat_completion import Choice
 
 from tunestream.artifacts import ArtifactStore, read_rows
-from tunestream.config.run.art import ARTTrainingConfig
-from tunestream.config.run.trainers import ARTTrainerAdapterConfig
 from tunestream.events.dataset import DatasetRow
 from tunestream.events.ids import stable_id
 from tunestream.events.models import Artifact
+from tunestream.trainers.art.config import ARTTrainerAdapterConfig, ARTTrainingConfig
 from tunestream.trainers.art.episodes import Examined, Played, TokenIds, examine
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.traces import Trace, Traces

@@ -6,7 +6,7 @@ import os
 
 import httpx
 
-from tunestream.config.run.art import ARTBackendConfig
+from tunestream.trainers.art.config import ARTBackendConfig
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying

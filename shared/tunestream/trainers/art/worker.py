@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from tunestream.trainers.art.settings import ARTSettings
-from tunestream.trainers.trl import Program, WorkerHandle
+from tunestream.trainers.worker.handle import Program, WorkerHandle
 
 __all__ = ["ARTWorkerHandle"]
 

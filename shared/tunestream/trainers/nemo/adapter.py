@@ -11,13 +11,13 @@ from typing import Final
 from pydantic import SecretStr
 
 from tunestream.artifacts import ArtifactStore, read_rows
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events.dataset import DatasetRow
 from tunestream.events.ids import stable_id
 from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.nemo.client import CustomizerClient
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.driver import Driver
 from tunestream.trainers.nemo.errors import as_failure

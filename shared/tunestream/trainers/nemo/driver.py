@@ -11,10 +11,10 @@ from typing import Final, NoReturn
 import structlog
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactError
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events.models import Artifact
 from tunestream.events.training import TrainingStatusEnum
 from tunestream.trainers.nemo.client import CustomizerClient
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.data_store import DataStore
 from tunestream.trainers.nemo.deployment import deploy
 from tunestream.trainers.nemo.errors import as_failure

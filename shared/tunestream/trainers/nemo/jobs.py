@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.records import Records
 from tunestream.trainers.nemo.states import TERMINAL, Verdict
 from tunestream.trainers.nemo.views import JobView

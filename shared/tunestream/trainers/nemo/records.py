@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.events.ids import content_digest, stable_id
 from tunestream.events.trajectories import EpisodeItemRole, OpenAIMessage, Prompt
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.trl.selection import best_of
 
 __all__ = ["HELD_OUT", "Records", "make_records", "split"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore, put_rows
-from tunestream.config.run.trainers import Trainer, TRLTrainerConfig
+from tunestream.config.run.trainers import Trainer
 from tunestream.events.training import DatasetFile, Objective
 from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.port import JobSpec, TrainingFailed
+from tunestream.trainers.trl.config import TRLTrainerConfig
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream.trainers.worker_adapter import Work, WorkerAdapter
