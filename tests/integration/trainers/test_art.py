@@ -504,7 +504,7 @@ def _traces(artifacts: ArtifactStore) -> list[tuple[str, str]]:
     ("backend", "training", "reason"),
     [
         ({"base_model": "/nowhere/model"}, {}, "model_missing"),
-        ({"model_service": "unsloth"}, {}, "missing_dependency"),
+        ({"init_args": None}, {}, "missing_dependency"),
         ({}, {"packed_sequence_length": 2}, "empty_dataset"),
     ],
 )
