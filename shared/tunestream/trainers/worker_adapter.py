@@ -14,7 +14,8 @@ from tunestream.events.ids import stable_id
 from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import TrajectoryCollection
-from tunestream.trainers.port import JobSpec, TrainingFailed, UnknownJob
+from tunestream.trainers.harness_jobs import UnknownJob
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
 
@@ -214,7 +215,7 @@ class WorkerAdapter(ABC):
         if isinstance(end, Canceled):
             _end(job, TrainingStatusEnum.CANCELED, "canceled", self.canceled)
         elif isinstance(end, Failed):
-            _end(job, TrainingStatusEnum.FAILED, end.code, end.message)
+            _end(job, TrainingStatusEnum.FAILED, end.code, end.failure.message)
         else:
             await self._complete(job, end)
 

@@ -10,13 +10,14 @@ from tunestream.trainers.art.probe import check_service
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.worker import ARTWorkerHandle
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.port import TrainerAdapter
+from tunestream.trainers.bridge import AdapterBackend
+from tunestream.trainers.port import Backend, Start
 
 __all__ = ["BACKEND"]
 
 
-def _adapter(config: ARTTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
-    return ARTTrainerAdapter(config, artifacts=artifacts)
+def _open(config: ARTTrainerAdapterConfig, artifacts: str) -> Backend:
+    return AdapterBackend(ARTTrainerAdapter(config, artifacts=artifacts), ends_when_lost=True)
 
 
 async def _check(config: ARTTrainerAdapterConfig) -> None:
@@ -30,7 +31,8 @@ async def _check(config: ARTTrainerAdapterConfig) -> None:
 
 BACKEND: Final = TrainerBackend(
     config=ARTTrainerAdapterConfig,
-    adapter=_adapter,
+    open=_open,
     local=lambda config: config.backend.kind == "local",
+    starts_from=lambda config: Start.HEAD if config.backend.kind == "local" else Start.LATEST,
     check=_check,
 )

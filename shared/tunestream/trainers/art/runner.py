@@ -64,4 +64,4 @@ def run(spec: JobSpec, channel: Channel, opened_by: OpenWay = open_way) -> Termi
 
 
 def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
-    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+    return Failed.of(failure, spec.job_id)

@@ -16,6 +16,7 @@ from tunestream.events.ids import stable_id
 from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.harness_jobs import UnknownJob
 from tunestream.trainers.nemo.client import CustomizerClient
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.data_store import DataStore
@@ -24,7 +25,7 @@ from tunestream.trainers.nemo.errors import as_failure
 from tunestream.trainers.nemo.jobs import BACKEND, Job
 from tunestream.trainers.nemo.records import HELD_OUT, Records, make_records, split
 from tunestream.trainers.nemo.settings import NeMoSettings
-from tunestream.trainers.port import JobSpec, TrainingFailed, UnknownJob
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.remote import ServiceError
 
 __all__ = ["NeMoCustomizerTrainerAdapter"]

@@ -6,8 +6,9 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
 from tunestream.trainers.backend import TrainerBackend
+from tunestream.trainers.bridge import AdapterBackend
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
-from tunestream.trainers.port import TrainerAdapter, TrainingFailed
+from tunestream.trainers.port import Backend, TrainingFailed
 
 if TYPE_CHECKING:
     from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["BACKEND"]
 
 
-def _adapter(config: NeMoCustomizerTrainerAdapterConfig, artifacts: str) -> TrainerAdapter:
+def _open(config: NeMoCustomizerTrainerAdapterConfig, artifacts: str) -> Backend:
     del artifacts  # models stay in the service
-    return _of(config)
+    return AdapterBackend(_of(config), ends_when_lost=False)
 
 
 def _of(config: NeMoCustomizerTrainerAdapterConfig) -> NeMoCustomizerTrainerAdapter:
@@ -51,5 +52,5 @@ def _shares(config: NeMoCustomizerTrainerAdapterConfig) -> Hashable:
 
 
 BACKEND: Final = TrainerBackend(
-    config=NeMoCustomizerTrainerAdapterConfig, adapter=_adapter, shares=_shares, check=_check
+    config=NeMoCustomizerTrainerAdapterConfig, open=_open, shares=_shares, check=_check
 )

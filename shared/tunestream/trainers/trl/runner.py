@@ -41,4 +41,4 @@ def run(spec: JobSpec, line: Line) -> Terminal:
 
 
 def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
-    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+    return Failed.of(failure, spec.job_id)

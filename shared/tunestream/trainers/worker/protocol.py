@@ -5,12 +5,12 @@ What the worker prints goes another way, its standard error. A line there marks 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
 from tunestream.events.base import FiniteFloat, Wire
-from tunestream.trainers.port import JobSpec, TrainingResult
+from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
 
 __all__ = [
     "COMMANDS",
@@ -91,12 +91,23 @@ class Finished(Wire):
 
 
 class Failed(Wire):
-    """The job cannot be trained."""
+    """The job cannot be trained; ``key`` of the trainer section is at fault, where one is."""
 
     type: Literal["failed"] = "failed"
     job_id: str
     code: str
     message: str
+    key: str | None = None
+
+    @classmethod
+    def of(cls, failure: TrainingFailed, job_id: str) -> Self:
+        """Return the report of a failure."""
+        return cls(job_id=job_id, code=failure.code, message=failure.text, key=failure.key)
+
+    @property
+    def failure(self) -> TrainingFailed:
+        """What the owner raises."""
+        return TrainingFailed(self.code, self.message, key=self.key)
 
 
 class Canceled(Wire):

@@ -90,6 +90,6 @@ def _ending(report: Terminal) -> str:
     if isinstance(report, Finished):
         return f"finished: {report.result.message}"
     if isinstance(report, Failed):
-        return f"failed as {report.code}: {report.message}"
+        return f"failed as {report.code}: {report.failure.message}"
     assert isinstance(report, Canceled)
     return "stopped as asked"
