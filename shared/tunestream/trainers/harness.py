@@ -88,6 +88,11 @@ class TrainerAdapter:
         self._turn = asyncio.Lock()
         self._adopting = asyncio.Lock()
 
+    @property
+    def reference(self) -> str:
+        """The backend's name in references and statuses."""
+        return self._description.reference or self.adapter_config.type
+
     # -- what a subclass settles
 
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
@@ -249,7 +254,7 @@ class TrainerAdapter:
         return {"train": put_rows(store, rows.train), "validation": validation}
 
     def _begin(self, spec: JobSpec, *, ours: bool) -> SubmittedJob:
-        job = SubmittedJob(spec, self.adapter_config.type, ours=ours, outlives=not (ours or self._local))
+        job = SubmittedJob(spec, self.reference, ours=ours, outlives=not (ours or self._local))
         job.start(self._train(job))
         self._jobs.add(job)
         return job
