@@ -28,7 +28,8 @@ from tunestream.experiments.plan import replay_run_id
 from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service, train_by_service
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers import Backend
+from tunestream.trainers.trl import TRLBackend
 
 __all__ = ["Processes", "StageRunner", "Work"]
 
@@ -37,7 +38,7 @@ __all__ = ["Processes", "StageRunner", "Work"]
 class Processes:
     """What loads torch for one arm at a time: a process that trains, and one that generates and embeds."""
 
-    training: WorkerHandle = field(default_factory=WorkerHandle)
+    training: Backend = field(default_factory=TRLBackend)
     models: ModelWorker = field(default_factory=ModelWorker)
 
     async def close(self) -> None:
