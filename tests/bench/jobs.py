@@ -21,7 +21,7 @@ from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.domain.jobs.submission import make_batch
 from tunestream.events.training import Objective, TrainingJobStatus
 from tunestream.sdk import RunControl, StatusSubscriber
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Progress
 
 __all__ = ["cancel", "worker_memory"]

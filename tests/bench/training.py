@@ -17,7 +17,7 @@ from tests.helpers.tiny_model import rows, write_tiny_model
 from tests.helpers.training import job_spec, make_config
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.trainers import TrainingResult
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Finished
 
 __all__ = ["trainer"]

@@ -41,7 +41,8 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.trainers import JobSpec
-from tunestream.trainers.trl import WorkerHandle, WorkerSettings
+from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers.worker.settings import WorkerSettings
 
 RUNS = ("red", "green", "blue", "grey")
 ROWS = 48

@@ -20,7 +20,8 @@ from tests.helpers.art import (
 )
 from tests.helpers.fake_art import ENDLESS, FakeART
 from tunestream.artifacts import ArtifactStore
-from tunestream.trainers.art import ARTTrainerAdapter, ARTWorkerHandle
+from tunestream.trainers.art.backend import ARTBackend, ARTTrainerAdapter
+from tunestream.trainers.art.worker import ARTWorkerHandle
 
 __all__ = ["art_service", "art_worker"]
 
@@ -68,4 +69,5 @@ class TestLocal(TrainerAdapterContract):
 
 
 def _adapter(config: Any, artifacts: ArtifactStore, worker: ARTWorkerHandle) -> ARTTrainerAdapter:
-    return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=worker)
+    backend = ARTBackend(config, art_settings(), worker=worker)
+    return ARTTrainerAdapter(config, artifacts=artifacts.url, backend=backend)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
 from tests.contract.test_trainer_adapter import TrainerAdapterContract
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_settings
-from tunestream.trainers.nemo import NeMoCustomizerTrainerAdapter
+from tunestream.artifacts import ArtifactStore
+from tunestream.trainers.nemo.backend import NeMoBackend, NeMoCustomizerTrainerAdapter
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +23,28 @@ def server() -> Iterator[FakeNeMo]:
 
 class TestNeMoCustomizerTrainerAdapter(TrainerAdapterContract):
     @pytest_asyncio.fixture(loop_scope="session")
-    async def adapter(self, server: FakeNeMo) -> AsyncIterator[NeMoCustomizerTrainerAdapter]:
+    async def adapter(
+        self, server: FakeNeMo, artifacts: ArtifactStore
+    ) -> AsyncIterator[NeMoCustomizerTrainerAdapter]:
         server.reset()
-        adapter = NeMoCustomizerTrainerAdapter(nemo_config(server), settings=nemo_settings())
-        yield adapter
-        await adapter.close()
+        async with _adapter(server, artifacts) as adapter:
+            yield adapter
 
     @pytest_asyncio.fixture(loop_scope="session")
-    async def endless(self, server: FakeNeMo) -> AsyncIterator[NeMoCustomizerTrainerAdapter]:
+    async def endless(
+        self, server: FakeNeMo, artifacts: ArtifactStore
+    ) -> AsyncIterator[NeMoCustomizerTrainerAdapter]:
         server.reset()
         server.state.script = list(ENDLESS)
-        adapter = NeMoCustomizerTrainerAdapter(nemo_config(server), settings=nemo_settings())
-        yield adapter
-        await adapter.close()
+        async with _adapter(server, artifacts) as adapter:
+            yield adapter
+
+
+@asynccontextmanager
+async def _adapter(server: FakeNeMo, artifacts: ArtifactStore) -> AsyncIterator[NeMoCustomizerTrainerAdapter]:
+    config = nemo_config(server)
+    backend = NeMoBackend(config, nemo_settings())
+    adapter = NeMoCustomizerTrainerAdapter(config, artifacts=artifacts.url, backend=backend)
+    yield adapter
+    await adapter.close()
+    await backend.close()

@@ -18,8 +18,8 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from tests.helpers.fake_service import FakeService, ServiceState
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
-from tunestream.trainers.nemo import NeMoSettings
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
+from tunestream.trainers.nemo.settings import NeMoSettings
 
 __all__ = ["ENDLESS", "QUICK", "FakeNeMo", "nemo_config", "nemo_settings", "step"]
 

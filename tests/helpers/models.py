@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tunestream.experiments.models import ModelWorker
-from tunestream.trainers.trl import WorkerSettings
+from tunestream.trainers.worker.settings import WorkerSettings
 
 __all__ = ["model_worker"]
 

@@ -21,12 +21,20 @@ for row in rows:
 
 
 def install_trainer(
-    folder: Path, *, name: str = "command", value: str = "trainer_backend:BACKEND"
+    folder: Path, *, name: str = "command", value: str = "trainer_backend:BACKEND", owner: str | None = None
 ) -> list[str]:
-    """Write what an installation leaves in site-packages; return what goes on the path."""
-    info = folder / f"{name}_trainer-1.0.dist-info"
+    """Write what an installation leaves in site-packages; return what goes on the path.
+
+    Args:
+        folder: the site-packages.
+        name: the ``_type``.
+        value: of the entry point.
+        owner: the distribution; by default named after the trainer.
+    """
+    distribution = owner or f"{name}-trainer"
+    info = folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-trainer\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[tunestream.trainer_backends]\n{name} = {value}\n")
     return [str(folder), str(EXAMPLES)]
 

@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 
 from tests.helpers.tiny_model import rows, write_tiny_model
 from tunestream.artifacts import ArtifactStore, LogStore, put_rows
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.config.run.training import TrainingConfig
 from tunestream.events.models import Artifact
 from tunestream.events.training import Objective
 from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Failed, Finished, Progress, Terminal
 
 __all__ = [

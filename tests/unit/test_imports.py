@@ -62,6 +62,8 @@ class Without:
         if name.partition(".")[0] in {set(EXTRAS)!r}:
             return None
         return self.finder.find_spec(name, path, target)
+    def find_distributions(self, *context):
+        return getattr(self.finder, "find_distributions", lambda *_: ())(*context)
 sys.meta_path[:] = map(Without, sys.meta_path)
 """
 
@@ -82,7 +84,14 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["tunestream", "tunestream.sdk", "tunestream.trainers.trl", "tunestream.trainers.nemo", "tunestream.cli"],
+    [
+        "tunestream",
+        "tunestream.sdk",
+        "tunestream.trainers.trl.backend",
+        "tunestream.trainers.art.backend",
+        "tunestream.trainers.nemo.backend",
+        "tunestream.cli",
+    ],
 )
 def test_the_library_is_imported_without_models(module: str) -> None:
     assert loaded(f"import {module}") == []
@@ -108,6 +117,65 @@ def loaded(code: str) -> list[str]:
 def test_the_base_installation_is_enough_for_the_library() -> None:
     done = python(BLOCK + "\n".join(f"import {module}" for module in BASE))
     assert done.returncode == 0, done.stderr
+
+
+TRAINERS = [
+    {"_type": "trl", "model": {"hf_model_ckpt": "m"}},
+    {"_type": "openpipe_art_trainer_adapter", "backend": {"ip": "h", "port": 1}},
+    {
+        "_type": "nemo_customizer_trainer_adapter",
+        "entity_host": "h",
+        "datastore_host": "h",
+        "namespace": "n",
+        "customization_config": "c",
+    },
+]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS, ids=lambda trainer: trainer["_type"])
+def test_the_base_installation_is_enough_to_read_a_run_of_each_trainer(trainer: dict[str, object]) -> None:
+    builder = "openpipe_art_traj_builder" if "art" in str(trainer["_type"]) else "dpo_traj_builder"
+    document = {"run_id": "r", "trajectory_builder": {"_type": builder}, "trainer": trainer}
+    done = python(
+        BLOCK + f"from tunestream.config.run.run import RunConfig\nprint(RunConfig(**{document!r}).digest)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", ["ttc_collector", "pair_builder", "curriculum_gate"])
+def test_a_light_service_opens_a_run_of_any_trainer_and_imports_none(service: str) -> None:
+    done = python(OPENING.replace("SERVICE", service))
+    assert done.returncode == 0, done.stderr
+    opened, *imported = done.stdout.split()
+    assert opened == "nobody-has-this:dpo:4:{'layers':3}", done.stdout
+    assert imported == []
+
+
+OPENING = """
+import sys
+from tunestream.config.run.run import RunConfig
+from tunestream.events.runs import RunPointer, RunRecord
+from tunestream_services.SERVICE.app import runs
+
+record = RunRecord(
+    run_id="r",
+    digest="d",
+    config={
+        "run_id": "r",
+        "trainer": {
+            "_type": "nobody-has-this", "objective": "dpo", "max_policy_lag": 4, "depth": {"layers": 3}
+        },
+    },
+)
+for key, body, kind in (
+    (b"r/d", record, "tunestream.run.v1"),
+    (b"r/current", RunPointer(run_id="r", digest="d"), "tunestream.run_pointer.v1"),
+):
+    runs._apply(key, body.to_json(), [("ce_type", kind.encode())])
+trainer = runs.current("r").trainer
+print(trainer.type, trainer.objective, trainer.max_policy_lag, str(trainer.depth).replace(" ", ""), sep=":")
+print(*(name for name in sys.modules if name.startswith("tunestream.trainers")))
+"""
 
 
 def test_the_base_installation_is_enough_for_the_commands_help() -> None:

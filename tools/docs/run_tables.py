@@ -20,10 +20,12 @@ from tunestream.config.files.keys import fields_of
 from tunestream.config.nat.support import NOT_YET
 from tunestream.config.run.durations import format_duration
 from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trainers import TrainerSection, trainer_section
 
 __all__ = ["run_tables"]
 
 _SHARED: Final = ("model", "lora", "training")  # sections of an experiment that a run has as well
+_TRAINERS: Final = ("trl", "openpipe_art_trainer_adapter", "nemo_customizer_trainer_adapter")
 _SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _PLAIN: Final = {"str": "text", "int": "whole number", "float": "number", "bool": "`true`, `false`"}
 
@@ -59,7 +61,9 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not BaseModel:
+    if annotation is TrainerSection:
+        yield from (trainer_section(kind) for kind in _TRAINERS)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not BaseModel:
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)

@@ -16,7 +16,7 @@ from tools.wire.readme import table
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
 from tunestream.serving import metrics as serving_metrics
 from tunestream.streams import metrics as stream_metrics
-from tunestream.trainers.art import ARTSettings
+from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream_services.trainer import metrics as trainer_metrics
 

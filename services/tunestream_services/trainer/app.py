@@ -19,7 +19,7 @@ __all__ = ["app"]
 
 SERVICE = "trainer"
 kafka = KafkaSettings()
-runs = RunDirectory(kafka)
+runs = RunDirectory(kafka, trainer="installed")
 models = ModelDirectory(kafka)
 store = ArtifactStore(StoreSettings().artifacts)
 settings = TrainerSettings()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile
 from tunestream.experiments.interfaces import OnProgress, StageFailed
@@ -47,7 +47,7 @@ class FinetuneRequest:
     """
 
     key: str
-    trainer: TRLTrainerConfig
+    trainer: TrainerSection
     train: Path
     validation: Path
     output: Path

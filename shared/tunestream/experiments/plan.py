@@ -99,7 +99,7 @@ def seeds_of(stage: Stage, config: Config) -> dict[str, int]:
     if stage is Stage.INGEST:
         return {"train_test_split_seed": config.data.train_test_split_seed}
     if stage is Stage.FINETUNE:
-        return {"seed": config.trainer.training.training_args.seed}
+        return {"seed": config.seeded_training.training_args.seed}
     return {"seed": config.seed}
 
 
@@ -108,13 +108,12 @@ def _data(config: Config) -> dict[str, Any]:
 
 
 def _finetune(config: Config, ingest: StageManifest, contents: Contents) -> dict[str, Any]:
-    trainer = config.trainer
     others = {f"{each}_args" for each in Objective if each is not config.learns}
     return {
         "objective": str(config.learns),
         "model": _model(config.model, contents),
         "lora": config.lora.model_dump(mode="json") if config.lora else None,
-        "training": trainer.training.model_dump(mode="json", exclude=others),
+        "training": config.seeded_training.model_dump(mode="json", exclude=others),
         "train": ingest.outputs["train.jsonl"],
         "validation": ingest.outputs["validation.jsonl"],
     }

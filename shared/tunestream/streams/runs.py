@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import stable_id
@@ -43,10 +45,15 @@ def _outgoing(body: RunRecord | RunPointer, last: str, source: str) -> Outgoing:
 
 
 class RunDirectory(Table[_Entry]):
-    """Looks up the configuration of runs; follows the ``runs`` topic while entered."""
+    """Looks up the configuration of runs; follows the ``runs`` topic while entered.
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        super().__init__(settings, "runs", _decode)
+    Args:
+        settings: the broker.
+        trainer: how trainer sections are read; only who trains needs more than their common keys.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, trainer: TrainerReading = "opaque") -> None:
+        super().__init__(settings, "runs", partial(_decode, trainer))
 
     def current_digest(self, run_id: str) -> str | None:
         """Return the digest that new turns of a run open with, None when the run is unknown."""
@@ -82,11 +89,11 @@ class RunDirectory(Table[_Entry]):
         return [config for name in names if (config := self.current(name)) is not None]
 
 
-def _decode(key: bytes, value: bytes, headers: dict[str, bytes]) -> _Entry | None:
+def _decode(trainer: TrainerReading, key: bytes, value: bytes, headers: dict[str, bytes]) -> _Entry | None:
     del key
     kind = headers.get("ce_type", b"").decode()
     if kind == type_of(RunPointer):
         return RunPointer.model_validate_json(value)
     if kind == type_of(RunRecord):
-        return RunConfig.from_record(RunRecord.model_validate_json(value))
+        return RunConfig.from_record(RunRecord.model_validate_json(value), trainer=trainer)
     return None

@@ -36,6 +36,8 @@ class TrainerBackend(Generic[Config]):
         shares: sections for which this is equal share one backend; by default equal sections.
         check: raises :class:`~tunestream.trainers.TrainingFailed` when jobs could not run. It opens and
             changes nothing; by default a backend is opened and its ``check`` awaited.
+        reference: the name in references and statuses of the backend's adapter, where the toolkit has
+            another one than the ``_type``.
     """
 
     config: type[Config]
@@ -44,6 +46,7 @@ class TrainerBackend(Generic[Config]):
     starts_from: Start | Callable[[Config], Start] = Start.HEAD
     shares: Callable[[Config], Hashable] = _by_content
     check: Callable[[Config], Awaitable[None]] | None = None
+    reference: str | None = None
 
     def is_local(self, config: Config) -> bool:
         """Return whether jobs of a section train on the trainer's machine."""

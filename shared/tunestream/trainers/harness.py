@@ -70,7 +70,10 @@ class TrainerAdapter:
         )
         self._adopting = asyncio.Lock()
 
-    # -- what a subclass settles
+    @property
+    def reference(self) -> str:
+        """The backend's name in references and statuses."""
+        return self._description.reference or self.adapter_config.type
 
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
         """Return what a collection becomes; called in a thread.
@@ -101,8 +104,6 @@ class TrainerAdapter:
 
     async def completed(self, spec: JobSpec) -> None:
         """Remove what a completed job without a JobSpec needs no more."""
-
-    # -- the life cycle
 
     async def initialize(self, run_config: FinetuneConfig | None = None) -> None:
         """Make the backend ready.
@@ -222,7 +223,7 @@ class TrainerAdapter:
         return JobSpec(run_id=run, job_id=name, artifacts=self.artifacts, parent=parent, **stored)
 
     def _begin(self, spec: JobSpec, *, ours: bool) -> SubmittedJob:
-        job = SubmittedJob(spec, self.adapter_config.type, ours=ours, outlives=not (ours or self._local))
+        job = SubmittedJob(spec, self.reference, ours=ours, outlives=not (ours or self._local))
         job.start(self._train(job))
         self._jobs.add(job)
         return job

@@ -26,7 +26,7 @@ from tunestream.experiments.interfaces import (
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
-from tunestream.trainers.trl import WorkerSettings
+from tunestream.trainers.worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for torch
 PROMPTS = ["a 0", "b 1 2", "c", "d 3 0 1 2", "e 1", "f 0 2", "g", "h 3 3"]

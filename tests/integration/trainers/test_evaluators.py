@@ -28,7 +28,7 @@ from tunestream.trainers.evaluators import (
     ask,
     held_out_items,
 )
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 
 JUDGES = """
 import os, time

@@ -10,9 +10,9 @@ import pytest
 from tests.helpers.tiny_model import rows
 from tests.helpers.training import job_spec
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.trainers import JobSpec
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Failed, Finished
 
 pytestmark = pytest.mark.gpu

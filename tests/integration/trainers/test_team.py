@@ -25,9 +25,10 @@ from tests.helpers.training import (
 )
 from tunestream.artifacts import ArtifactStore
 from tunestream.trainers import TrainingFailed
-from tunestream.trainers.trl import Program, WorkerDied, WorkerHandle, WorkerSettings
+from tunestream.trainers.worker.handle import Program, WorkerDied, WorkerHandle
 from tunestream.trainers.worker.launching import launcher_arguments
 from tunestream.trainers.worker.protocol import Canceled, Finished, Progress
+from tunestream.trainers.worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -24,7 +24,7 @@ from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, Res
 from tunestream.events.training import DatasetFile, Objective
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers import JobSpec
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Progress
 
 DPO, SFT, KTO, GRPO = Objective.DPO, Objective.SFT, Objective.KTO, Objective.GRPO

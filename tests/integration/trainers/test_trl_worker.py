@@ -27,8 +27,9 @@ from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
 from tunestream.events.training import DatasetFile
 from tunestream.events.trajectories import OpenAIMessage
 from tunestream.trainers import is_infrastructure
-from tunestream.trainers.trl import WorkerDied, WorkerHandle, WorkerSettings
+from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Finished, Progress
+from tunestream.trainers.worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize("lora", [{}, None], ids=["lora", "full"])
@@ -364,7 +365,7 @@ async def gone(pid: int) -> None:
 
 OWNER = """
 import asyncio
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 async def own():
     worker = WorkerHandle()
     starting = asyncio.create_task(worker.start())

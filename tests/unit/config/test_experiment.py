@@ -70,7 +70,7 @@ def test_the_toolkits_shipped_file_means_what_it_says() -> None:
     assert columns_of(config.data.prompt_stub) == ("output",)
     assert (config.data.train_size, config.data.test_size) == (500, 25)
     assert config.model.quantization is not None
-    assert config.trainer.training.keywords(Objective.SFT)["max_length"] == 1024
+    assert config.seeded_training.keywords(Objective.SFT)["max_length"] == 1024
     assert config.qa.test_suite == "examples/test_suite"
     assert config.learns is Objective.SFT
 
@@ -194,9 +194,9 @@ def test_columns_may_have_any_name() -> None:
 
 
 def test_one_seed_serves_training_and_generation_unless_the_training_has_its_own() -> None:
-    assert only("seed: 7\n").trainer.training.training_args.seed == 7
+    assert only("seed: 7\n").seeded_training.training_args.seed == 7
     own = only("seed: 7\ntraining: {training_args: {seed: 3}}\n")
-    assert own.trainer.training.training_args.seed == 3
+    assert own.seeded_training.training_args.seed == 3
     assert own.data.train_test_split_seed == 42
 
 

@@ -9,8 +9,9 @@ from tests.unit.config.examples import RUN, SMALLEST, TOOLKIT
 from tools.docs.differences import DIFFERENCES
 from tunestream.config.files.errors import ConfigError
 from tunestream.config.run.loading import load_offline, load_run, parse_run
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig, TRLTrainerConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 MULTIPLIED = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 

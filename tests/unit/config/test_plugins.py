@@ -8,9 +8,11 @@ import pytest
 
 from tests.helpers.trainer_plugin import install_trainer
 from tunestream.config.files.errors import ConfigError
+from tunestream.config.run import plugins
 from tunestream.config.run.loading import parse_run
+from tunestream.config.run.plugins import installed_trainers
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import OpaqueTrainer, TrainerReading, resolved
 from tunestream.events.runs import RunRecord
 
 RUN = "run_id: own\ntrainer: {_type: command, command: [./train.sh], max_queued: 3}\n"
@@ -36,8 +38,10 @@ def test_its_section_is_read_with_every_trainers_fields() -> None:
     assert config.trainer.objective == "dpo", "the trajectory builder's default"
     document = config.document()
     assert document["trainer"]["command"] == ["./train.sh"]
-    again = RunConfig.from_record(config.to_record())
+    again = RunConfig.from_record(config.to_record(), trainer="installed")
     assert (again.digest, again.trainer) == (config.digest, config.trainer)
+    opaque = RunConfig.from_record(config.to_record())
+    assert (opaque.digest, resolved(opaque.trainer)) == (config.digest, config.trainer)
 
 
 @pytest.mark.usefixtures("installed")
@@ -51,8 +55,31 @@ def test_its_mistakes_are_named_with_their_place() -> None:
 @pytest.mark.usefixtures("installed")
 def test_an_unknown_type_lists_what_is_installed() -> None:
     [problem] = problems(RUN.replace("_type: command", "_type: comand"))
-    assert problem.startswith("run.yaml:2: trainer: _type 'comand' is unknown; choose one of 'trl', ")
-    assert problem.endswith("'command'")
+    assert problem == (
+        "run.yaml:2: trainer: _type 'comand' is unknown; choose one of 'trl', 'command', "
+        "'nemo_customizer_trainer_adapter', 'openpipe_art_trainer_adapter'"
+    )
+
+
+@pytest.mark.parametrize("kind", ["command", "trl"])
+def test_two_distributions_that_bring_one_name_are_both_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner in ("acme", "globex"):
+        for place in install_trainer(tmp_path / owner, name=kind, owner=owner):
+            monkeypatch.syspath_prepend(place)
+    [problem] = problems(RUN.replace("_type: command", f"_type: {kind}"))
+    owners = "acme and globex" if kind == "command" else "acme, globex and tunestream"
+    assert problem.startswith(
+        f"run.yaml:2: trainer: _type '{kind}' is brought by several distributions, {owners}: keep one of them"
+    )
+
+
+def test_what_is_installed_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed_trainers()
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: pytest.fail("it was looked for again"))
+    assert {"trl", "openpipe_art_trainer_adapter"} <= set(installed_trainers())
+    parse_run("run_id: r\ntrainer: {model: {hf_model_ckpt: m}}\n")
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,13 +96,15 @@ def test_what_describes_no_trainer_is_refused(tmp_path: Path, monkeypatch: pytes
     assert "without a TrainerSection" in problem
 
 
-def test_a_service_without_it_keeps_the_section_as_it_is() -> None:
+@pytest.mark.parametrize("trainer", ["opaque", "installed"])
+def test_a_service_without_it_keeps_the_section_as_it_is(trainer: TrainerReading) -> None:
     document = RunConfig.model_validate(
         {"run_id": "own", "trainer": {"_type": "trl", "model": {"hf_model_ckpt": "m"}}}
     ).document()
     document["trainer"] = {"_type": "elsewhere", "objective": "dpo", "depth": {"layers": 3}}
-    config = RunConfig.from_record(RunRecord(run_id="own", digest="d", config=document))
-    assert not isinstance(config.trainer, TRLTrainerConfig)
+    record = RunRecord(run_id="own", digest="d", config=document)
+    config = RunConfig.from_record(record, trainer=trainer)
+    assert isinstance(config.trainer, OpaqueTrainer)
     assert config.trainer.type == "elsewhere"
     assert config.document()["trainer"].items() >= document["trainer"].items()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import string
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -19,10 +20,14 @@ from tunestream.config.run.loading import parse_run
 from tunestream.config.run.model import BitsAndBytesConfig, ModelConfig
 from tunestream.config.run.run import RunConfig, json_schema
 from tunestream.config.run.serving import ServingConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.run.training import TrainingConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
+from tunestream.events.runs import RunRecord
 from tunestream.events.training import Objective
+from tunestream.trainers.trl.config import TRLTrainerConfig
+
+RECORDED = Path(__file__).parents[3] / "docs/wire/examples/runs/tunestream.run.v1.json"
 
 
 def run(**sections: Any) -> RunConfig:
@@ -276,7 +281,33 @@ def test_a_record_reads_back(document: dict[str, Any]) -> None:
     record = config.to_record()
     assert type(record).model_validate_json(record.to_json()) == record
     assert (record.run_id, record.digest) == (config.run_id, config.digest)
-    assert RunConfig.from_record(record) == config
+    assert RunConfig.from_record(record, trainer="installed") == config
+    assert RunConfig.from_record(record).to_record().to_json() == record.to_json(), "opaque, to the byte"
+
+
+@pytest.mark.parametrize("trainer", ["opaque", "installed"])
+def test_a_recorded_run_keeps_its_digest_and_its_bytes(trainer: TrainerReading) -> None:
+    body = json.loads(RECORDED.read_bytes())["body"]
+    record = RunRecord.model_validate(body)
+    config = RunConfig.from_record(record, trainer=trainer)
+    assert config.digest == "a36b57b9bb15959733caa5bc7ccac30e"
+    assert json.loads(config.to_record().to_json()) == body
+    assert config.to_record().to_json() == record.to_json()
+
+
+NEMO = """{_type: nemo_customizer_trainer_adapter, entity_host: "http://h/", datastore_host: h, namespace: n,
+  customization_config: c, max_queued: 3}"""
+
+
+@pytest.mark.parametrize(
+    ("trainer", "digest"),
+    [
+        ("{model: {hf_model_ckpt: m}}", "bbeb560ac32a0ad4eb478be5670a940a"),
+        (NEMO, "f979745af1cf1acbe8fbd3ded9ad3f68"),
+    ],
+)
+def test_the_digests_of_earlier_releases(trainer: str, digest: str) -> None:
+    assert parse_run(f"run_id: r\ntrainer: {trainer}\n").config.digest == digest
 
 
 def test_defaults_written_out_do_not_change_the_digest_and_other_values_do() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.demo.recipes import RECIPES, Quantization
 from tunestream.demo.run_config import run_document
 from tunestream.events.training import Objective
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 
 def configuration(objective: Objective, quantize: Quantization | None) -> RunConfig:

@@ -9,10 +9,10 @@ import pytest
 from tests.helpers.scripted_backend import Script, ScriptedBackend, fails, finishes
 from tests.helpers.tiny_model import rows
 from tunestream.artifacts import ArtifactStore
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.experiments.finetune import FinetuneRequest, Trained, train_here
 from tunestream.experiments.interfaces import StageFailed
 from tunestream.trainers import JobSpec, Progress, Report, Retry, TrainingFailed, TrainingResult
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 PROMPT = Retry(max_attempts=3, delay=0.0)
 

@@ -18,7 +18,6 @@ from tests.helpers.scripted_backend import (
 )
 from tests.helpers.tiny_model import rows
 from tunestream.config.nat.finetune import FinetuneConfig, RewardFunctionConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events.training import TrainingJobRef, TrainingStatusEnum
 from tunestream.events.trajectories import DPOItem, Trajectory, TrajectoryCollection
 from tunestream.trainers import (
@@ -34,6 +33,7 @@ from tunestream.trainers import (
     TrainingResult,
     UnknownJob,
 )
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELED = TrainingStatusEnum
 NO_WAIT = Retry(max_attempts=3, delay=0.0)
@@ -209,18 +209,22 @@ async def test_what_cannot_be_trained_is_refused(adapter: TrainerAdapter, tmp_pa
 async def test_jobs_of_this_machine_run_one_by_one_and_remote_ones_side_by_side(
     tmp_path: Path, local: bool, beside: int
 ) -> None:
-    running, most = 0, 0
+    running, most, go_on = 0, 0, asyncio.Event()
 
     async def script(spec: JobSpec, report: Report) -> TrainingResult:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await go_on.wait()
         running -= 1
         return await finishes()(spec, report)
 
-    adapter = make(ScriptedBackend(script), tmp_path, local=local)
+    backend = ScriptedBackend(script)
+    adapter = make(backend, tmp_path, local=local)
     refs = [await adapter.submit(collection(seed)) for seed in range(3)]
+    for _ in range(beside):
+        await backend.arrivals.get()
+    go_on.set()
     ends = [await adapter.wait_until_complete(ref) for ref in refs]
     assert most == beside
     assert [end.status for end in ends] == [COMPLETED] * 3

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
 from tunestream.events.trajectories import (
     EpisodeItem,
@@ -16,6 +15,7 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.records import make_records, split
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tunestream.domain.jobs.lifecycle import TRANSITIONS
 from tunestream.events.training import TrainingStatusEnum
-from tunestream.trainers.nemo import NeMoSettings
+from tunestream.trainers.nemo.settings import NeMoSettings
 from tunestream.trainers.nemo.states import TERMINAL, Verdict, Watch
 from tunestream.trainers.nemo.views import StatusView
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tunestream.config.run.model import InferenceConfig, LoraConfig, ModelConfig
 from tunestream.config.run.section import EnvName, Section
-from tunestream.config.run.trainers import TRLTrainerConfig
+from tunestream.config.run.trainers import TrainerSection, trainer_section
 from tunestream.config.run.training import TrainingConfig
 from tunestream.events.training import Objective
 
@@ -264,13 +264,20 @@ class Config(Section):
         return self.objective or (Objective.DPO if self.data.has_preferences else Objective.SFT)
 
     @property
-    def trainer(self) -> TRLTrainerConfig:
+    def seeded_training(self) -> TrainingConfig:
+        """How is trained, with the experiment's seed unless the section has its own."""
+        arguments = self.training.training_args
+        if "seed" in arguments.model_fields_set:
+            return self.training
+        return self.training.model_copy(
+            update={"training_args": arguments.model_copy(update={"seed": self.seed})}
+        )
+
+    @property
+    def trainer(self) -> TrainerSection:
         """The trainer section of a run that trains as this experiment does."""
-        training = self.training
-        if "seed" not in training.training_args.model_fields_set:
-            seeded = training.training_args.model_copy(update={"seed": self.seed})
-            training = training.model_copy(update={"training_args": seeded})
-        return TRLTrainerConfig(objective=self.learns, model=self.model, lora=self.lora, training=training)
+        settings = {"model": self.model, "lora": self.lora, "training": self.seeded_training}
+        return trainer_section("trl").model_validate({"objective": self.learns, **settings})
 
     def document(self) -> dict[str, Any]:
         """Return every setting, defaults filled in, as JSON values."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -12,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from tunestream.config.files.document import Document, Keys, dotted
 from tunestream.config.run.plugins import NotInstalled
-from tunestream.config.run.trainers import TrainerSection, trainer_section
+from tunestream.config.run.trainers import DEFAULT_TRAINER, TrainerSection, trainer_section
 
 __all__ = ["fields_of", "suggestion"]
 
@@ -53,11 +52,17 @@ def _keys_at(model: type[BaseModel], document: Document, path: Keys) -> list[str
 def _chosen(field: FieldInfo, value: Any) -> type[BaseModel] | None:
     sections = list(_sections_in(field.annotation))
     kind = (value.get("_type") or value.get("type")) if isinstance(value, dict) else None
+    if TrainerSection in sections:
+        return _trainer(str(kind or DEFAULT_TRAINER))
     of_kind = [section for section in sections if _kind(section) == kind]
-    if not of_kind and kind and TrainerSection in sections:
-        with contextlib.suppress(NotInstalled):
-            return trainer_section(str(kind))
     return next(iter(of_kind or sections), None)
+
+
+def _trainer(kind: str) -> type[BaseModel]:
+    try:
+        return trainer_section(kind)
+    except NotInstalled:
+        return TrainerSection
 
 
 def _kind(section: type[BaseModel]) -> object:

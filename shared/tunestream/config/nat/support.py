@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 from tunestream.config.files.document import Document, Keys
 from tunestream.config.files.errors import Problem
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events.training import Objective
 
 __all__ = ["NOT_YET", "unsupported"]
@@ -27,23 +27,27 @@ NOT_YET: Final[dict[Keys, str]] = {
 }
 """Path of a setting or a section → why it does nothing, and what does."""
 
-_DEFAULTS: Final = RunConfig.model_validate(
-    {"run_id": "defaults", "trainer": {"model": {"hf_model_ckpt": "defaults"}}}
-).document()
+_WITH_ARGUMENTS: Final = "trl"  # the trainer whose section has settings for each objective
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    trainer = {"_type": _WITH_ARGUMENTS, "model": {"hf_model_ckpt": "defaults"}}
+    return RunConfig.model_validate({"run_id": "defaults", "trainer": trainer}).document()
 
 
 def unsupported(config: RunConfig, document: Document) -> Iterator[Problem]:
     """Yield a problem for each setting away from its default that this version does not act upon."""
-    values = config.document()
-    is_trl = isinstance(config.trainer, TRLTrainerConfig)
+    values, defaults = config.document(), _defaults()
+    is_trl = config.trainer.type == _WITH_ARGUMENTS
     for path, remedy in NOT_YET.items():
         if is_trl or path != _INFERENCE:  # sections of others say what they like by it
-            for changed in _changed(_value(values, path), _value(_DEFAULTS, path), path):
+            for changed in _changed(_value(values, path), _value(defaults, path), path):
                 yield document.problem(changed, f"is not supported yet: {remedy}")
     for objective in Objective if is_trl else ():
         if objective is not config.objective:
             path = ("trainer", "training", f"{objective}_args")
-            for changed in _changed(_value(values, path), _value(_DEFAULTS, path), path):
+            for changed in _changed(_value(values, path), _value(defaults, path), path):
                 yield document.problem(changed, f"does nothing: the run's objective is {config.objective}")
 
 

@@ -1,8 +1,13 @@
-"""Trainers that other distributions bring, by the entry point group ``tunestream.trainer_backends``."""
+"""The backends that are installed, by the entry point group ``tunestream.trainer_backends``.
+
+Those that come with tunestream are found as those of other distributions are.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
@@ -16,29 +21,41 @@ class NotInstalled(ValueError):
 
 
 def installed_trainers() -> list[str]:
-    """Return the ``_type`` of every trainer that another distribution brings."""
-    return sorted(_found())
+    """Return the ``_type`` of every trainer that is installed, sorted."""
+    return sorted(_found(tuple(sys.path)))
 
 
-@cache
 def load_trainer(kind: str) -> object:
-    """Return what another distribution describes as its trainer ``kind``; its ``config`` is a section.
-
-    What was found is remembered: looking through what is installed takes a while.
+    """Return what a distribution describes as its trainer ``kind``; its ``config`` is a section.
 
     Raises:
-        NotInstalled: when there is none of this name, or it cannot be imported.
+        NotInstalled: when there is none of this name, several bring it, or it cannot be imported.
     """
-    entry = _found().get(kind)
-    if entry is None:
+    entries = _found(tuple(sys.path)).get(kind, ())
+    if not entries:
         raise NotInstalled(f"_type {kind!r} is unknown")
+    if len(entries) > 1:
+        *others, last = sorted(_distribution(entry) for entry in entries)
+        names = f"{', '.join(others)} and {last}"
+        raise NotInstalled(f"_type {kind!r} is brought by several distributions, {names}: keep one of them")
     try:
-        return entry.load()
+        return entries[0].load()
     except (ImportError, AttributeError) as error:
         raise NotInstalled(
-            f"_type {kind!r} cannot be loaded from {entry.value}: {error}; install what it needs"
+            f"_type {kind!r} cannot be loaded from {entries[0].value}: {error}; install what it needs"
         ) from error
 
 
-def _found() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+# Looking through what is installed takes milliseconds, and every run that is read asks for it.
+@lru_cache(maxsize=4)
+def _found(path: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoint]]:
+    """Return the entry points of the group by name, as they are found on a ``sys.path``."""
+    del path
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value

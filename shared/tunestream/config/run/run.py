@@ -17,7 +17,7 @@ from tunestream.config.run.durations import Duration
 from tunestream.config.run.evaluation import EvaluationConfig
 from tunestream.config.run.section import Section
 from tunestream.config.run.serving import Servers
-from tunestream.config.run.trainers import Trainer
+from tunestream.config.run.trainers import Trainer, TrainerReading
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig, TrajectoryBuilder
 from tunestream.events.runs import RunRecord
 from tunestream.events.training import Objective
@@ -132,13 +132,18 @@ class RunConfig(Section):
         return RunRecord(run_id=self.run_id, digest=self.digest, config=self.document())
 
     @classmethod
-    def from_record(cls, record: RunRecord) -> RunConfig:
+    def from_record(cls, record: RunRecord, *, trainer: TrainerReading = "opaque") -> RunConfig:
         """Read a configuration from the ``runs`` topic; its trainer need not be installed here.
+
+        Args:
+            record: of the topic.
+            trainer: ``opaque`` keeps the trainer section as it was written; ``installed`` reads it as its
+                backend's, and keeps it as it was written where the backend is not installed here.
 
         Raises:
             pydantic.ValidationError: when another version of tunestream wrote what this one cannot read.
         """
-        return cls.model_validate(record.config, context={"foreign": True})
+        return cls.model_validate(record.config, context={"trainer": trainer})
 
 
 def json_schema() -> dict[str, Any]:

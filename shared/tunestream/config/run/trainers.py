@@ -1,43 +1,45 @@
-"""Who trains: the local TRL backend, or a remote engine."""
+"""Who trains: the section that every backend's configuration extends, and how a run's one is read.
+
+A backend's own section stands in its folder or its distribution and is found by the entry point of its
+``_type`` (:mod:`tunestream.config.run.plugins`).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     ConfigDict,
-    Discriminator,
     Field,
+    GetJsonSchemaHandler,
     SerializeAsAny,
-    Tag,
     ValidationInfo,
-    WithJsonSchema,
     WrapValidator,
-    field_validator,
-    model_validator,
 )
-from typing_extensions import override
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tunestream.config.nat.finetune import RewardFunctionConfig
-from tunestream.config.run.art import ARTBackendConfig, ARTTrainingConfig
-from tunestream.config.run.model import InferenceConfig, LoraConfig, ModelConfig
-from tunestream.config.run.nemo import NeMoCustomizerHyperparameters, NIMDeploymentConfig
 from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
-from tunestream.config.run.section import EnvName, Section, kind_of
-from tunestream.config.run.training import TrainingConfig
+from tunestream.config.run.section import Section, kind_of
 from tunestream.events.training import Objective
 
 __all__ = [
-    "ARTBackendConfig",
-    "ARTTrainerAdapterConfig",
-    "ARTTrainingConfig",
-    "ForeignTrainerConfig",
-    "NeMoCustomizerTrainerAdapterConfig",
-    "TRLTrainerConfig",
+    "DEFAULT_TRAINER",
+    "OpaqueTrainer",
     "Trainer",
+    "TrainerReading",
     "TrainerSection",
+    "resolved",
     "trainer_section",
+    "trainer_sections",
 ]
+
+DEFAULT_TRAINER: Final = "trl"
+"""The ``_type`` of a trainer section that gives none."""
+
+TrainerReading = Literal["opaque", "installed"]
+"""How a run's trainer section is read, where it need not be right: see :meth:`RunConfig.from_record`."""
 
 
 class TrainerSection(Section):
@@ -67,189 +69,14 @@ class TrainerSection(Section):
         return self.type
 
 
-class TRLTrainerConfig(TrainerSection):
-    """Training on this machine with TRL."""
-
-    type: Literal["trl"] = Field(default="trl", alias="_type")
-    model: ModelConfig
-    lora: LoraConfig | None = LoraConfig()
-    """`null` trains all weights."""
-    training: TrainingConfig = TrainingConfig()
-    inference: InferenceConfig = InferenceConfig()
-
-    @property
-    @override
-    def starts_from(self) -> str:
-        return self.model.hf_model_ckpt
-
-    @model_validator(mode="after")
-    def _quantised_weights_stay(self) -> TRLTrainerConfig:
-        if self.model.quantize and self.lora is None:
-            raise ValueError(
-                "lora: null trains all weights, which quantised ones cannot be: set lora: {}, "
-                "or model.quantize: false"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _kto_compares_within_a_batch(self) -> TRLTrainerConfig:
-        training = self.training
-        needs_two = self.objective is Objective.KTO and training.kto_args.loss_type == "kto"
-        if needs_two and training.training_args.per_device_train_batch_size < 2:
-            raise ValueError(
-                "objective kto needs training.training_args.per_device_train_batch_size of 2 or "
-                "more, or kto_args.loss_type: apo_zero_unpaired"
-            )
-        return self
-
-
-class ARTTrainerAdapterConfig(TrainerSection):
-    """GRPO by OpenPipe ART, in its training service or on this machine."""
-
-    type: Literal["openpipe_art_trainer_adapter"] = Field(
-        default="openpipe_art_trainer_adapter", alias="_type"
-    )
-    backend: ARTBackendConfig
-    training: ARTTrainingConfig | None = None
-    """By default ART's own settings."""
-
-    @model_validator(mode="after")
-    def _service_takes_what_is_set(self) -> Self:
-        names = self.training.only_local if self.training and self.backend.kind == "serverless" else []
-        if names:
-            raise ValueError(
-                f"training.{names[0]} is not known to ART's training service: leave it out, "
-                "or set backend.kind: local"
-            )
-        return self
-
-    @property
-    @override
-    def objectives(self) -> frozenset[Objective]:
-        return frozenset({Objective.GRPO})
-
-    @property
-    @override
-    def starts_from(self) -> str:
-        return self.backend.base_model
-
-
-class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
-    """Training by the NeMo Customizer service; trainer and adapter fields in one section."""
-
-    type: Literal["nemo_customizer_trainer_adapter"] = Field(
-        default="nemo_customizer_trainer_adapter", alias="_type"
-    )
-    entity_host: str
-    """URL of the entity store, the customizer and the deployment service."""
-    datastore_host: str
-    """URL of the data store."""
-    api_key_env: EnvName | None = None
-    """Environment variable with the bearer token of the services."""
-    hf_token_env: EnvName | None = None
-    """Environment variable with the data store's token; by default `api_key_env`."""
-    namespace: str
-    dataset_name: str = "nat-dpo"
-    """Each job has a dataset of its own: this name and the job's."""
-    pin_commit: bool = True
-    """Datasets are registered with the commit; false for services that take no `@revision` in a URL."""
-    dataset_output_dir: str | None = None
-    """Where a copy of each uploaded dataset stays, a folder for each job."""
-    create_namespace_if_missing: bool = True
-    customization_config: str
-    hyperparameters: NeMoCustomizerHyperparameters = NeMoCustomizerHyperparameters()
-    use_full_message_history: bool = True
-    """False trains on the last message of each prompt alone."""
-    deploy_on_completion: bool = False
-    """A deployment that fails is told in the status; the training counts all the same."""
-    deployment_config: NIMDeploymentConfig = NIMDeploymentConfig()
-    poll_interval_seconds: float = Field(default=30.0, gt=0.0)
-    deployment_timeout_seconds: float = Field(default=1800.0, gt=0.0)
-    max_consecutive_status_failures: int = Field(default=3, ge=1, le=10)
-    """Looks at a job that fail one after another, each tried several times, before the job is given up."""
-    num_runs: int = Field(default=1, ge=1)
-    """The toolkit's collection runs; means nothing here."""
-    continue_on_collection_error: bool = False
-    """The toolkit's collection runs; means nothing here."""
-    deduplicate_pairs: bool = True
-    max_pairs: int | None = Field(default=None, ge=1)
-    """Rows of a job; more are drawn by their content, the same ones every time."""
-    wait_for_completion: bool = True
-    """Jobs are always watched to their end; means nothing here."""
-
-    @property
-    @override
-    def objectives(self) -> frozenset[Objective]:
-        return frozenset({Objective(self.hyperparameters.training_type)})
-
-    @property
-    @override
-    def starts_from(self) -> str:
-        return self.customization_config
-
-    @field_validator("entity_host", "datastore_host")
-    @classmethod
-    def _without_slash(cls, value: str) -> str:
-        return value.rstrip("/")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_objective(cls, values: Any) -> Any:
-        """What is said once, as ``objective`` or as ``training_type``, holds for both."""
-        if not isinstance(values, dict):
-            return values
-        sent, objective = values.get("hyperparameters"), values.get("objective")
-        kind = sent.get("training_type") if isinstance(sent, dict) else None
-        if objective is None and kind is not None:
-            return {**values, "objective": kind}
-        if objective in {"dpo", "sft"} and kind is None and (sent is None or isinstance(sent, dict)):
-            return {**values, "hyperparameters": {**(sent or {}), "training_type": str(objective)}}
-        return values
-
-    @model_validator(mode="after")
-    def _objective_is_trained(self) -> Self:
-        if self.objective not in {None, self.hyperparameters.training_type}:
-            raise ValueError(
-                f"objective {self.objective} is not hyperparameters.training_type "
-                f"{self.hyperparameters.training_type}; the customizer trains dpo or sft: set one of the two"
-            )
-        return self
-
-
-class ForeignTrainerConfig(TrainerSection):
-    """The section of a trainer that is not installed here, kept as another process wrote it."""
+class OpaqueTrainer(TrainerSection):
+    """The section of any trainer, kept as it was written: its common keys are read, the others are kept."""
 
     model_config = ConfigDict(extra="allow")
 
 
-_OURS: Final = ("trl", "openpipe_art_trainer_adapter", "nemo_customizer_trainer_adapter")
-_OTHER: Final = "other"
-
-
-def _kind(value: object) -> str | None:
-    kind = kind_of(value, default="trl")
-    return kind if kind is None or kind in _OURS else _OTHER
-
-
-def _of_plugin(value: object, handler: object, info: ValidationInfo) -> TrainerSection:
-    """Read the section of a trainer that another distribution brings.
-
-    With ``{"foreign": True}`` as context one that is not installed here is kept as it is.
-    """
-    del handler
-    if isinstance(value, TrainerSection):
-        return value
-    try:
-        return trainer_section(str(kind_of(value, default="trl"))).model_validate(value)
-    except NotInstalled as missing:
-        if info.context and info.context.get("foreign"):
-            return ForeignTrainerConfig.model_validate(value)
-        known = ", ".join(map(repr, [*_OURS, *installed_trainers()]))
-        raise ValueError(f"{missing}; choose one of {known}") from missing
-
-
 def trainer_section(kind: str) -> type[TrainerSection]:
-    """Return the section of a trainer that another distribution brings.
+    """Return the section of the backend of a ``_type``.
 
     Raises:
         NotInstalled: when there is none, or its description has no section.
@@ -260,22 +87,61 @@ def trainer_section(kind: str) -> type[TrainerSection]:
     return section
 
 
-Trainer = Annotated[
-    Annotated[TRLTrainerConfig, Tag(_OURS[0])]
-    | Annotated[ARTTrainerAdapterConfig, Tag(_OURS[1])]
-    | Annotated[NeMoCustomizerTrainerAdapterConfig, Tag(_OURS[2])]
-    | Annotated[
-        SerializeAsAny[TrainerSection],
-        WrapValidator(_of_plugin),
-        WithJsonSchema(
-            {
-                "type": "object",
-                "description": "Training by a backend that another distribution brings.",
-                "properties": {"_type": {"type": "string", "not": {"enum": list(_OURS)}}},
-                "required": ["_type"],
-            }
-        ),
-        Tag(_OTHER),
-    ],
-    Discriminator(_kind),
-]
+def trainer_sections() -> dict[str, type[TrainerSection]]:
+    """Return the sections of all backends that can be loaded here, by their ``_type``."""
+    found = {}
+    for kind in installed_trainers():
+        try:
+            found[kind] = trainer_section(kind)
+        except NotInstalled:
+            continue
+    return found
+
+
+def resolved(section: TrainerSection) -> TrainerSection:
+    """Return a section as its backend's: an opaque one is read again, another one is returned as it is.
+
+    Raises:
+        NotInstalled: when its backend is not installed here.
+        pydantic.ValidationError: when another version of the backend wrote what this one cannot read.
+    """
+    if not isinstance(section, OpaqueTrainer):
+        return section
+    return trainer_section(section.type).model_validate(section.model_dump(mode="json"))
+
+
+def _read(value: object, handler: object, info: ValidationInfo) -> TrainerSection:
+    """Read a section as its backend's, or as an opaque one where the context's ``trainer`` allows it."""
+    del handler
+    if isinstance(value, TrainerSection):
+        return value
+    reading = (info.context or {}).get("trainer")
+    if reading == "opaque":
+        return OpaqueTrainer.model_validate(value)
+    try:
+        return trainer_section(str(kind_of(value, default=DEFAULT_TRAINER))).model_validate(value)
+    except NotInstalled as missing:
+        if reading == "installed":
+            return OpaqueTrainer.model_validate(value)
+        kinds = sorted(installed_trainers(), key=lambda kind: (kind != DEFAULT_TRAINER, kind))
+        raise ValueError(f"{missing}; choose one of {', '.join(map(repr, kinds))}") from missing
+
+
+class _AnySection:
+    """The JSON Schema of a trainer section: one of the installed ones, or one of a ``_type`` unknown here."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        del schema
+        sections = trainer_sections()
+        other = {
+            "type": "object",
+            "description": "Training by a backend that is not installed here.",
+            "properties": {"_type": {"type": "string", "not": {"enum": list(sections)}}},
+            "required": ["_type"],
+        }
+        return {"oneOf": [*(handler(one.__pydantic_core_schema__) for one in sections.values()), other]}
+
+
+Trainer = Annotated[SerializeAsAny[TrainerSection], WrapValidator(_read), _AnySection()]

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import art
 import httpx
@@ -21,13 +21,12 @@ from tunestream.events.base import Foreign
 from tunestream.events.models import Artifact
 from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.episodes import TokenIds, ids_as_written
-from tunestream.trainers.art.probe import as_failure, read_key
+from tunestream.trainers.art.errors import as_failure
+from tunestream.trainers.art.job import Job
+from tunestream.trainers.art.probe import read_key
 from tunestream.trainers.art.traces import Trace
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
-
-if TYPE_CHECKING:
-    from tunestream.trainers.art.job import Job
 
 __all__ = ["Serverless"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from tunestream.trainers.trl import WorkerSettings
+from tunestream.trainers.worker.settings import WorkerSettings
 
 __all__ = ["ARTSettings"]
 

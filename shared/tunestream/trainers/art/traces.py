@@ -12,9 +12,9 @@ from typing import Final
 from pydantic import Field
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.config.run.art import ARTBackendConfig
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
+from tunestream.trainers.art.config import ARTBackendConfig
 from tunestream.trainers.port import TrainingResult
 
 __all__ = ["Trace", "Traces"]

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.client import CustomizerClient
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.request import name_of
 from tunestream.trainers.nemo.views import Anything, DeploymentView
 from tunestream.trainers.remote import Refused, ServiceError

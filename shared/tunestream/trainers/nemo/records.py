@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.events.ids import content_digest, stable_id
 from tunestream.events.trajectories import EpisodeItemRole, OpenAIMessage, Prompt
+from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.trl.selection import best_of
 
 __all__ = ["HELD_OUT", "Records", "make_records", "split"]
@@ -52,7 +52,9 @@ class _Unusable(Exception):
     """A row teaches nothing; the argument is the reason's name."""
 
 
-def split(run_id: str, rows: Sequence[DatasetRow], fraction: float) -> tuple[_Rows, _Rows]:
+def split(
+    run_id: str, rows: Sequence[DatasetRow], fraction: float
+) -> tuple[Sequence[DatasetRow], Sequence[DatasetRow]]:
     """Hold out all rows of some prompts; none when nothing would be left to train on."""
     held_out = [is_held_out(run_id, _prompt(row), fraction) for row in rows]
     if all(held_out):

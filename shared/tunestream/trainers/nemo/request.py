@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.config.run.nemo import NeMoCustomizerHyperparameters
-from tunestream.config.run.trainers import NeMoCustomizerTrainerAdapterConfig
 from tunestream.events.ids import stable_id
+from tunestream.trainers.nemo.config import NeMoCustomizerHyperparameters, NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.records import Records
 from tunestream.trainers.nemo.views import JobView
 

@@ -1,24 +1,33 @@
-"""The TRL backend, and the reference's life cycle over it."""
+"""TRL as a backend, in a worker process that loads torch, and the reference's life cycle over it."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
+from typing import Final
 
 from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore
-from tunestream.config.run.trainers import TrainerSection, TRLTrainerConfig
+from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.training import Objective
 from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
+from tunestream.trainers.backend import TrainerBackend
 from tunestream.trainers.collection_rows import Rows, rows_of
 from tunestream.trainers.harness import TrainerAdapter
-from tunestream.trainers.port import JobSpec
+from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.retry import Retry
+from tunestream.trainers.trl.config import TRLTrainerConfig
 from tunestream.trainers.worker.backend import WorkerBackend
 from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.settings import WorkerSettings
 
-__all__ = ["TRLBackend", "TRLTrainerAdapter"]
+__all__ = ["BACKEND", "TRLBackend", "TRLTrainerAdapter"]
+
+_MODEL: Final = "model.hf_model_ckpt"
+# `name` or `owner/name`, as the Hugging Face hub has them.
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class TRLBackend(WorkerBackend):
@@ -86,3 +95,35 @@ def _with_objective(config: TrainerSection, trajectories: TrajectoryCollection) 
             f"objective {objective} does not learn from {given}: set trainer.objective to {remedy}"
         )
     return config.model_copy(update={"objective": objective})
+
+
+def _open(config: TRLTrainerConfig, artifacts: str) -> TRLBackend:
+    del config, artifacts  # each job brings its own
+    return TRLBackend()
+
+
+async def _check(config: TRLTrainerConfig) -> None:
+    """Look for what the worker needs, and for the base model."""
+    WorkerHandle().check_installed()
+    _check_model(config.model.hf_model_ckpt)
+
+
+def _check_model(name: str) -> None:
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise TrainingFailed("model_missing", f"{name} has no config.json", key=_MODEL)
+    if not folder.is_dir() and not _HUB_NAME.fullmatch(name):
+        raise TrainingFailed(
+            "model_missing",
+            f"{name} is no folder of this machine and no name on the Hugging Face hub",
+            key=_MODEL,
+        )
+
+
+BACKEND: Final = TrainerBackend(
+    config=TRLTrainerConfig,
+    open=_open,
+    local=True,
+    shares=lambda _: "the machine's one worker",
+    check=_check,
+)

@@ -11,8 +11,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from tunestream.config.run.model import ModelConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.trainers.port import TrainingFailed
+from tunestream.trainers.trl.config import TRLTrainerConfig
 from tunestream.trainers.trl.hardware import loading_options
 
 __all__ = [

@@ -9,8 +9,8 @@ import traceback
 import datasets
 
 from tunestream.trainers.port import JobSpec, TrainingFailed
-from tunestream.trainers.trl.failures import explain
-from tunestream.trainers.trl.training import train
+from tunestream.trainers.trl.errors import explain
+from tunestream.trainers.trl.train import train
 from tunestream.trainers.worker.channel import JobCanceled, Line
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 

@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.config.run.run import BatchingConfig, RunConfig
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
 from tunestream.domain.gate.split import is_held_out
@@ -21,6 +20,7 @@ from tunestream.events.dataset import PreferenceRow
 from tunestream.events.live import LiveScores
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
 from tunestream.events.ttc import Tick
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 WINDOW, LEAST, WAIT, FLUSH = 6, 3, 1000, 700
 

@@ -16,12 +16,12 @@ import torch
 from transformers import set_seed
 
 from tunestream.artifacts import ArtifactError, ArtifactStore, CheckpointStore, read_rows
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events.dataset import DatasetRow
 from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile, Objective
 from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.arguments import make_arguments
+from tunestream.trainers.trl.config import TRLTrainerConfig
 from tunestream.trainers.trl.examples import Examples
 from tunestream.trainers.trl.judging import Judging
 from tunestream.trainers.trl.method import Encoder

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from tunestream.artifacts import ArtifactCorrupt, ArtifactMissing, ArtifactUnreachable
-from tunestream.config.run.trainers import TRLTrainerConfig
 from tunestream.events.training import Objective
 from tunestream.trainers.port import JobSpec, TrainingFailed
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 __all__ = ["explain"]
 

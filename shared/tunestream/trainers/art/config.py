@@ -1,14 +1,17 @@
-"""Where OpenPipe ART trains and what it is set to, under the reference's and ART's own names."""
+"""The trainer section of OpenPipe ART: where it trains and what it is set to, under ART's own names."""
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from tunestream.config.run.section import EnvName, FreeForm, Section
+from tunestream.config.run.trainers import TrainerSection
+from tunestream.events.training import Objective
 
-__all__ = ["ARTBackendConfig", "ARTTrainingConfig"]
+__all__ = ["ARTBackendConfig", "ARTTrainerAdapterConfig", "ARTTrainingConfig"]
 
 
 class ARTBackendConfig(Section):
@@ -34,7 +37,7 @@ class ARTBackendConfig(Section):
     """Delete all but the latest checkpoint in ART before each training."""
     path: str = ".art"
     """Local: the folder where ART keeps its models."""
-    model_service: Literal["unsloth", "cpu"] = "unsloth"
+    model_service: Literal["unsloth"] = "unsloth"
     """Local: who trains; `unsloth` needs a GPU and an environment of its own."""
     init_args: FreeForm | None = None
     """Local: how the model is loaded."""
@@ -43,9 +46,9 @@ class ARTBackendConfig(Section):
     trainer_args: FreeForm | None = None
     """Local: ART's trainer arguments, as `per_device_train_batch_size`, `max_grad_norm`, `weight_decay`."""
     engine_args: FreeForm | None = None
-    """Local with unsloth: of the vLLM engine."""
+    """Local: of the vLLM engine."""
     server_config: FreeForm | None = None
-    """Local with unsloth: of the inference server."""
+    """Local: of the inference server."""
 
     @property
     def url(self) -> str:
@@ -101,3 +104,34 @@ class ARTTrainingConfig(Section):
         """What is set that a training service does not take."""
         names = ("beta", "truncated_importance_sampling", "packed_sequence_length")
         return [name for name in (*names, "logprob_calculation_chunk_size") if getattr(self, name)]
+
+
+class ARTTrainerAdapterConfig(TrainerSection):
+    """GRPO by OpenPipe ART, in its training service or on this machine."""
+
+    type: Literal["openpipe_art_trainer_adapter"] = Field(
+        default="openpipe_art_trainer_adapter", alias="_type"
+    )
+    backend: ARTBackendConfig
+    training: ARTTrainingConfig | None = None
+    """By default ART's own settings."""
+
+    @model_validator(mode="after")
+    def _service_takes_what_is_set(self) -> Self:
+        names = self.training.only_local if self.training and self.backend.kind == "serverless" else []
+        if names:
+            raise ValueError(
+                f"training.{names[0]} is not known to ART's training service: leave it out, "
+                "or set backend.kind: local"
+            )
+        return self
+
+    @property
+    @override
+    def objectives(self) -> frozenset[Objective]:
+        return frozenset({Objective.GRPO})
+
+    @property
+    @override
+    def starts_from(self) -> str:
+        return self.backend.base_model
