@@ -18,7 +18,6 @@ from tests.helpers.scripted_backend import (
 )
 from tests.helpers.tiny_model import rows
 from tunestream.config.nat.finetune import FinetuneConfig, RewardFunctionConfig
-from tunestream.trainers.trl.config import TRLTrainerConfig
 from tunestream.events.training import TrainingJobRef, TrainingStatusEnum
 from tunestream.events.trajectories import DPOItem, Trajectory, TrajectoryCollection
 from tunestream.trainers import (
@@ -34,6 +33,7 @@ from tunestream.trainers import (
     TrainingResult,
     UnknownJob,
 )
+from tunestream.trainers.trl.config import TRLTrainerConfig
 
 PENDING, RUNNING, COMPLETED, FAILED, CANCELED = TrainingStatusEnum
 NO_WAIT = Retry(max_attempts=3, delay=0.0)
