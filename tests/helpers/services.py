@@ -16,6 +16,7 @@ from typing import Self
 
 import httpx
 
+from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings
 
 READY_DEADLINE = 180.0
@@ -29,6 +30,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Services that run for several tests.
+
+    Attributes:
+        kafka: the broker and the topics' prefix.
+        folder: holds the artifact store and the logs.
+    """
+
+    kafka: KafkaSettings
+    folder: Path
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifact store of all services."""
+        return ArtifactStore(str(self.folder / "artifacts"))
 
 
 @dataclass
