@@ -20,7 +20,6 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tunestream.config.nat.finetune import RewardFunctionConfig
 from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
 from tunestream.config.run.section import Section, kind_of
 from tunestream.events.training import Objective
@@ -56,8 +55,6 @@ class TrainerSection(Section):
     """Versions by which a batch may be older than the model; older ones are cancelled as `stale`."""
     max_queued: int | None = Field(default=None, ge=1)
     """Waiting jobs of a run; more cancel the oldest."""
-    reward: RewardFunctionConfig | None = None
-    """Taken from `reward_function` of the run."""
 
     @property
     def objectives(self) -> frozenset[Objective]:
@@ -68,6 +65,11 @@ class TrainerSection(Section):
     def starts_from(self) -> str:
         """The base model's name in versions and model cards."""
         return self.type
+
+    def without_effect(self, objective: Objective) -> dict[tuple[str, ...], str]:
+        """Return the sections in this one that do nothing in a run of this objective: path → why."""
+        del objective
+        return {}
 
 
 class OpaqueTrainer(TrainerSection):
