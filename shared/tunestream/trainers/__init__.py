@@ -1,8 +1,9 @@
 """Who trains: one port and its backends."""
 
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.harness import Rows, TrainerAdapter, UnknownJob
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness import TrainerAdapter
+from tunestream.trainers.harness_jobs import UnknownJob
 from tunestream.trainers.port import (
     Backend,
     Checkpoint,

@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.artifacts import ArtifactStore
 from tunestream.config.nat.finetune import FinetuneConfig
 from tunestream.config.run.trainers import TrainerSection
 from tunestream.config.settings import StoreSettings
-from tunestream.events.dataset import DatasetRow
 from tunestream.events.ids import stable_id
 from tunestream.events.models import Artifact
 from tunestream.events.training import TrainingJobRef, TrainingJobStatus
 from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.attempt import as_training_failure
-from tunestream.trainers.collection_rows import rows_of
+from tunestream.trainers.collection_rows import Rows, rows_of
 from tunestream.trainers.harness_jobs import SubmittedJob, SubmittedJobs, UnknownJob
 from tunestream.trainers.port import Backend, JobSpec, Stop, TrainingFailed, TrainingResult
 from tunestream.trainers.registry import find_backend, open_backend
 from tunestream.trainers.retry import Retry, train_with_retries
 
-__all__ = ["Rows", "TrainerAdapter", "UnknownJob"]
+__all__ = ["TrainerAdapter"]
 
 _CLOSE_SECONDS: Final = 10.0  # for jobs to stop by themselves
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What a collection becomes.
-
-    Attributes:
-        config: the trainer section, with what the collection settled of it.
-        train: rows to train on.
-        validation: rows that are held out.
-    """
-
-    config: TrainerSection
-    train: Sequence[DatasetRow]
-    validation: Sequence[DatasetRow] = ()
 
 
 class TrainerAdapter:
     """Trains jobs in the background and answers for them, under the names of the NeMo Agent Toolkit.
 
     A job without a :class:`JobSpec` continues from the adapter's last version of its run, and is tried
-    again as ``retry`` allows; closing the adapter cancels it. A job with one is tried once, as its attempt:
-    whoever counts attempts decides about the next. Closing leaves it in the service that trains it.
-
-    A backend on this machine trains one job at a time, in the order of submission.
+    again as ``retry`` allows; closing the adapter cancels it. A job with one is tried once, as its attempt;
+    closing leaves it in the service that trains it. A backend on this machine trains one job at a time.
 
     Subclasses settle with :meth:`rows` what a collection becomes, with :meth:`accept` which JobSpecs are
     taken, with :meth:`adopt` which jobs are known from earlier, and with :meth:`completed` what is removed.
@@ -85,15 +65,15 @@ class TrainerAdapter:
         self._retry = retry or Retry()
         self._jobs = SubmittedJobs()
         self._latest: dict[str, Artifact] = {}
-        self._turn = asyncio.Lock()
+        self._turn: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self._local else contextlib.nullcontext()
+        )
         self._adopting = asyncio.Lock()
 
     @property
     def reference(self) -> str:
         """The backend's name in references and statuses."""
         return self._description.reference or self.adapter_config.type
-
-    # -- what a subclass settles
 
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
         """Return what a collection becomes; called in a thread.
@@ -125,8 +105,6 @@ class TrainerAdapter:
     async def completed(self, spec: JobSpec) -> None:
         """Remove what a completed job without a JobSpec needs no more."""
 
-    # -- the life cycle
-
     async def initialize(self, run_config: FinetuneConfig | None = None) -> None:
         """Make the backend ready.
 
@@ -146,8 +124,7 @@ class TrainerAdapter:
     async def is_healthy(self) -> bool:
         """Ask the backend whether jobs can be trained now."""
         try:
-            with as_training_failure():
-                await self.backend.check()
+            await self.initialize()
         except TrainingFailed:
             return False
         return True
@@ -157,8 +134,7 @@ class TrainerAdapter:
     ) -> TrainingJobRef:
         """Take a job and return at once.
 
-        A job that was taken before is not taken again, unless its attempt is higher, or nobody else counts
-        its attempts and it did not complete.
+        A job that was taken before is taken again by a higher attempt, or when it failed without a JobSpec.
 
         Args:
             trajectories: what to train on, unless ``job`` names stored datasets.
@@ -232,26 +208,19 @@ class TrainerAdapter:
             task.cancel(Stop.SHUTDOWN)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # -- jobs
-
     async def _specify(self, trajectories: TrajectoryCollection, job: JobSpec | None) -> JobSpec:
         if job is not None:
             self.accept(job)
             if job.train is not None:
                 return job
         rows = await asyncio.to_thread(self.rows, trajectories, job.config if job else self.adapter_config)
-        stored = {"config": rows.config, **await asyncio.to_thread(self._store, rows)}
+        stored = await asyncio.to_thread(rows.store, ArtifactStore(self.artifacts))
         if job is not None:
             return job.model_copy(update=stored)
         run, parent = trajectories.run_id, self._latest.get(trajectories.run_id)
         origin = (parent.sha256 or parent.uri) if parent else ""
         name = stable_id("job", run, stored["train"].sha256, origin)
         return JobSpec(run_id=run, job_id=name, artifacts=self.artifacts, parent=parent, **stored)
-
-    def _store(self, rows: Rows) -> dict[str, Any]:
-        store = ArtifactStore(self.artifacts)
-        validation = put_rows(store, rows.validation) if rows.validation else None
-        return {"train": put_rows(store, rows.train), "validation": validation}
 
     def _begin(self, spec: JobSpec, *, ours: bool) -> SubmittedJob:
         job = SubmittedJob(spec, self.reference, ours=ours, outlives=not (ours or self._local))
@@ -260,23 +229,14 @@ class TrainerAdapter:
         return job
 
     async def _train(self, job: SubmittedJob) -> TrainingResult:
-        async with self._place():
-            job.began = True
-            job.started(job.spec.attempt)
-            result = await train_with_retries(
-                self.backend,
-                job.spec,
-                job.take,
-                self._retry if job.ours else Retry(max_attempts=1),
-                job.next_attempt,
-            )
+        async with self._turn:
+            job.begin()
+            retry = self._retry if job.ours else Retry(max_attempts=1)
+            result = await train_with_retries(self.backend, job.spec, job.take, retry, job.next_attempt)
         if job.ours:
             await self.completed(job.spec)
             self._latest[job.spec.run_id] = result.artifact
         return result
-
-    def _place(self) -> AbstractAsyncContextManager[Any]:
-        return self._turn if self._local else contextlib.nullcontext()
 
     async def _find(self, ref: TrainingJobRef) -> SubmittedJob:
         name = str((ref.metadata or {}).get("job_id", ""))

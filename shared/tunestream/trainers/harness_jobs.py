@@ -100,17 +100,17 @@ class SubmittedJob:
             self._stop, self._why = stop, (code, message)
             self.task.cancel(stop)
 
-    def started(self, attempt: int) -> None:
+    def begin(self) -> None:
         """Take over that an attempt starts; what was finished before stays."""
-        self._update(
-            status=_RUNNING, progress=self.status.progress or 0.0, message=f"attempt {attempt} started"
-        )
+        self.began = True
+        progress, message = self.status.progress or 0.0, f"attempt {self.spec.attempt} started"
+        self._update(status=_RUNNING, progress=progress, message=message)
 
     def next_attempt(self, failure: TrainingFailed) -> int:
         """Begin another attempt after a failure; return its number."""
         del failure
         self.spec = self.spec.model_copy(update={"attempt": self.spec.attempt + 1})
-        self.started(self.spec.attempt)
+        self.begin()
         return self.spec.attempt
 
     def take(self, report: Progress | Checkpoint) -> None:

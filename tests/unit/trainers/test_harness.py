@@ -209,18 +209,22 @@ async def test_what_cannot_be_trained_is_refused(adapter: TrainerAdapter, tmp_pa
 async def test_jobs_of_this_machine_run_one_by_one_and_remote_ones_side_by_side(
     tmp_path: Path, local: bool, beside: int
 ) -> None:
-    running, most = 0, 0
+    running, most, go_on = 0, 0, asyncio.Event()
 
     async def script(spec: JobSpec, report: Report) -> TrainingResult:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await go_on.wait()
         running -= 1
         return await finishes()(spec, report)
 
-    adapter = make(ScriptedBackend(script), tmp_path, local=local)
+    backend = ScriptedBackend(script)
+    adapter = make(backend, tmp_path, local=local)
     refs = [await adapter.submit(collection(seed)) for seed in range(3)]
+    for _ in range(beside):
+        await backend.arrivals.get()
+    go_on.set()
     ends = [await adapter.wait_until_complete(ref) for ref in refs]
     assert most == beside
     assert [end.status for end in ends] == [COMPLETED] * 3

@@ -42,7 +42,7 @@ class Runner:
         except StageFailed as failure:
             return Refused(code=failure.code, message=failure.message)
         except TrainingFailed as failure:
-            return Refused(code=failure.code, message=failure.message.replace("trainer.model.", "model."))
+            return Refused(code=failure.code, message=failure.message_in(""))
         except (torch.OutOfMemoryError, MemoryError) as error:
             return Refused(code="out_of_memory", message=_smaller(error))
         except Exception as error:  # noqa: BLE001 - the fault is this call's; it is reported, and the log has it

@@ -16,8 +16,8 @@ from tunestream.trainers.art.probe import check_service
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.worker import ARTWorkerHandle
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.harness import Rows, TrainerAdapter
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.port import (
     JobSpec,
     LogLine,

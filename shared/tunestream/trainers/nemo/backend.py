@@ -15,8 +15,8 @@ from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.training import TrainingJobRef
 from tunestream.events.trajectories import TrajectoryCollection
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.harness import Rows, TrainerAdapter
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.errors import failure_of
 from tunestream.trainers.nemo.records import HELD_OUT, make_records, split

@@ -14,8 +14,8 @@ from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.training import Objective
 from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.harness import Rows, TrainerAdapter
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.retry import Retry
 from tunestream.trainers.trl.config import TRLTrainerConfig
