@@ -23,9 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## play, train, promote: the whole loop on this machine
 	$(BIN)/tunestream demo $(ARGS)
 
-# Two at a time: half of a test is waiting. A file stays together, and so do its services and its worker.
+# Two at a time: half of a test is waiting. tests/conftest.py says which tests share a process.
 test: $(STAMP) ## everything that must hold, on a real Kafka
-	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## style, types, layers
 	$(BIN)/ruff check .

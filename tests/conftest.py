@@ -5,12 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import pytest
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.embedded import EmbeddedKafka
+
+_HERE: Final = Path(__file__).parent
+# What loads torch stays on one worker, what starts services on the other: each is loaded and started once.
+# They come first, so that each worker begins with one of them; the other files follow where there is room.
+_TOGETHER: Final = {
+    "streams": ("integration/services", "integration/streams", "integration/cli", "integration/sdk"),
+    "torch": (
+        "integration/trainers",
+        "integration/experiments",
+        "integration/serving",
+        "integration/demo",
+        "integration/examples",
+    ),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests share a worker of pytest-xdist; the tests of a file always do."""
+    order = list(_TOGETHER)
+    groups = {item: _group(item.path.relative_to(_HERE).as_posix()) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: order.index(groups[item]) if groups[item] in order else len(order))
+
+
+def _group(path: str) -> str:
+    found = (name for name, folders in _TOGETHER.items() if path.startswith(folders))
+    return next(found, path)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

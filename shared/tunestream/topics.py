@@ -39,6 +39,7 @@ from tunestream.events.ttc import (
 __all__ = [
     "CATALOGUE",
     "DEFAULT_PARTITIONS",
+    "SERVICES",
     "Cleanup",
     "KeyRule",
     "Topic",

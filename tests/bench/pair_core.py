@@ -16,7 +16,8 @@ from tests.bench.reference_shaped import collect_trajectories
 from tests.bench.results import Figure, at_least, at_most
 from tests.bench.workload import START_MS
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.turns.offline import Summary, as_the_reference, as_the_stream
+from tunestream.domain.turns.offline import Summary
+from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
 
 __all__ = ["large_turn", "pair_core"]
 
@@ -26,7 +27,7 @@ _REFERENCE = (
 )
 # Without the collector, as `tunestream pairs` runs them.
 _SAME_WORK = "ours, as the reference"
-_MAKERS = {_SAME_WORK: as_the_reference, "ours, as the stream": as_the_stream}
+_MAKERS = {_SAME_WORK: pairs_as_reference, "ours, as the stream": pairs_as_stream}
 
 
 async def pair_core(context: Context) -> list[Figure]:
@@ -61,9 +62,9 @@ async def large_turn(context: Context) -> list[Figure]:
     seconds: list[float] = []
     for _ in range(context.rounds):
         with _timed(seconds):
-            _ours(as_the_stream, lines, config)
+            _ours(pairs_as_stream, lines, config)
     tracemalloc.start()
-    _ours(as_the_stream, lines, config)
+    _ours(pairs_as_stream, lines, config)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return [

@@ -21,12 +21,12 @@ from pydantic_settings import BaseSettings
 
 from tools.docs.service_tables import SETTINGS, service_settings, variable_of
 from tunestream.cli.app import COMMANDS, load
-from tunestream.cli.services import SERVICES
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.embedded.properties import server_properties
+from tunestream.topics import SERVICES
 
 ROOT = Path(__file__).parents[2]
-FIRST = {name.replace("_", "-"): f"tunestream_services.{name}.app:app" for name in SERVICES}
+FIRST = {name: f"tunestream_services.{name.replace('-', '_')}.app:app" for name in SERVICES}
 # The trainer has none: what it trains on is one accelerator's work.
 SECOND = {f"{name}-1": app for name, app in FIRST.items() if name != "trainer"}
 APPS = FIRST | SECOND
@@ -75,8 +75,13 @@ def test_broker_topics_and_every_service(services: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", APPS)
 def test_a_service_runs_its_app(services: dict[str, Any], name: str) -> None:
     command = services[name]["command"]
-    assert command[:3] == ["faststream", "run", APPS[name]]
-    assert "faststream" in entry_points(group="console_scripts").names
+    assert command[:4] == ["tunestream", "service", "run", name.removesuffix("-1")]
+    assert "tunestream" in entry_points(group="console_scripts").names
+
+
+def test_the_trainers_image_runs_the_trainer(services: dict[str, Any]) -> None:
+    commands = [json.loads(" ".join(words[1:])) for words in dockerfile() if words[0] == "CMD"]
+    assert services["trainer"]["command"] in commands
 
 
 @pytest.mark.parametrize("name", FIRST)

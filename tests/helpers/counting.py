@@ -18,8 +18,7 @@ from tunestream.domain.effects import Effects, Emission
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ttc import ExampleEnd, Tick
 from tunestream.events.types import type_of
-from tunestream.streams.decoding import Inbound
-from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.publish import EventProducer, Outgoing
 from tunestream.streams.service import build_app
 from tunestream.streams.task import Plan

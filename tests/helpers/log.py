@@ -8,15 +8,16 @@ from collections.abc import Callable
 from aiokafka import ConsumerRecord, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.keys import decode_key
 from tunestream.streams.client import make_consumer
 from tunestream.streams.metadata import partition_count
 
 DEADLINE = 180.0
 
 
-async def read_all(settings: KafkaSettings, name: str) -> list[ConsumerRecord]:
-    """Return every committed record of a topic, partition by partition."""
-    return await read_until(settings, name, lambda _records: False, wait=False)
+async def read_all(settings: KafkaSettings, name: str, *, run: str | None = None) -> list[ConsumerRecord]:
+    """Return every committed record of a topic, or those of a run, partition by partition."""
+    return await read_until(settings, name, lambda _records: False, wait=False, run=run)
 
 
 async def read_until(
@@ -26,8 +27,12 @@ async def read_until(
     *,
     wait: bool = True,
     deadline: float = DEADLINE,
+    run: str | None = None,
 ) -> list[ConsumerRecord]:
-    """Read a topic from its beginning until it is `enough`, or to its end without `wait`."""
+    """Read a topic from its beginning until it is `enough`, or to its end without `wait`.
+
+    With `run` only the records whose key begins with it count.
+    """
     records: list[ConsumerRecord] = []
     async with asyncio.timeout(deadline), make_consumer(settings) as consumer:
         count = await partition_count(settings, settings.topic(name))
@@ -39,7 +44,7 @@ async def read_until(
             if not wait and all([await consumer.position(place) >= ends[place] for place in places]):
                 break
             for fetched in (await consumer.getmany(timeout_ms=100)).values():
-                records.extend(fetched)
+                records.extend(one for one in fetched if run is None or decode_key(one.key)[0] == run)
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 

@@ -16,12 +16,13 @@ from typing import Self
 
 import httpx
 
+from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings
 
 READY_DEADLINE = 180.0
 STOP_DEADLINE = 60.0
 _POLL = 0.05
-_FASTSTREAM = ("-m", "faststream", "run", "--host", "127.0.0.1")
+_RUN = ("-P", "-m", "tunestream", "service", "run")
 
 
 def free_port() -> int:
@@ -31,9 +32,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """Services that run for several tests.
+
+    Attributes:
+        kafka: the broker and the topics' prefix.
+        folder: holds the artifact store and the logs.
+    """
+
+    kafka: KafkaSettings
+    folder: Path
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifact store of all services."""
+        return ArtifactStore(str(self.folder / "artifacts"))
+
+
 @dataclass
 class ServiceProcess:
-    """One replica of a service under `faststream run`."""
+    """One replica of a service under `tunestream service run`."""
 
     name: str
     kafka: KafkaSettings
@@ -58,13 +77,7 @@ class ServiceProcess:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *_FASTSTREAM,
-                    f"tunestream_services.{self.name}.app:app",
-                    "--port",
-                    str(self.port),
-                ],
+                [sys.executable, *_RUN, self.name, "--host", "127.0.0.1", "--port", str(self.port)],
                 env=os.environ | settings | dict(self.env),
                 stdout=log,
                 stderr=log,

@@ -36,7 +36,7 @@ BASE = [
     "tunestream.topics",
     "tunestream.config",
     "tunestream.config.settings",
-    "tunestream.domain.turns.offline",
+    "tunestream.domain.turns.recorded_pairs",
     "tunestream.domain.gate.core",
     "tunestream.artifacts",
     "tunestream.streams.admin",

@@ -17,7 +17,7 @@ from tools.docs.differences import DIFFERENCES
 from tools.wire.readme import table
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.files.keys import fields_of
-from tunestream.config.nat.support import NOT_YET
+from tunestream.config.nat.inert import INERT
 from tunestream.config.run.durations import format_duration
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerSection, trainer_section
@@ -52,9 +52,9 @@ def _experiment_fields() -> str:
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield each section with its dotted path, and each kind of it, but for those that do nothing yet."""
+    """Yield each section with its dotted path, and each kind of it."""
     for key, field in fields_of(model).items():
-        for inner in _models(field.annotation) if (key,) not in NOT_YET and key != "reward" else ():
+        for inner in _models(field.annotation):
             place = f"{path}.{key}".removeprefix(".")
             yield place, inner
             yield from _sections(inner, place)
@@ -139,5 +139,6 @@ def _differences() -> str:
 
 
 def _not_yet() -> str:
-    rows = [(f"`{'.'.join(map(str, path))}`", remedy) for path, remedy in NOT_YET.items()]
+    rows = [(f"`{'.'.join(map(str, path))}`", one.remedy) for path, one in INERT.items()]
+    rows.append(("`trainer.inference` of `trl`", "generation is the serving side's"))
     return table(("key", "what to know"), rows)

@@ -1,4 +1,4 @@
-"""``faststream run tunestream_services.curriculum_gate.app:app``."""
+"""The application of ``tunestream service run curriculum-gate``."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from tunestream.events.ids import batch_id, stable_id
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import Tick
-from tunestream.streams.decoding import Inbound
-from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 
 __all__ = ["GateHandler"]
@@ -96,9 +95,8 @@ class GateHandler(Handler):
                 "unknown_run",
                 f"run {body.run_id!r} has no configuration {body.config_digest}; run `tunestream run apply`",
             )
-        assert record.record.value is not None
         self._selected += self._gate.handle(
-            body, time=record.envelope.time, raw=record.record.value, effects=effects
+            body, time=record.envelope.time, raw=record.value, effects=effects
         )
 
     @override

@@ -1,4 +1,4 @@
-"""``faststream run tunestream_services.pair_builder.app:app``."""
+"""The application of ``tunestream service run pair-builder``."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
-from tunestream.streams.decoding import Inbound, original_time
-from tunestream.streams.handler import Handler
+from tunestream.streams.decoding import original_time
+from tunestream.streams.handler import Handler, Inbound
 from tunestream.streams.runs import RunDirectory
 
 __all__ = ["PairBuilderHandler"]
@@ -58,12 +58,11 @@ class PairBuilderHandler(Handler):
         digest = envelope.extensions.get("tsdigest", "")
         if not digest and not isinstance(body, Tick):
             raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
-        assert record.record.value is not None
         self._builder.handle(
             body,
             time=envelope.time,
             digest=digest,
-            raw=record.record.value,
+            raw=record.value,
             effects=effects,
             original_time=original_time(envelope),
         )

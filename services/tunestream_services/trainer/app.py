@@ -1,4 +1,4 @@
-"""``faststream run tunestream_services.trainer.app:app``."""
+"""The application of ``tunestream service run trainer``."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
+from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
+from tunestream.config.run.trainers import TrainerSection, resolved
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.jobs.lifecycle import OWNER_DIED
 from tunestream.domain.jobs.scheduling import overflowing, policy_lag
@@ -63,7 +65,7 @@ class Attempts:
         if await self._ended_early(partition, job, config):
             return
         try:
-            _check_installed(config.trainer.type)
+            _check_readable(config.trainer)
             await self._wait_for_its_turn(job)
             claim = Claim(self._owners, partition, await self._begin(partition, job.job_id))
             await Attempt(claim, config, backends=self._backends, store=self._store, grace=self._grace).run()
@@ -151,11 +153,16 @@ class Attempts:
         )
 
 
-def _check_installed(kind: str) -> None:
+def _check_readable(trainer: TrainerSection) -> None:
+    """Look whether the backend is here and reads its section, which another release may have written."""
     try:
-        find_backend(kind)
+        find_backend(trainer.type)
+        resolved(trainer)
     except NotInstalled as missing:
         raise TrainingFailed("no_backend", f"this trainer has no such backend: {missing}") from missing
+    except ValidationError as error:
+        message = f"this trainer's {trainer.type} cannot read its section; apply the run again: {error}"
+        raise TrainingFailed("bad_section", message) from error
 
 
 def _lag(ledger: JobLedger, job: JobRecord) -> int:

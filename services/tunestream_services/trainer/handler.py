@@ -17,8 +17,7 @@ from tunestream.domain.models.monitoring import observe
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.live import LiveRecord, LiveScores
 from tunestream.events.training import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum
-from tunestream.streams.decoding import Inbound
-from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 from tunestream_services.trainer.models import ModelDirectory
 from tunestream_services.trainer.scheduler import Owner, Scheduler
@@ -74,7 +73,7 @@ class TrainerHandler(Handler, Owner):
         """Make a batch's job, take live scores, or carry out a command."""
         body = record.body
         assert isinstance(body, TrainingBatch | LiveScores | ControlCommand)
-        if record.record.key != encode_key(body.run_id):
+        if record.key != encode_key(body.run_id):
             raise Refused(
                 "wrong_key", f"the record's key is not the run {body.run_id!r}; its owner is elsewhere"
             )

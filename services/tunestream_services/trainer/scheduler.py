@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Final, Self
 
 import structlog
+from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trainers import TrainerSection
+from tunestream.config.run.trainers import TrainerSection, resolved
 from tunestream.domain.jobs.scheduling import next_job
 from tunestream.events.training import JobRecord
 from tunestream.streams.runs import RunDirectory
@@ -177,6 +178,6 @@ class Scheduler:
 
 def _is_local(trainer: TrainerSection) -> bool:
     try:
-        return find_backend(trainer.type).is_local(trainer)
-    except NotInstalled:
+        return find_backend(trainer.type).is_local(resolved(trainer))
+    except (NotInstalled, ValidationError):
         return False  # its jobs fail at once, and need no room on this machine

@@ -1,4 +1,4 @@
-"""``faststream run tunestream_services.ttc_collector.app:app``."""
+"""The application of ``tunestream service run ttc-collector``."""
 
 from __future__ import annotations
 

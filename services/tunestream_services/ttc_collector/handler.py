@@ -17,8 +17,8 @@ from tunestream.events.cloudevents import format_time
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.streams.decoding import Inbound, original_time
-from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.decoding import original_time
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 from tunestream.topics import topic
 
@@ -88,7 +88,7 @@ class CollectorHandler(Handler):
         assert digest is not None
         emission = self._collector.take(body, config, digest, moment, self._now, effects)
         emission.payload = payload
-        emission.extensions["tsorigin"] = f"{record.record.partition}/{record.record.offset}"
+        emission.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
         if replayed_from is not None:
             emission.extensions["tsoriginaltime"] = format_time(replayed_from)
 
@@ -141,10 +141,10 @@ def _names(record: Inbound) -> tuple[str, str]:
 
 def _check_key(record: Inbound, run_id: str, example_id: str) -> None:
     expected = encode_key(run_id, example_id)
-    if record.record.key != expected:
+    if record.key != expected:
         raise Refused(
             "wrong_key",
-            f"the record's key is {record.record.key!r}, the body's is {expected!r}; "
+            f"the record's key is {record.key!r}, the body's is {expected!r}; "
             "a turn whose records have different keys is torn apart",
         )
 
@@ -161,7 +161,7 @@ def _normalise(record: Inbound, config: RunConfig, run_id: str, example_id: str)
 
 def _log_time(record: Inbound) -> int:
     """Return when the broker took the event, ms; a replay says when that first was."""
-    taken = int(record.record.timestamp)
+    taken = record.time
     written = record.envelope.extensions.get("tslogtime")
     if written is None:
         return taken

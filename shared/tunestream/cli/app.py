@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "app", "load", "main"]
 # command → (its module, the first line of its help)
 COMMANDS: Final = {
     "up": ("up", "Run the services, with the embedded broker or with KAFKA_BOOTSTRAP_SERVERS."),
+    "service": ("service", "Run one service in the foreground."),
     "demo": ("demo", "Watch a small model get better at tic-tac-toe while it plays."),
     "run": ("run", "Apply, list, show and check the configurations of runs."),
     "experiment": (
@@ -30,7 +31,7 @@ COMMANDS: Final = {
         "Fine-tune and judge models from a file of examples, one or a grid of them.",
     ),
     "publish": ("publish", "Publish recorded events to a run."),
-    "status": ("training", "Print the statuses of training jobs."),
+    "status": ("status", "Print the statuses of training jobs."),
     "jobs": ("jobs.commands", "List, show, submit, cancel and await training jobs."),
     "models": ("models.commands", "List, trace, compare, export and promote model versions."),
     "dlq": ("dlq", "List, show and replay what the services refused."),

@@ -22,7 +22,7 @@ from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.experiment.options import SAVE_DIR, SaveDirOption
 from tunestream.cli.output import JsonOption, console, emit, logs, note
 from tunestream.cli.serve import server_command
-from tunestream.cli.services import SERVICES, free_port, service_processes
+from tunestream.cli.service_processes import free_port, service_processes
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
 from tunestream.config.run.run import RunConfig
@@ -37,6 +37,7 @@ from tunestream.events.training import Objective
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.runs import apply_run
 from tunestream.telemetry import configure_logging
+from tunestream.topics import SERVICES
 
 __all__ = ["register"]
 

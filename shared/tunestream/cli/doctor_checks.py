@@ -11,11 +11,12 @@ from typing import Final
 import httpx
 from packaging.requirements import Requirement
 
-from tunestream.cli.services import FIRST_PORT, SERVICES
+from tunestream.cli.service_processes import package_of, port_of
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import diff_topics
 from tunestream.streams.groups import GroupLag, group_lags
 from tunestream.streams.topic_plan import TopicAction, TopicChange
+from tunestream.topics import SERVICES
 
 __all__ = ["Check", "check_lag", "check_packages", "check_services", "check_topics", "stuck_turns"]
 
@@ -108,8 +109,8 @@ async def check_services() -> list[Check]:
     """Ask the services of this machine, at the ports of ``tunestream up``, whether they are ready."""
     async with httpx.AsyncClient(timeout=_HTTP_SECONDS) as client:
         found = []
-        for port, name in enumerate(SERVICES, FIRST_PORT):
-            found += await _service(client, name, f"http://127.0.0.1:{port}")
+        for service in SERVICES:
+            found += await _service(client, package_of(service), f"http://127.0.0.1:{port_of(service)}")
         return found
 
 

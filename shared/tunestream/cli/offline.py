@@ -21,9 +21,10 @@ from tunestream.config.run.run import OfflineConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Refused
 from tunestream.domain.gate.epochs import run_epochs
-from tunestream.domain.turns.nat_recording import RecordingError
-from tunestream.domain.turns.offline import Summary, as_the_reference, as_the_stream
+from tunestream.domain.turns.offline import Summary
 from tunestream.domain.turns.preferences import preference_pair, trl_row
+from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
+from tunestream.domain.turns.recorded_steps import RecordingError
 from tunestream.events.trajectories import Trajectory
 
 __all__ = ["PairFormat", "make_curriculum", "make_pairs_file", "register"]
@@ -107,7 +108,7 @@ def make_pairs_file(
     Raises:
         RecordingError: at the first line that is not a recorded step.
     """
-    summary, make = Summary(), as_the_reference if nat_parity else as_the_stream
+    summary, make = Summary(), pairs_as_reference if nat_parity else pairs_as_stream
     with read_lines(source) as lines, _without_collector():
         trajectories = make(lines, config, summary, _Refusals(summary))
         to_row = _ROWS[form]

@@ -15,12 +15,13 @@ from rich.markup import escape
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import JsonOption, console, emit_line, note, table
-from tunestream.cli.services import SERVICES, RunningService, service_processes
+from tunestream.cli.service_processes import RunningService, service_of, service_processes
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
 from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.telemetry import configure_logging
+from tunestream.topics import SERVICES
 
 __all__ = ["register"]
 
@@ -51,16 +52,15 @@ def up(
     A service that dies is started again at once and its reason is said; one that keeps dying ends the
     command with exit code 1. Ctrl-C or SIGTERM ends everything in order.
     """
-    names = [name.replace("-", "_") for name in only or SERVICES]
-    if unknown := sorted(set(names) - set(SERVICES)):
-        raise typer.BadParameter(
-            f"{', '.join(unknown)}; there are {', '.join(SERVICES)}", param_hint="--only"
-        )
+    try:
+        services = list(dict.fromkeys(service_of(name) for name in only or SERVICES))
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
     configure_logging(LogSettings(level="warning", format="console"))
-    asyncio.run(until_stopped(_serve(list(dict.fromkeys(names)), broker, data.absolute(), as_json=as_json)))
+    asyncio.run(until_stopped(_serve(services, broker, data.absolute(), as_json=as_json)))
 
 
-async def _serve(names: Sequence[str], broker: str | None, data: Path, *, as_json: bool) -> None:
+async def _serve(services: Sequence[str], broker: str | None, data: Path, *, as_json: bool) -> None:
     async with AsyncExitStack() as stack:
         ended = None
         if broker is None:
@@ -70,17 +70,17 @@ async def _serve(names: Sequence[str], broker: str | None, data: Path, *, as_jso
             stack.callback(ended.cancel)
         settings = KafkaSettings(bootstrap_servers=broker)
         await apply_topics(settings)
-        services = service_processes(
-            names,
+        running = service_processes(
+            services,
             settings,
             artifacts=os.environ.get("TUNESTREAM_ARTIFACTS", str(data / "artifacts")),
             logs=data / "logs",
         )
-        processes = [service.process for service in services]
+        processes = [service.process for service in running]
         supervisor = await stack.enter_async_context(Supervisor(processes, say=_say))
-        note(f"starting {', '.join(names)} on {escape(broker)}")
+        note(f"starting {', '.join(services)} on {escape(broker)}")
         await supervisor.wait_ready(_READY_SECONDS)
-        _tell(broker, services, supervisor, as_json=as_json)
+        _report(broker, running, supervisor, as_json=as_json)
         await _first(asyncio.create_task(supervisor.wait()), ended)
         raise Failure("the embedded broker has ended", remedy=f"Read its log in {data / 'kafka'}")
 
@@ -96,7 +96,9 @@ def _say(text: str) -> None:
     note(f"[yellow]{escape(text)}[/]")
 
 
-def _tell(broker: str, services: Sequence[RunningService], supervisor: Supervisor, *, as_json: bool) -> None:
+def _report(
+    broker: str, services: Sequence[RunningService], supervisor: Supervisor, *, as_json: bool
+) -> None:
     rows = [
         {
             "name": service.process.name,

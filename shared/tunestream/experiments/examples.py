@@ -16,26 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 from tunestream.config.experiment.experiment import DataConfig, columns_of
 from tunestream.domain.gate.dataset_rows import split_rows
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
-from tunestream.events.ids import candidate_id, group_id
+from tunestream.events.ids import group_id
 from tunestream.events.trajectories import OpenAIMessage, Prompt, TrajectoryGroup
 from tunestream.experiments.interfaces import StageFailed, TestRow
 from tunestream.experiments.sources import Row
 
-__all__ = [
-    "CHOSEN",
-    "EXAMPLE_ID",
-    "REJECTED",
-    "Example",
-    "examples_of_groups",
-    "examples_of_rows",
-    "render",
-]
+__all__ = ["Example", "examples_of_groups", "examples_of_rows", "render"]
 
-EXAMPLE_ID: Final = "examples"
-CHOSEN: Final = "chosen"
-REJECTED: Final = "rejected"
-"""Rows of two answers are named as a run's turns with these two candidates would be."""
-
+_EXAMPLE_ID: Final = "examples"  # what rows of two answers have in the place of a run's example
 _MESSAGES = TypeAdapter(list[OpenAIMessage])
 
 
@@ -82,16 +70,13 @@ def render(template: str, row: Row) -> str:
     return "".join(parts)
 
 
-def examples_of_rows(
-    rows: Iterable[Row], data: DataConfig, left_out: Counter[str], *, run_id: str
-) -> Iterator[Example]:
+def examples_of_rows(rows: Iterable[Row], data: DataConfig, left_out: Counter[str]) -> Iterator[Example]:
     """Make an example of each row, counting those that cannot be used by reason.
 
     Args:
         rows: of the data.
         data: what becomes of their columns.
         left_out: counts by reason.
-        run_id: of the run that a replay of rows with two answers belongs to.
 
     Raises:
         StageFailed: when the first row lacks a column that the templates name.
@@ -100,7 +85,7 @@ def examples_of_rows(
     for number, row in enumerate(rows):
         if number == 0:
             _check_columns(wanted, row)
-        made = _example(f"row-{number:06d}", row, data, wanted, run_id)
+        made = _example(f"row-{number:06d}", row, data, wanted)
         if isinstance(made, Example):
             yield made
         else:
@@ -137,7 +122,7 @@ def _check_columns(wanted: dict[str, str], row: Row) -> None:
             )
 
 
-def _example(name: str, row: Row, data: DataConfig, wanted: Iterable[str], run_id: str) -> Example | str:
+def _example(name: str, row: Row, data: DataConfig, wanted: Iterable[str]) -> Example | str:
     if any(name not in row for name in wanted):
         return "missing_column"
     prompt, answer = _conversation(row, data) if data.messages else _templated(row, data)
@@ -147,7 +132,7 @@ def _example(name: str, row: Row, data: DataConfig, wanted: Iterable[str], run_i
         return "empty_prompt"
     if not answer.strip():
         return "empty_answer"
-    made = _dataset_row(run_id, name, row, data, prompt, answer)
+    made = _dataset_row(name, row, data, prompt, answer)
     if isinstance(made, str):
         return made
     stratum = row[data.stratify_by] if data.stratify_by else None
@@ -172,9 +157,7 @@ def _conversation(row: Row, data: DataConfig) -> tuple[Prompt | None, str | None
     return messages[:-1], messages[-1].content
 
 
-def _dataset_row(
-    run_id: str, name: str, row: Row, data: DataConfig, prompt: Prompt, answer: str
-) -> DatasetRow | str:
+def _dataset_row(name: str, row: Row, data: DataConfig, prompt: Prompt, answer: str) -> DatasetRow | str:
     if data.rejected is None:
         return ResponseRow(prompt=prompt, response=answer)
     rejected = render(data.rejected, row)
@@ -182,14 +165,14 @@ def _dataset_row(
         return "empty_answer"
     if rejected == answer:
         return "identical_answers"
-    return _preference(run_id, name, prompt, answer, rejected)
+    return _preference(name, prompt, answer, rejected)
 
 
-def _preference(run_id: str, name: str, prompt: Prompt, chosen: str, rejected: str) -> PreferenceRow:
-    first = candidate_id(run_id, EXAMPLE_ID, name, CHOSEN)
+def _preference(name: str, prompt: Prompt, chosen: str, rejected: str) -> PreferenceRow:
+    content = _digest([prompt, chosen, rejected]).hex()
     return PreferenceRow(
-        group_id=group_id(run_id, EXAMPLE_ID, name, first),
-        example_id=EXAMPLE_ID,
+        group_id=group_id("experiment", _EXAMPLE_ID, name, content),
+        example_id=_EXAMPLE_ID,
         turn_id=name,
         prompt=prompt,
         chosen=chosen,

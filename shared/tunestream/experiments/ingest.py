@@ -74,7 +74,6 @@ def ingest(
     data: DataConfig,
     output: Path,
     *,
-    run_id: str,
     groups: Iterable[TrajectoryGroup] | None,
     progress: OnProgress,
 ) -> IngestReport:
@@ -83,7 +82,6 @@ def ingest(
     Args:
         data: what to read and how to divide it.
         output: an existing folder.
-        run_id: of a replay.
         groups: a run's trajectories, when ``data`` names a stream.
         progress: told of the rows that were read.
 
@@ -92,7 +90,7 @@ def ingest(
     """
     left_out: Counter[str] = Counter()
     if groups is None:
-        made = examples_of_rows(_told(read_rows(data), progress), data, left_out, run_id=run_id)
+        made = examples_of_rows(_told(read_rows(data), progress), data, left_out)
     else:
         made = examples_of_groups(groups, left_out)
     examples = list(made)

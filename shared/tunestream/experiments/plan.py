@@ -19,7 +19,7 @@ from tunestream.events.training import Objective
 from tunestream.experiments.interfaces import Stage, StageFailed, StageManifest
 from tunestream.experiments.sources import sha256_of
 
-__all__ = ["Contents", "Outputs", "inputs_of", "key_of", "replay_run_id", "seeds_of", "stages_of"]
+__all__ = ["Contents", "Outputs", "inputs_of", "key_of", "seeds_of", "stages_of"]
 
 Outputs = Mapping[Stage, StageManifest]
 """The stages of an arm that are complete."""
@@ -87,11 +87,6 @@ def _own(
             return _inference(config, outputs[Stage.INGEST], contents)
         case Stage.QA:
             return _qa(config, outputs, contents)
-
-
-def replay_run_id(source: Mapping[str, Any]) -> str:
-    """Return the name of the run that a replay of the data belongs to; it follows from the data alone."""
-    return f"experiment-{key_of(source)[:16]}"
 
 
 def seeds_of(stage: Stage, config: Config) -> dict[str, int]:

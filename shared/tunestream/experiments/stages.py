@@ -24,7 +24,6 @@ from tunestream.experiments.interfaces import (
     StageReport,
 )
 from tunestream.experiments.models import ModelWorker
-from tunestream.experiments.plan import replay_run_id
 from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service, train_by_service
@@ -104,7 +103,6 @@ class StageRunner:
             ingest,
             work.config.data,
             work.folder,
-            run_id=replay_run_id(work.inputs["source"]),
             groups=work.groups,
             progress=work.progress,
         )

@@ -12,9 +12,9 @@ from typing import Any, Final
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
-from tunestream.domain.turns.whole_run import RunEvent, WholeRun, by_example
+from tunestream.domain.turns.offline import OfflineBuilder, RunEvent, Summary
 from tunestream.events.keys import encode_key
-from tunestream.events.trajectories import TrajectoryCollection
+from tunestream.events.trajectories import Trajectory, TrajectoryCollection, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
 from tunestream.streams.reading import RecordReader, stored_events
 
@@ -79,16 +79,18 @@ class DPOTrajectoryBuilder:
         if run_id not in self._started:
             raise ValueError(f"No evaluation run found for run_id: {run_id}")
         begun = self._started.pop(run_id)
-        whole = WholeRun(run_id, self.config)
+        builder = OfflineBuilder(run_id, self.config, timeless=True)
+        groups: list[TrajectoryGroup] = []
         async for event in _iterate(self._source(run_id)):
             try:
-                whole.take(event)
+                groups += builder.take(event)
             except Refused as refused:
+                builder.summary.refused[refused.code] += 1
                 _log.warning("run %s: an event is left out: %s", run_id, refused)
-        groups = whole.close()
-        self.metrics = whole.metrics(groups)
+        examples = _by_example(groups + builder.finish())
+        self.metrics = _metrics(run_id, builder.summary, len(examples))
         self.log_progress(run_id, {**begun, **(meta or {})})
-        return TrajectoryCollection(trajectories=by_example(groups), run_id=run_id)
+        return TrajectoryCollection(trajectories=examples, run_id=run_id)
 
     def log_progress(
         self, run_id: str, metrics: Mapping[str, Any], output_dir: Path | str | None = None
@@ -136,3 +138,28 @@ async def _iterate(events: Iterable[RunEvent] | AsyncIterable[RunEvent]) -> Asyn
     else:
         for event in events:
             yield event
+
+
+def _by_example(groups: Iterable[TrajectoryGroup]) -> list[list[Trajectory]]:
+    """Gather the trajectories of each example; examples without any are left out."""
+    found: dict[str, list[Trajectory]] = {}
+    for group in groups:
+        if group.trajectories:
+            found.setdefault(group.example_id, []).extend(group.trajectories)
+    return list(found.values())
+
+
+def _metrics(run_id: str, summary: Summary, examples: int) -> dict[str, Any]:
+    """Count what became of the run, in the reference's names; ``refused`` and ``repeats`` are ours."""
+    skipped = {"single_candidate": 0, "score_diff": 0} | summary.skipped
+    return {
+        "run_id": run_id,
+        "total_examples": examples,
+        "total_turns": summary.turns,
+        "total_candidates": summary.candidates,
+        "total_pairs": summary.pairs,
+        "total_trajectories": summary.pairs,
+        **{f"skipped_{reason}": number for reason, number in skipped.items()},
+        "refused": dict(summary.refused),
+        "repeats": summary.repeats,
+    }

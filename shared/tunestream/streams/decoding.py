@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -12,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.types import EVENT_TYPES
+from tunestream.streams.handler import Inbound
 
-__all__ = ["Inbound", "accepted_types", "decode", "original_time", "refusal_of"]
+__all__ = ["accepted_types", "decode", "original_time", "refusal_of"]
 
 # pydantic's error types, by what the sender has to mend.
 _CODES: Final[Mapping[str, str]] = {
@@ -32,15 +32,6 @@ _CODES: Final[Mapping[str, str]] = {
     "recursion_loop": "undecodable.nesting",
 }
 _MESSAGE_LENGTH: Final = 500
-
-
-@dataclass(slots=True)
-class Inbound:
-    """A record with its decoded envelope and body."""
-
-    record: ConsumerRecord
-    envelope: Envelope
-    body: BaseModel
 
 
 def accepted_types(bodies: Collection[type[BaseModel]]) -> dict[str, type[BaseModel]]:
@@ -68,12 +59,14 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
             "schema.type",
             f"header ce_type is {envelope.type!r}; this topic takes {', '.join(sorted(accepted))}",
         )
-    if not record.value:
+    value = record.value
+    if not value:
         raise Refused("undecodable.empty", f"the body is empty; send the JSON of a {body.__name__}")
     try:
-        return Inbound(record, envelope, body.model_validate_json(record.value))
+        decoded = body.model_validate_json(value)
     except ValidationError as error:
         raise refusal_of(error, body.__name__) from error
+    return Inbound(record.key, value, record.timestamp, record.partition, record.offset, envelope, decoded)
 
 
 def original_time(envelope: Envelope) -> int | None:

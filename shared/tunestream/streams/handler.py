@@ -5,12 +5,37 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from tunestream.domain.effects import Effects
-from tunestream.streams.decoding import Inbound
+from pydantic import BaseModel
 
-__all__ = ["Handler", "TaskContext", "Transact"]
+from tunestream.domain.effects import Effects
+from tunestream.events.cloudevents import Envelope
+
+__all__ = ["Handler", "Inbound", "TaskContext", "Transact"]
 
 Transact = Callable[[Callable[[Effects], None]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One record of an input, decoded.
+
+    Attributes:
+        key: the record's key as it came.
+        value: the record's body as it came, never empty.
+        time: when the broker took it (on topics with LogAppendTime), or its producer's time, ms.
+        partition: of its topic.
+        offset: in its partition.
+        envelope: the CloudEvents attributes of its headers.
+        body: the decoded value.
+    """
+
+    key: bytes | None
+    value: bytes
+    time: int
+    partition: int
+    offset: int
+    envelope: Envelope
+    body: BaseModel
 
 
 @dataclass(frozen=True, slots=True)

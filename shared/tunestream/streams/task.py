@@ -18,9 +18,9 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects, Refused
 from tunestream.streams import metrics
 from tunestream.streams.client import MissingTopic, make_transactional_producer
-from tunestream.streams.decoding import Inbound, accepted_types, decode
+from tunestream.streams.decoding import accepted_types, decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
-from tunestream.streams.handler import Handler, TaskContext
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
 from tunestream.topics import CATALOGUE, topic
 
@@ -221,20 +221,22 @@ class Task:
         self, records: Sequence[ConsumerRecord], effects: Effects
     ) -> list[tuple[ConsumerRecord, Refused]]:
         refused: list[tuple[ConsumerRecord, Refused]] = []
+        decoded: list[ConsumerRecord] = []
         inbound: list[Inbound] = []
         for record in records:
             try:
                 inbound.append(decode(record, self._accepted_by(record)))
+                decoded.append(record)
             except Refused as refusal:
                 refused.append((record, refusal))
         await self.handler.prepare(inbound, time.monotonic())
         emissions = effects.emissions
-        for event in inbound:
+        for record, event in zip(decoded, inbound, strict=True):
             before = len(emissions)
             try:
                 self.handler.handle(event, effects)
             except Refused as refusal:
-                refused.append((event.record, refusal))
+                refused.append((record, refusal))
             if event.envelope.passed_on:
                 for emission in emissions[before:]:
                     emission.trace = event.envelope.passed_on

@@ -109,15 +109,13 @@ class TrainerAdapter:
         """Make the backend ready.
 
         Args:
-            run_config: the toolkit's ``finetuning`` section; its reward function becomes the trainer's.
+            run_config: the toolkit's ``finetuning`` section, which is kept as ``run_config``.
 
         Raises:
             TrainingFailed: when the backend cannot be reached or lacks something.
         """
         if run_config is not None:
             self.run_config = run_config
-            reward = {"reward": run_config.reward_function}
-            self.adapter_config = self.adapter_config.model_copy(update=reward)
         with as_training_failure():
             await self.backend.check()
 

@@ -21,10 +21,17 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @contextmanager
-def up(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tunestream", "up", "--json", "--data", str(folder), *arguments]
+def up(
+    folder: Path, *arguments: str, cwd: Path | None = None, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    script = str(Path(sys.executable).with_name("tunestream"))
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        [script, "up", "--json", "--data", str(folder), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
     ) as process:
         try:
             yield process
@@ -77,6 +84,23 @@ def test_a_service_that_keeps_dying_ends_the_command(settings: KafkaSettings, tm
     assert (process.returncode, out) == (1, "")
     assert "commit_interval_ms" in said
     assert "died 6 times" in said
+
+
+def test_services_of_the_users_own_project_are_not_started(settings: KafkaSettings, tmp_path: Path) -> None:
+    """Folders and modules where the command is called may have any name, also those that ours import."""
+    marker, project = tmp_path / "imported", tmp_path / "project"
+    app = f"import pathlib; pathlib.Path({str(marker)!r}).touch(); raise SystemExit(7)"
+    for package in ("services", "services/ttc_collector", "tunestream_services/ttc_collector", "faststream"):
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").write_text(app)
+        (project / package / "app.py").write_text(app)
+    with up(tmp_path / "data", "--only", "ttc_collector", cwd=project) as process:
+        (service,) = started(process)["services"]
+        assert httpx.get(f"{service['url']}/health/ready").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, reported = process.communicate(timeout=60)
+    assert process.returncode == 0, reported
+    assert not marker.exists()
 
 
 def test_the_embedded_broker_is_started_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.helpers.evaluators import Endpoint
 from tests.helpers.fake_nemo import FakeNeMo, nemo_config
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
-from tests.helpers.services import ServiceProcess
+from tests.helpers.services import Deployment
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
@@ -31,7 +31,6 @@ from tunestream.events.training import (
 )
 from tunestream.events.types import type_of
 from tunestream.sdk import RunControl
-from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies
 
@@ -64,7 +63,7 @@ class Site:
     async def train(self, number: int) -> str:
         """Send a batch and return its job."""
         batch = TrainingBatch(
-            run_id="run",
+            run_id=self.config.run_id,
             batch_id=f"batch-{number}",
             config_digest=self.config.digest,
             objective=Objective.DPO,
@@ -77,8 +76,8 @@ class Site:
         )
         envelope = Envelope(id=batch.batch_id, type=type_of(batch), source="/tests", time=1)
         async with EventProducer(self.kafka) as producer:
-            await producer.send(event_record("training.batches", ("run",), batch.to_json(), envelope))
-        return job_id("run", batch.batch_id)
+            await producer.send(event_record("training.batches", (batch.run_id,), batch.to_json(), envelope))
+        return job_id(batch.run_id, batch.batch_id)
 
     async def until(self, job: str, reached: Callable[[TrainingJobStatus], bool]) -> TrainingJobStatus:
         """Return a job's first status of which something holds."""
@@ -87,7 +86,10 @@ class Site:
             statuses = [TrainingJobStatus.model_validate_json(record.value) for record in records]
             return [status for status in statuses if status.job_id == job and reached(status)]
 
-        return found(await read_until(self.kafka, "training.status", lambda records: bool(found(records))))[0]
+        records = await read_until(
+            self.kafka, "training.status", lambda read: bool(found(read)), run=self.config.run_id
+        )
+        return found(records)[0]
 
     async def trained(self, number: int) -> tuple[ModelVersion, Evaluation, str]:
         """Return the version that a batch made, its evaluation and the job's last message."""
@@ -101,19 +103,15 @@ class Site:
 
 
 @pytest.fixture
-async def site(
-    kafka_settings: KafkaSettings, nemo: FakeNeMo, endpoint: Endpoint, tmp_path: Path
-) -> AsyncIterator[Site]:
-    await apply_topics(kafka_settings)
+async def site(deployment: Deployment, nemo: FakeNeMo, endpoint: Endpoint) -> Site:
     judge = {"_type": "http", "name": "judge", "url": endpoint.url, "min_margin": -0.1, "timeout": "10m"}
     config = await apply_run(
-        kafka_settings,
-        "run",
+        deployment.kafka,
+        f"judged-{uuid4().hex[:8]}",
         trainer=nemo_config(nemo).model_dump(mode="json"),
         evaluation={"evaluators": [judge]},
     )
-    async with ServiceProcess("trainer", kafka_settings, tmp_path):
-        yield Site(kafka_settings, ArtifactStore(str(tmp_path / "artifacts")), config)
+    return Site(deployment.kafka, deployment.store, config)
 
 
 async def test_evaluators_decide_what_is_promoted(site: Site, endpoint: Endpoint) -> None:
@@ -150,7 +148,7 @@ async def test_a_job_that_is_canceled_waits_for_no_evaluator(site: Site, endpoin
     job = await site.train(1)
     asked = await site.until(job, lambda status: (status.metadata or {}).get("phase") == "evaluating")
     assert "judge" in (asked.message or "")
-    answer = await RunControl("run", settings=site.kafka, timeout=60).cancel(job)
+    answer = await RunControl(site.config.run_id, settings=site.kafka, timeout=60).cancel(job)
     assert answer.accepted, answer.reason
     assert (await site.until(job, lambda status: status.status in ENDS)).status is TrainingStatusEnum.CANCELED
     endpoint.faults = []

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 from tests.helpers import recordings
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
-from tests.helpers.services import ServiceProcess
-from tunestream.config.settings import KafkaSettings
+from tests.helpers.services import Deployment
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.sdk import TTCPublisher
-from tunestream.streams.admin import apply_topics
 
 TURNS = 1211
 Pair = tuple[int, int, float]
 
 
 @recordings.needs_recordings
-async def test_the_recording_gives_the_references_pairs_per_turn(
-    kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
-    await apply_topics(kafka_settings)
-    cases = recordings.expected()
+async def test_the_recording_gives_the_references_pairs_per_turn(deployment: Deployment) -> None:
+    cases = {f"parity-{name}": case for name, case in recordings.expected().items()}
     for name, case in cases.items():
-        await apply_run(kafka_settings, name, trajectory_builder=case["config"] | {"nat_parity": True})
-    async with (
-        ServiceProcess("ttc_collector", kafka_settings, tmp_path),
-        ServiceProcess("pair_builder", kafka_settings, tmp_path),
-    ):
-        async with TTCPublisher(kafka_settings) as publisher:
-            for example, step in recordings.events():
-                for name in cases:
-                    await publisher.nat_step(name, example, _json(step))
-        records = await read_until(
-            kafka_settings, "trajectories", lambda found: _groups(found) == TURNS * len(cases)
-        )
+        await apply_run(deployment.kafka, name, trajectory_builder=case["config"] | {"nat_parity": True})
+    async with TTCPublisher(deployment.kafka) as publisher:
+        for example, step in recordings.events():
+            for name in cases:
+                await publisher.nat_step(name, example, _json(step))
     made: dict[str, dict[tuple[str, str], list[Pair]]] = defaultdict(dict)
-    for record in records:
-        if record.value and b'"group_id"' in record.value:
-            group = TrajectoryGroup.model_validate_json(record.value)
-            made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
+    for name in cases:
+        records = await read_until(
+            deployment.kafka, "trajectories", lambda found: _groups(found) == TURNS, run=name
+        )
+        for record in records:
+            if record.value and b'"group_id"' in record.value:
+                group = TrajectoryGroup.model_validate_json(record.value)
+                made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
     for name, case in cases.items():
         wanted: dict[tuple[str, str], list[Pair]] = {turn: [] for turn in made[name]}
         for example, turn, chosen, rejected, reward in case["pairs"]:

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from tests.helpers import tiny_model
 from tests.helpers.log import read_all, read_until
 from tests.helpers.runs import apply_run
-from tests.helpers.services import ServiceProcess
+from tests.helpers.services import Deployment, ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
@@ -109,9 +109,11 @@ def _ended(count: int) -> Callable[[list[ConsumerRecord]], bool]:
     return enough
 
 
-async def _models(settings: KafkaSettings) -> tuple[list[ModelVersion], list[CurrentModel]]:
-    """Return the latest record of each version, and every pointer."""
-    records = await read_all(settings, "models")
+async def _models(
+    settings: KafkaSettings, run: str | None = None
+) -> tuple[list[ModelVersion], list[CurrentModel]]:
+    """Return the latest record of each version, and every pointer, of all runs or of one."""
+    records = await read_all(settings, "models", run=run)
     versions = [r.value for r in records if dict(r.headers)["ce_type"] == type_of(ModelVersion).encode()]
     pointers = [r.value for r in records if dict(r.headers)["ce_type"] == type_of(CurrentModel).encode()]
     latest = {one.version: one for one in map(ModelVersion.model_validate_json, versions)}
@@ -121,17 +123,15 @@ async def _models(settings: KafkaSettings) -> tuple[list[ModelVersion], list[Cur
     )
 
 
-async def test_each_batch_trains_once_from_the_version_before(
-    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path
-) -> None:
-    config = await _apply(kafka_settings, "run", model)
-    store = ArtifactStore(str(tmp_path / "artifacts"))
+async def test_each_batch_trains_once_from_the_version_before(deployment: Deployment, model: Path) -> None:
+    kafka, store, run = deployment.kafka, deployment.store, "trained-once"
+    config = await _apply(kafka, run, model)
     first, second = _batch(config, store, 0), _batch(config, store, 1)
     unusable = _batch(config, store, 2).model_copy(
         update={"train": first.train.model_copy(update={"sha256": "0" * 64})}
     )
-    await _send(kafka_settings, first, first, second, first, unusable)
-    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(3)))
+    await _send(kafka, first, first, second, first, unusable)
+    statuses = _statuses(await read_until(kafka, "training.status", _ended(3), run=run))
     by_job: dict[str, list[TrainingJobStatus]] = {}
     for status in statuses:
         by_job.setdefault(status.job_id, []).append(status)
@@ -143,7 +143,7 @@ async def test_each_batch_trains_once_from_the_version_before(
     ends = [told[-1] for told in by_job.values()]
     assert [end.status for end in ends] == [COMPLETED, COMPLETED, FAILED]
     assert "sha256" in (ends[2].message or "")
-    versions, pointers = await _models(kafka_settings)
+    versions, pointers = await _models(kafka, run)
     assert [version.number for version in versions] == [1, 2]
     assert versions[1].parent == versions[0].version
     assert [(pointer.version, pointer.generation) for pointer in pointers] == [
@@ -154,12 +154,13 @@ async def test_each_batch_trains_once_from_the_version_before(
     assert metrics["validation_accuracy_after"] > versions[0].metrics["validation_accuracy_before"]
 
     async def answer(**fields: object) -> ControlResult:
-        command = ControlCommand.model_validate({"run_id": "run", "command_id": str(fields), **fields})
-        await _send(kafka_settings, command)
+        command = ControlCommand.model_validate({"run_id": run, "command_id": str(fields), **fields})
+        await _send(kafka, command)
         found = await read_until(
-            kafka_settings,
+            kafka,
             "training.control.results",
             lambda records: any(str(fields) in _command(record) for record in records),
+            run=run,
         )
         return ControlResult.model_validate_json(found[-1].value)
 
@@ -168,7 +169,7 @@ async def test_each_batch_trains_once_from_the_version_before(
     assert "generation is 2" in refused.reason
     taken = await answer(action="rollback", expected_generation=2)
     assert (taken.accepted, taken.generation) == (True, 3)
-    _, pointers = await _models(kafka_settings)
+    _, pointers = await _models(kafka, run)
     assert pointers[-1].version == versions[0].version
 
 
@@ -217,10 +218,10 @@ def _kill(trainer: ServiceProcess, victim: str) -> None:
 
 
 async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
-    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path
+    deployment: Deployment, model: Path
 ) -> None:
-    config = await _apply(kafka_settings, "run", model)
-    store = ArtifactStore(str(tmp_path / "artifacts"))
+    kafka, store, run = deployment.kafka, deployment.store, "poisoned"
+    config = await _apply(kafka, run, model)
     good, poisoned = _batch(config, store, 0, rows=192), _batch(config, store, 1)
     flipped = [
         row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen})
@@ -229,9 +230,9 @@ async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
     # Its held-out rows are poisoned as well: they must not speak for it, nor against what comes after it.
     part = put_rows(store, flipped)
     poisoned = poisoned.model_copy(update={"train": part, "validation": part})
-    await _send(kafka_settings, good, poisoned, _batch(config, store, 2, rows=16))
-    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(3)))
-    found, pointers = await _models(kafka_settings)
+    await _send(kafka, good, poisoned, _batch(config, store, 2, rows=16))
+    statuses = _statuses(await read_until(kafka, "training.status", _ended(3), run=run))
+    found, pointers = await _models(kafka, run)
     versions = sorted(found, key=lambda version: version.created)
     assert [version.status for version in versions] == [
         ModelStatus.RETIRED,

@@ -96,7 +96,7 @@ def test_the_remedy_is_said_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
         app.command("other")(lambda: None)
 
-    monkeypatch.setattr("tunestream.cli.training.register", fail)
+    monkeypatch.setattr("tunestream.cli.status.register", fail)
     result = runner.invoke(app, ["status"])
     assert (result.exit_code, result.stdout) == (3, "")
     assert "error: the [broker] is away" in result.stderr

@@ -334,3 +334,19 @@ def test_the_schema_accepts_what_the_models_accept() -> None:
     jsonschema.validate(json.loads(json.dumps(parse_run(RUN).config.document())), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(RUN) | {"batchin": {}}, schema)
+
+
+def test_a_record_of_an_earlier_version_keeps_its_digest() -> None:
+    record = parse_run(RUN).config.to_record()
+    earlier = record.model_copy(
+        update={"digest": "earlier", "config": record.config | {"run_configuration": {"dataset": "d.json"}}}
+    )
+    config = RunConfig.from_record(earlier)
+    assert config.digest == "earlier"
+    assert config.document() == parse_run(RUN).config.document()
+
+
+def test_settings_that_do_nothing_stay_in_the_record_at_their_defaults() -> None:
+    values = parse_run(RUN).config.to_record().config
+    assert (values["enabled"], values["num_epochs"], values["trainer"]["reward"]) == (True, 1, None)
+    assert "enabled" not in parse_run(RUN + "enabled: true\n").config.document()

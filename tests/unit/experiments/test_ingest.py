@@ -60,7 +60,7 @@ def write_saved(path: Path, rows: list[dict[str, Any]]) -> None:
 def run(folder: Path, **data: Any) -> IngestReport:
     config = DataConfig.model_validate(data)
     (folder / "out").mkdir(exist_ok=True)
-    return ingest(config, folder / "out", run_id="run", groups=None, progress=lambda *_: None)
+    return ingest(config, folder / "out", groups=None, progress=lambda *_: None)
 
 
 def of_rows(folder: Path, rows: list[dict[str, Any]], **data: Any) -> IngestReport:

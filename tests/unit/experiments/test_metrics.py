@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.helpers.plugins import install_plugin
 from tunestream.config.experiment.experiment import QaConfig
@@ -150,12 +151,8 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         def endless(*, prompt, ground_truth, predicted):
             return float("inf")
-
-        def tagger(text):
-            return [(word, "NN" if word == "noun" else "VB") for word in text.split()]
         """,
         metrics=["shouting", "broken", "endless"],
-        taggers=["tagger"],
     )
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
@@ -164,13 +161,10 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("plugins")
-def test_metrics_and_taggers_of_other_packages() -> None:
+def test_metrics_of_other_packages() -> None:
     assert value("shouting", "", "RED") == 1.0
     assert value("broken", "", "x") == "KeyError: 'x'"
     assert value("endless", "", "x") == "the value is inf"
-    assert value("noun_percent", "", "noun verb", tagger="tagger") == 0.5
-    with pytest.raises(StageFailed, match="'taggr' is unknown; did you mean 'tagger'"):
-        value("noun_percent", "", "noun", tagger="taggr")
 
 
 OFFLINE = """
@@ -195,3 +189,9 @@ def test_nothing_is_fetched_and_no_library_is_loaded_at_import() -> None:
     loaded, values = done.stdout.split("\n")[:2]
     assert loaded == ""
     assert len(values.split()) == len(TOOLKIT) + 1
+
+
+def test_a_manifest_from_when_taggers_could_be_chosen_is_read() -> None:
+    assert QaConfig.model_validate({"tagger": None, "resamples": 200}).resamples == 200
+    with pytest.raises(ValidationError, match="tagger"):
+        QaConfig.model_validate({"tagger": "acme"})

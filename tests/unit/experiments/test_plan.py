@@ -1,9 +1,8 @@
-"""What each stage depends on, what is kept, and a replay that gives the training batch's digest."""
+"""What each stage depends on, what is kept, and what is exported."""
 
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.helpers.experiments import add_arm, experiment
-from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
-from tunestream.config.experiment.experiment import Config, DataConfig
+from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.loading import load_run
-from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.effects import Effects
-from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
-from tunestream.domain.turns.whole_run import WholeRun
 from tunestream.experiments.choosing import NoBest, best_arm
-from tunestream.experiments.ingest import ingest
 from tunestream.experiments.interfaces import Hardware, Stage, StageFailed, StageManifest
-from tunestream.experiments.plan import Contents, inputs_of, key_of, replay_run_id
-from tunestream.experiments.replay import NoReplay, replay_events, replay_run
+from tunestream.experiments.plan import Contents, inputs_of, key_of
 from tunestream.experiments.samples import SAMPLES
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
 
@@ -109,37 +100,6 @@ def test_a_models_folder_is_known_by_its_content_not_its_place(tmp_path: Path) -
 def test_a_test_suite_that_is_not_there_is_named() -> None:
     with pytest.raises(StageFailed, match=r"no/suite"):
         keys(config(qa={"test_suite": "no/suite"}))
-
-
-def stream_of(run: RunConfig, train: Path) -> list[SelectedWindow]:
-    """What the pair builder and the gate make of a replay."""
-    assert isinstance(run.trajectory_builder, DPOTrajectoryBuilderConfig)
-    whole = WholeRun(run.run_id, run.trajectory_builder)
-    for event in replay_events(train, run.run_id):
-        whole.take(event)
-    gate, windows = CurriculumGate(lambda *_: run), []
-    for time, group in enumerate(whole.close()):
-        windows += gate.handle(group, time=time, raw=group.to_json(), effects=Effects())
-    return windows
-
-
-def test_a_replay_makes_one_batch_of_exactly_the_training_rows(tmp_path: Path) -> None:
-    rows = [{"q": f"how much is {n} ?", "good": str(n), "bad": "no"} for n in range(40)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    data = DataConfig(path=str(tmp_path / "rows.jsonl"), prompt="{q}", chosen="{good}", rejected="{bad}")
-    run_id = replay_run_id({"sha256": "0"})
-    ingest(data, tmp_path, run_id=run_id, groups=None, progress=lambda *_: None)
-    train = tmp_path / "train.jsonl"
-    experiment_config = Config.model_validate({"data": data.model_dump(), "model": {"hf_model_ckpt": "m"}})
-    (window,) = stream_of(replay_run(experiment_config, run_id, 36), train)
-    assert sha256(rows_to_jsonl(window.train)).digest() == sha256(train.read_bytes()).digest()
-    assert window.validation == []
-
-
-def test_rows_of_one_answer_have_no_replay_but_can_be_submitted(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
-    with pytest.raises(NoReplay, match="jobs submit --dataset"):
-        list(replay_events(tmp_path / "train.jsonl", "run"))
 
 
 def test_the_best_arm_is_that_of_the_best_settings(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.turns.whole_run import RunEvent
+from tunestream.domain.turns.offline import RunEvent
 from tunestream.events.trajectories import DPOItem, OpenAIMessage
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import DPOTrajectoryBuilder

@@ -12,9 +12,10 @@ import pytest
 
 from tests.helpers.runs import run_config
 from tunestream.config.run.trainers import OpaqueTrainer, resolved
-from tunestream.trainers import JobSpec, Stop, TrainingCanceled, TrainingFailed, find_backend, open_backend
+from tunestream.trainers import JobSpec, LogLine, Stop, TrainingFailed, find_backend, open_backend
 from tunestream.trainers.art.backend import ARTBackend, ARTTrainerAdapter
 from tunestream.trainers.nemo.backend import NeMoCustomizerTrainerAdapter
+from tunestream.trainers.port import JobReport
 from tunestream.trainers.worker.protocol import Canceled
 
 ART = {"_type": "openpipe_art_trainer_adapter", "backend": {"ip": "h", "port": 1}}
@@ -97,23 +98,31 @@ HERE = {**ART, "backend": {"kind": "local"}}
 
 
 @pytest.mark.parametrize(
-    ("trainer", "stop", "raised", "message"),
+    ("trainer", "stop", "logged"),
     [
-        (ART, Stop.CANCELED, TrainingCanceled, "the service cannot end a job, and may train it to its end"),
-        (ART, Stop.LOST, asyncio.CancelledError, "lost"),
-        (HERE, Stop.CANCELED, asyncio.CancelledError, "canceled"),
-        (HERE, Stop.LOST, asyncio.CancelledError, "lost"),
+        (
+            ART,
+            Stop.CANCELED,
+            ["canceled as asked; the service cannot end a job, and may train it to its end"],
+        ),
+        (ART, Stop.LOST, []),
+        (HERE, Stop.CANCELED, []),
+        (HERE, Stop.LOST, []),
     ],
 )
 async def test_a_canceled_job_of_arts_service_shows_that_the_service_may_go_on(
-    trainer: dict[str, Any], stop: Stop, raised: type[BaseException], message: str, tmp_path: Path
+    trainer: dict[str, Any], stop: Stop, logged: list[str], tmp_path: Path
 ) -> None:
     worker: Any = EndlessWorker()
     config = section(trainer)
     spec = JobSpec(run_id="run", job_id="job", config=config, artifacts=str(tmp_path))
-    training = asyncio.create_task(ARTBackend(config, worker=worker).train(spec, lambda _: None))
+    reports: list[JobReport] = []
+    training = asyncio.create_task(ARTBackend(config, worker=worker).train(spec, reports.append))
     await worker.began.wait()
     training.cancel(stop)
-    with pytest.raises(raised, match=message):
+    with pytest.raises(asyncio.CancelledError):
         await training
     assert worker.canceled.is_set()
+    assert [one.line for one in reports if isinstance(one, LogLine)] == logged
+    adapter = ARTTrainerAdapter(config, artifacts=str(tmp_path))
+    assert ("may train it to its end" in adapter.canceled) is (trainer is ART)

@@ -17,7 +17,8 @@ from tests.helpers.scripted_backend import (
     spec_of,
 )
 from tests.helpers.tiny_model import rows
-from tunestream.config.nat.finetune import FinetuneConfig, RewardFunctionConfig
+from tunestream.config.nat.finetune import FinetuneConfig
+from tunestream.config.run.reward import RewardFunctionConfig
 from tunestream.events.training import TrainingJobRef, TrainingStatusEnum
 from tunestream.events.trajectories import DPOItem, Trajectory, TrajectoryCollection
 from tunestream.trainers import (
@@ -75,9 +76,9 @@ def empty() -> TrajectoryCollection:
 async def test_it_is_made_and_initialised_as_the_reference_does(
     adapter: TrainerAdapter, backend: ScriptedBackend
 ) -> None:
-    await adapter.initialize(FinetuneConfig(reward_function=RewardFunctionConfig(name="judge")))
-    assert adapter.adapter_config.reward == RewardFunctionConfig(name="judge")
-    assert adapter.run_config is not None
+    finetuning = FinetuneConfig(reward_function=RewardFunctionConfig(name="judge"))
+    await adapter.initialize(finetuning)
+    assert adapter.run_config is finetuning
     assert backend.checks == 1
 
 

@@ -1,4 +1,4 @@
-"""``tunestream experiment export``: an arm's weights, its settings as a run, its data as a stream."""
+"""``tunestream experiment export``: an arm's weights, and its settings as a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ import yaml
 from tunestream.cli.errors import Failure
 from tunestream.cli.experiment.options import SAVE_DIR, ExperimentArgument, MetricOption, SaveDirOption
 from tunestream.cli.experiment.results import find
-from tunestream.cli.jsonl import write_lines
 from tunestream.cli.models.files import merge
 from tunestream.cli.output import JsonOption, emit, note
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.run import RunConfig
 from tunestream.experiments.choosing import NoBest, best_arm
 from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage, StageManifest
-from tunestream.experiments.plan import replay_run_id
-from tunestream.experiments.replay import NoReplay, replay_events, replay_run
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["export", "standing_alone"]
@@ -35,16 +32,11 @@ class _Chosen:
     store: ExperimentStore
     arm: ArmManifest
     config: Config
-    ingested: StageManifest
     trained: StageManifest
 
     @property
     def weights(self) -> Path:
         return self.store.stage_dir(Stage.FINETUNE, self.trained.key) / "weights"
-
-    @property
-    def train(self) -> Path:
-        return self.store.stage_dir(Stage.INGEST, self.ingested.key) / "train.jsonl"
 
 
 def export(
@@ -65,21 +57,15 @@ def export(
         Path | None, typer.Option("--run-config", metavar="FILE", help="A run that trains as the arm did.")
     ] = None,
     run_id: Annotated[str | None, typer.Option("--run-id", metavar="RUN", help="Of --run-config.")] = None,
-    replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="FILE", help="The training data as events to publish.")
-    ] = None,
     save_dir: SaveDirOption = SAVE_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Write what a run of the loop begins with, from an experiment's best arm.
 
-    With --merged the run's base model is those weights. With --replay the run is one whose single batch has
-    the digest of the data that the arm trained on.
+    With --merged the run's base model is those weights.
     """
-    if not any((weights, merged, run_config, replay)):
-        raise typer.BadParameter("give at least one of --weights, --merged, --run-config and --replay")
-    if replay is not None and run_id is not None:
-        raise typer.BadParameter("a replay belongs to the run that its data names", param_hint="--run-id")
+    if not any((weights, merged, run_config)):
+        raise typer.BadParameter("give at least one of --weights, --merged and --run-config")
     chosen = _choose(ExperimentStore(save_dir), name, arm, metric)
     made: dict[str, Any] = {"arm": chosen.arm.name, "settings": chosen.arm.settings}
     if weights is not None:
@@ -89,10 +75,8 @@ def export(
     if merged is not None:
         _stand_alone(chosen, merged)
         made["merged"] = str(merged)
-    if replay is not None:
-        made |= _write_replay(chosen, replay)
     if run_config is not None:
-        run = _run(chosen, run_id or find(chosen.store, name).name, merged, replayed=replay is not None)
+        run = _run(chosen, run_id or find(chosen.store, name).name, merged)
         _write_run(run_config, run)
         made |= {"run_config": str(run_config), "run_id": run.run_id, "digest": run.digest}
     if as_json:
@@ -123,9 +107,8 @@ def _choose(store: ExperimentStore, name: str, arm: str | None, metric: str | No
     made = {stage: state for stage, state in found.stages.items() if state.status == "complete"}
     if Stage.FINETUNE not in made:
         raise Failure(f"{found.name} of {experiment.name} is not trained", remedy="Run the experiment")
-    stages = {stage: store.stage(stage, str(made[stage].key)) for stage in (Stage.INGEST, Stage.FINETUNE)}
-    config = Config.model_validate(found.config)
-    return _Chosen(store, found, config, stages[Stage.INGEST], stages[Stage.FINETUNE])
+    trained = store.stage(Stage.FINETUNE, str(made[Stage.FINETUNE].key))
+    return _Chosen(store, found, Config.model_validate(found.config), trained)
 
 
 def _named(experiment: ExperimentManifest, name: str) -> ArmManifest:
@@ -150,23 +133,11 @@ def _must_be_new(folder: Path) -> None:
         raise Failure(f"{folder} exists already", remedy="Remove it, or name another one")
 
 
-def _write_replay(chosen: _Chosen, file: Path) -> dict[str, Any]:
-    run_id = replay_run_id(chosen.ingested.inputs["source"])
-    try:
-        write_lines(str(file), (event.to_json() for event in replay_events(chosen.train, run_id)))
-    except NoReplay as error:
-        raise Failure(str(error)) from error
-    return {"replay": str(file), "run_id": run_id, "train_sha256": chosen.ingested.outputs["train.jsonl"]}
-
-
-def _run(chosen: _Chosen, run_id: str, merged: Path | None, *, replayed: bool) -> RunConfig:
+def _run(chosen: _Chosen, run_id: str, merged: Path | None) -> RunConfig:
     config = chosen.config
     if merged is not None:
         model = config.model.model_copy(update={"hf_model_ckpt": str(merged.absolute())})
         config = config.model_copy(update={"model": model})
-    if replayed:
-        rows = len(chosen.train.read_bytes().splitlines())
-        return replay_run(config, replay_run_id(chosen.ingested.inputs["source"]), rows)
     return RunConfig(run_id=run_id, trainer=config.trainer)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tunestream.artifacts import ArtifactStore, put_rows
-from tunestream.cli.commands import AnswerOption, command
+from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.jobs.logs import logs
 from tunestream.cli.lookup import JobArgument, read_current_config, read_job, read_jobs

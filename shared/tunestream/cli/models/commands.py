@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.cli.commands import AnswerOption, command
+from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure
 from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
 from tunestream.cli.models.files import export, gc

@@ -223,8 +223,14 @@ class QaConfig(Section):
     """Bootstrap draws of an interval."""
     embedding_model: str | None = None
     """For dot_product and cosine_similarity."""
-    tagger: str | None = None
-    """For the verb, adjective and noun shares."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_tagger(cls, values: Any) -> Any:
+        """Read manifests of experiments that were run while `tagger` was a setting."""
+        if isinstance(values, dict) and values.get("tagger", "") is None:
+            return {name: value for name, value in values.items() if name != "tagger"}
+        return values
 
 
 class Config(Section):

@@ -7,17 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 
 from tunestream.config.run.curriculum import CurriculumLearningConfig
+from tunestream.config.run.reward import RewardFunctionConfig
 from tunestream.config.run.section import Section
 
-__all__ = ["DEFAULT_OUTPUT_DIR", "FinetuneConfig", "FinetuneRunConfig", "RewardFunctionConfig"]
-
-DEFAULT_OUTPUT_DIR = Path("./.tmp/nat/finetuning/")
-
-
-class RewardFunctionConfig(Section):
-    """Where scores come from: the name of the workflow's scorer or evaluator."""
-
-    name: str = Field(min_length=1)
+__all__ = ["FinetuneConfig", "FinetuneRunConfig"]
 
 
 class FinetuneRunConfig(Section):
@@ -47,7 +40,7 @@ class FinetuneConfig(Section):
     target_model: str | None = None
     curriculum_learning: CurriculumLearningConfig = CurriculumLearningConfig()
     num_epochs: int = Field(default=1, ge=1)
-    output_dir: Path = DEFAULT_OUTPUT_DIR
+    output_dir: Path = Path("./.tmp/nat/finetuning/")
     run_configuration: FinetuneRunConfig | None = None
 
     @model_validator(mode="after")

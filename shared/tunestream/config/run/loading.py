@@ -12,10 +12,11 @@ from tunestream.config.files.errors import ConfigError, Problem
 from tunestream.config.files.keys import fields_of, suggestion
 from tunestream.config.files.validation import validated, without_unknown_keys
 from tunestream.config.files.yaml_reader import read_document, read_text
+from tunestream.config.nat.inert import inert_problems
 from tunestream.config.nat.reference import has_reference_shape, to_native
-from tunestream.config.nat.support import unsupported
 from tunestream.config.run.run import OfflineConfig, RunConfig
 from tunestream.config.run.section import Section
+from tunestream.config.run.unused import unused_problems
 
 __all__ = ["Loaded", "LoadedRun", "OfflineSection", "load_offline", "load_run", "parse_run"]
 
@@ -76,6 +77,7 @@ def load_offline(path: str | Path, *sections: OfflineSection) -> Loaded[OfflineC
     notes: list[Problem] = []
     if reference:
         document, notes = to_native(document, whole=False)
+    notes += inert_problems(document)
     notes += _unknown_sections(document, fatal=not reference)
     document.data = {key: value for key, value in document.data.items() if key in sections}
     if reference:
@@ -89,10 +91,11 @@ def _run(document: Document, run_id: str | None) -> LoadedRun:
     if reference:
         document, notes = to_native(document, whole=True)
     origins = _name_run(document, run_id, fall_back=reference)
+    inert = list(inert_problems(document))
     if reference:
         notes += without_unknown_keys(RunConfig, document)
     config = validated(RunConfig, document)
-    problems = list(unsupported(config, document))
+    problems = inert + list(unused_problems(config, document))
     if problems and not reference:
         raise ConfigError(problems)
     return _loaded(config, document, notes + problems, origins)

@@ -6,15 +6,15 @@ import json
 import re
 from datetime import timedelta
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from tunestream.config.nat.finetune import DEFAULT_OUTPUT_DIR, FinetuneRunConfig, RewardFunctionConfig
+from tunestream.config.nat.inert import with_inert, without_inert
 from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.config.run.durations import Duration
 from tunestream.config.run.evaluation import EvaluationConfig
+from tunestream.config.run.reward import RewardFunctionConfig
 from tunestream.config.run.section import Section
 from tunestream.config.run.serving import Servers
 from tunestream.config.run.trainers import Trainer, TrainerReading
@@ -63,10 +63,8 @@ class RunConfig(Section):
 
     run_id: str
     """Names the run in every topic and in the artifact store."""
-    enabled: bool = True
     target_model: str | None = Field(default=None, min_length=1)
     """The name under which serving knows the adapter; by default the run's id."""
-    target_functions: list[str] = ["<workflow>"]
     reward_function: RewardFunctionConfig | None = None
     trajectory_builder: TrajectoryBuilder = DPOTrajectoryBuilderConfig()
     curriculum_learning: CurriculumLearningConfig = CurriculumLearningConfig()
@@ -74,9 +72,8 @@ class RunConfig(Section):
     trainer: Trainer
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: Servers = []
-    num_epochs: int = Field(default=1, ge=1)
-    output_dir: Path = DEFAULT_OUTPUT_DIR
-    run_configuration: FinetuneRunConfig | None = None
+
+    _recorded_digest: str | None = PrivateAttr(default=None)
 
     @field_validator("run_id")
     @classmethod
@@ -116,10 +113,17 @@ class RunConfig(Section):
     def digest(self) -> str:
         """The first 32 hexadecimal characters of the sha256 of the canonical document.
 
-        Two files that mean the same have the same digest, however they are written.
+        Two files that mean the same have the same digest, however they are written. One that was read from
+        the ``runs`` topic keeps the digest that it has there.
         """
+        if self._recorded_digest is not None:
+            return self._recorded_digest
         text = json.dumps(
-            self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+            with_inert(self.document()),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
         )
         return sha256(text.encode()).hexdigest()[:32]
 
@@ -129,7 +133,7 @@ class RunConfig(Section):
 
     def to_record(self) -> RunRecord:
         """Return the configuration as it travels in the ``runs`` topic."""
-        return RunRecord(run_id=self.run_id, digest=self.digest, config=self.document())
+        return RunRecord(run_id=self.run_id, digest=self.digest, config=with_inert(self.document()))
 
     @classmethod
     def from_record(cls, record: RunRecord, *, trainer: TrainerReading = "opaque") -> RunConfig:
@@ -138,12 +142,15 @@ class RunConfig(Section):
         Args:
             record: of the topic.
             trainer: ``opaque`` keeps the trainer section as it was written; ``installed`` reads it as its
-                backend's, and keeps it as it was written where the backend is not installed here.
+                backend's, and keeps it as it was written where no backend here can read it.
 
         Raises:
             pydantic.ValidationError: when another version of tunestream wrote what this one cannot read.
         """
-        return cls.model_validate(record.config, context={"trainer": trainer})
+        config = cls.model_validate(without_inert(record.config), context={"trainer": trainer})
+        if config.digest != record.digest:  # it holds what this version leaves out
+            config._recorded_digest = record.digest  # noqa: SLF001 - of this class
+        return config
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,13 +13,13 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializeAsAny,
+    ValidationError,
     ValidationInfo,
     WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tunestream.config.nat.finetune import RewardFunctionConfig
 from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
 from tunestream.config.run.section import Section, kind_of
 from tunestream.events.training import Objective
@@ -55,8 +55,6 @@ class TrainerSection(Section):
     """Versions by which a batch may be older than the model; older ones are cancelled as `stale`."""
     max_queued: int | None = Field(default=None, ge=1)
     """Waiting jobs of a run; more cancel the oldest."""
-    reward: RewardFunctionConfig | None = None
-    """Taken from `reward_function` of the run."""
 
     @property
     def objectives(self) -> frozenset[Objective]:
@@ -67,6 +65,11 @@ class TrainerSection(Section):
     def starts_from(self) -> str:
         """The base model's name in versions and model cards."""
         return self.type
+
+    def without_effect(self, objective: Objective) -> dict[tuple[str, ...], str]:
+        """Return the sections in this one that do nothing in a run of this objective: path → why."""
+        del objective
+        return {}
 
 
 class OpaqueTrainer(TrainerSection):
@@ -115,16 +118,27 @@ def _read(value: object, handler: object, info: ValidationInfo) -> TrainerSectio
     del handler
     if isinstance(value, TrainerSection):
         return value
-    reading = (info.context or {}).get("trainer")
-    if reading == "opaque":
-        return OpaqueTrainer.model_validate(value)
+    reading: TrainerReading | None = (info.context or {}).get("trainer")
+    if reading is not None:
+        return _kept(value) if reading == "opaque" else _readable(value)
     try:
         return trainer_section(str(kind_of(value, default=DEFAULT_TRAINER))).model_validate(value)
     except NotInstalled as missing:
-        if reading == "installed":
-            return OpaqueTrainer.model_validate(value)
         kinds = sorted(installed_trainers(), key=lambda kind: (kind != DEFAULT_TRAINER, kind))
         raise ValueError(f"{missing}; choose one of {', '.join(map(repr, kinds))}") from missing
+
+
+def _kept(value: object) -> OpaqueTrainer:
+    return OpaqueTrainer.model_validate(value)
+
+
+def _readable(value: object) -> TrainerSection:
+    """Read a section as its backend's where that can be; what it means is asked when it is trained."""
+    opaque = _kept(value)
+    try:
+        return resolved(opaque)
+    except (NotInstalled, ValidationError):
+        return opaque
 
 
 class _AnySection:

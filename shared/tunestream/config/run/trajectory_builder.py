@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from tunestream.config.nat.finetune import RewardFunctionConfig
 from tunestream.config.run.durations import Duration
 from tunestream.config.run.section import Section, kind_or
 
@@ -34,8 +33,6 @@ class DPOTrajectoryBuilderConfig(Section):
     """A pair's reward is its difference of scores; false takes the chosen candidate's score."""
     require_multiple_candidates: bool = True
     """Count turns with a single candidate as skipped for that reason; they make no pair either way."""
-    reward: RewardFunctionConfig | None = None
-    """Taken from `reward_function` of the run."""
     turn_timeout: Duration = timedelta(seconds=30)
     """Stream time without a new candidate after which a turn closes."""
     turn_memory: Duration = timedelta(minutes=10)
@@ -54,8 +51,6 @@ class ARTTrajectoryBuilderConfig(Section):
     type: Literal["openpipe_art_traj_builder"] = Field(default="openpipe_art_traj_builder", alias="_type")
     num_generations: int = Field(default=2, ge=1)
     """Episodes with which a group closes; later ones open the next group."""
-    reward: RewardFunctionConfig | None = None
-    """Taken from `reward_function` of the run."""
     idle_timeout: Duration = timedelta(minutes=5)
     """Stream time without a new episode after which a group closes with what it has."""
     group_memory: Duration = timedelta(minutes=10)

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.domain.gate.curriculum import initial_state, select, subsampling
-from tunestream.domain.turns.nat_recording import RecordingError
+from tunestream.domain.turns.recorded_steps import RecordingError
 from tunestream.events.base import FiniteFloat, Foreign
 
 __all__ = ["run_epochs"]

@@ -1,44 +1,44 @@
-"""Pairs of recorded events without a broker: as the stream makes them, or as the reference does."""
+"""The pair builder without a broker: events of one run in, the groups of its turns out, in order."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import chain, count
 from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.collector.normaliser import (
-    CandidateFields,
-    PromptReader,
-    candidate_of_data,
-    extract_prompt,
-    read_fields,
+from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.effects import Effects
+from tunestream.domain.turns.core import BuilderEvent, PairBuilder
+from tunestream.events.trajectories import TrajectoryGroup
+from tunestream.events.ttc import (
+    CandidateStep,
+    ExampleEnd,
+    Tick,
+    TTCCandidate,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    TurnEnd,
 )
-from tunestream.domain.effects import Effects, Refused
-from tunestream.domain.turns.core import PairBuilder
-from tunestream.domain.turns.in_order import InOrder
-from tunestream.domain.turns.nat_recording import RecordedStep, read_steps
-from tunestream.domain.turns.pairs import make_pairs
-from tunestream.domain.turns.preferences import preference_trajectory
-from tunestream.domain.turns.turn_rules import pair_rules
-from tunestream.events.trajectories import Prompt, Trajectory, TrajectoryGroup
-from tunestream.events.ttc import CandidateStep, ExampleEnd, Tick
 
-__all__ = ["OnRefused", "Summary", "as_the_reference", "as_the_stream"]
+__all__ = ["OfflineBuilder", "RunEvent", "Summary"]
 
-OnRefused = Callable[[int, Refused], None]
+RunEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | CandidateStep | TurnEnd | ExampleEnd
 
-_RUN: Final = "offline"
+_VALIDATED: Final = (CandidateStep, TurnEnd, ExampleEnd)
+_DIGEST: Final = "offline"
 _END_OF_TIME: Final = 1 << 61
+_FOR_EVER: Final = timedelta(days=36_500)
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a recording.
+    """What became of the events.
 
     Attributes:
-        lines: steps read.
+        lines: lines of a recording that were read.
         candidates: that counted.
         turns: that had a candidate.
         pairs: that were made.
@@ -55,163 +55,128 @@ class Summary:
     skipped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
+    def add(self, group: TrajectoryGroup) -> None:
+        """Count a closed turn."""
+        self.turns += 1
+        self.candidates += len(group.scores)
+        self.pairs += len(group.trajectories)
+        self.skipped.update(group.skipped)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return values | {"skipped": dict(self.skipped), "refused": dict(self.refused)}
 
 
-def as_the_stream(
-    lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> Iterator[Trajectory]:
-    """Make pairs as the pair builder does: markers, time-outs in stream time and repeats count.
+class OfflineBuilder:
+    """Drives a pair builder over the events of one run.
 
-    Pairs come in the order in which examples and their turns first appeared; they are given as soon as
-    the ends of the examples before them are known.
+    Groups come in the order in which examples first appeared, and within an example in that of its
+    turns. A group waits until every example before its own has ended, so memory is bounded by what is
+    open.
+
+    Args:
+        run_id: of all events.
+        config: how candidates are paired.
+        timeless: whether time-outs mean nothing: turns close at markers and at the end alone.
+        summary: counts what becomes of the events; refusals are counted by the caller, who catches them.
     """
-    builder = PairBuilder(lambda _run, _digest: config)
-    ordered: InOrder[Trajectory] = InOrder()
-    effects, now, read_prompt = Effects(), 0, _PromptReader()
-    for step in read_steps(lines):
-        summary.lines += 1
-        event = None
+
+    def __init__(
+        self,
+        run_id: str,
+        config: DPOTrajectoryBuilderConfig,
+        *,
+        timeless: bool = False,
+        summary: Summary | None = None,
+    ) -> None:
+        if timeless:
+            config = config.model_copy(update={"turn_timeout": _FOR_EVER, "turn_memory": _FOR_EVER})
+        self.run_id = run_id
+        self.summary = Summary() if summary is None else summary
+        self._builder = PairBuilder(lambda _run, _digest: config)
+        self._effects = Effects()
+        self._clock = count()
+        self._order = _OrderOfAppearance()
+
+    def take(
+        self, event: RunEvent, *, time: int | None = None, raw: bytes | None = None
+    ) -> list[TrajectoryGroup]:
+        """Take one event and return the groups that need wait no longer.
+
+        Args:
+            event: published, or validated.
+            time: stream time, ms; by default the number of the event.
+            raw: the event's bytes, by which a repeat is known; by default those of its JSON.
+
+        Raises:
+            Refused: when it breaks a rule; the run goes on.
+            ValueError: when it is another run's.
+        """
+        if event.run_id != self.run_id:
+            raise ValueError(f"an event of run {event.run_id!r} came with those of {self.run_id!r}")
+        body = event if isinstance(event, _VALIDATED) else normalise_native(event)
+        self._handle(body, next(self._clock) if time is None else time, raw)
+        return self._order.end(body.example_id) if isinstance(body, ExampleEnd) else []
+
+    def finish(self) -> list[TrajectoryGroup]:
+        """Close what is open and return all groups that are left."""
+        self._handle(Tick(run_id=self.run_id), _END_OF_TIME, b"")
+        return self._order.rest()
+
+    def _handle(self, body: BuilderEvent, time: int, raw: bytes | None) -> None:
+        if isinstance(body, CandidateStep):
+            self._order.note(body.example_id, body.turn_id)
+        effects = self._effects
         try:
-            event = _event(step, config, ordered, read_prompt)
-            if event is not None:
-                now = max(now, step.time or now)
-                builder.handle(event, time=now, digest=_RUN, raw=step.raw, effects=effects)
-        except Refused as refused:
-            summary.refused[refused.code] += 1
-            on_refused(step.line, refused)
-        if effects.emissions or effects.counts:
-            _settle(effects, ordered, summary)
-        effects.changes.clear()
-        if isinstance(event, ExampleEnd):
-            yield from ordered.end(step.example_id)
-    builder.handle(Tick(run_id=_RUN), time=_END_OF_TIME, digest=_RUN, raw=b"", effects=effects)
-    _settle(effects, ordered, summary)
-    yield from ordered.rest()
-
-
-def as_the_reference(
-    lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> Iterator[Trajectory]:
-    """Make pairs exactly as the NeMo Agent Toolkit's builder does with the whole recording at once.
-
-    Markers, times and repeats mean nothing; only scores that are not finite are refused beyond what it
-    refuses itself.
-    """
-    rules = replace(pair_rules(config), filtered=False)
-    by_example: dict[str, list[Trajectory]] = {}
-    for turn in _reference_turns(lines, config, summary, on_refused).values():
-        pairs = make_pairs(turn, rules)
-        summary.turns += 1
-        summary.pairs += len(pairs.kept)
-        summary.skipped.update(pairs.skipped)
-        for pair in pairs.kept:
-            by_example.setdefault(pair.chosen.example_id, []).append(
-                preference_trajectory(
-                    pair,
-                    example_id=pair.chosen.example_id,
-                    turn_id=pair.chosen.turn_id,
-                    from_score_diff=config.reward_from_score_diff,
-                    num_candidates=None if rules.exhaustive else len(turn),
-                )
+            self._builder.handle(
+                body, time=time, digest=_DIGEST, raw=body.to_json() if raw is None else raw, effects=effects
             )
-    for trajectories in by_example.values():
-        yield from trajectories
+        finally:  # what was due by then is closed, also when the event is refused
+            if effects.emissions or effects.counts:
+                self._settle()
+            effects.changes.clear()
+
+    def _settle(self) -> None:
+        """Take over what the pair builder did."""
+        effects = self._effects
+        for emission in effects.emissions:
+            if isinstance(emission.body, TrajectoryGroup):
+                self.summary.add(emission.body)
+                self._order.add(emission.body)
+        self.summary.repeats += effects.counts["duplicate"]
+        effects.emissions.clear()
+        effects.counts.clear()
 
 
-def _reference_turns(
-    lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> dict[str, list[CandidateFields]]:
-    """Collect turns under the reference's keys, which merge when ids hold "::"."""
-    examples: dict[str, list[CandidateFields]] = {}
-    read_prompt = _PromptReader()
-    for step in read_steps(lines):
-        summary.lines += 1
-        candidates = examples.setdefault(step.example_id, [])
-        if not _is_candidate(step, config):
-            continue
-        try:
-            candidates.append(
-                read_fields(
-                    step.example_id, _data(step), _metadata(step), parity=True, read_prompt=read_prompt
-                )
-            )
-        except Refused as refused:
-            summary.refused[refused.code] += 1
-            on_refused(step.line, refused)
-    turns: dict[str, list[CandidateFields]] = {}
-    for candidates in examples.values():
-        summary.candidates += len(candidates)
-        for candidate in candidates:
-            turns.setdefault(f"{candidate.example_id}::{candidate.turn_id}", []).append(candidate)
-    return turns
-
-
-class _PromptReader:
-    """Reads inputs; the candidates of a turn share theirs, which is read once."""
+class _OrderOfAppearance:
+    """Holds groups by example and turn until every example before theirs has ended."""
 
     def __init__(self) -> None:
-        self._input: object = None
-        self._prompt: Prompt = ""
+        self._waiting: dict[str, dict[str, list[TrajectoryGroup]]] = {}
+        self._ended: set[str] = set()
 
-    def __call__(self, value: object, *, parity: bool = False) -> Prompt:
-        if value != self._input:
-            self._input, self._prompt = value, extract_prompt(value, parity=parity)
-        return self._prompt
+    def note(self, example_id: str, turn_id: str) -> None:
+        """Give a turn its place, unless it has one."""
+        self._ended.discard(example_id)
+        self._waiting.setdefault(example_id, {}).setdefault(turn_id, [])
 
+    def add(self, group: TrajectoryGroup) -> None:
+        """Put a turn's group in its place."""
+        self._waiting[group.example_id][group.turn_id].append(group)
 
-def _event(
-    step: RecordedStep,
-    config: DPOTrajectoryBuilderConfig,
-    ordered: InOrder[Trajectory],
-    read_prompt: PromptReader,
-) -> CandidateStep | ExampleEnd | None:
-    """Make of a step what the collector makes of it."""
-    if step.payload.event_type == "WORKFLOW_END":
-        return ExampleEnd(run_id=_RUN, example_id=step.example_id)
-    if not _is_candidate(step, config):
-        return None
-    candidate = candidate_of_data(
-        _data(step),
-        run_id=_RUN,
-        example_id=step.example_id,
-        source_id=step.payload.UUID,
-        metadata=_metadata(step),
-        read_prompt=read_prompt,
-    )
-    ordered.note(step.example_id, candidate.turn_id)
-    return candidate
+    def end(self, example_id: str) -> list[TrajectoryGroup]:
+        """Note that nothing more comes of an example, and return what waits for nothing else now."""
+        if example_id in self._waiting:
+            self._ended.add(example_id)
+        ready: list[TrajectoryGroup] = []
+        while self._waiting and (first := next(iter(self._waiting))) in self._ended:
+            self._ended.discard(first)
+            ready += chain.from_iterable(self._waiting.pop(first).values())
+        return ready
 
-
-def _is_candidate(step: RecordedStep, config: DPOTrajectoryBuilderConfig) -> bool:
-    return step.payload.event_type == "TTC_END" and bool(step.payload.name == config.ttc_step_name)
-
-
-def _data(step: RecordedStep) -> dict[str, Any]:
-    data = step.payload.data
-    if not isinstance(data, dict):
-        raise Refused("schema.missing", "step.payload.data is missing; a candidate needs turn_id and score")
-    return data
-
-
-def _metadata(step: RecordedStep) -> dict[str, Any]:
-    metadata = step.payload.metadata
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def _settle(effects: Effects, ordered: InOrder[Trajectory], summary: Summary) -> None:
-    """Take over what the pair builder did."""
-    for emission in effects.emissions:
-        group = emission.body
-        if isinstance(group, TrajectoryGroup):
-            summary.turns += 1
-            summary.candidates += len(group.scores)
-            summary.pairs += len(group.trajectories)
-            summary.skipped.update(group.skipped)
-            ordered.add(group.example_id, group.turn_id, group.trajectories)
-    summary.repeats += effects.counts["duplicate"]
-    effects.emissions.clear()
-    effects.counts.clear()
+    def rest(self) -> list[TrajectoryGroup]:
+        """Return everything that is left."""
+        left = [group for turns in self._waiting.values() for groups in turns.values() for group in groups]
+        self._waiting.clear()
+        return left

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 from tunestream.config.experiment.experiment import QaConfig
 from tunestream.experiments.interfaces import StageFailed
-from tunestream.experiments.qa.plugins import METRICS_GROUP, load_plugin, nearest, plugin_names
-from tunestream.experiments.qa.taggers import Tagger, find_tagger
+from tunestream.experiments.qa.parts_of_speech import check_tagger, tag
+from tunestream.experiments.qa.plugins import load_metric, nearest, plugin_names
 from tunestream.experiments.qa.words import FUNCTION_WORDS, words
 
 __all__ = [
@@ -148,7 +148,7 @@ _BUILT_IN: Final = (*_PLAIN, EMBEDDED, *_PARTS_OF_SPEECH)
 
 def known_metrics() -> list[str]:
     """Return the names of all metrics, those of installed packages included."""
-    return list(dict.fromkeys([*_BUILT_IN, *plugin_names(METRICS_GROUP)]))
+    return list(dict.fromkeys([*_BUILT_IN, *plugin_names()]))
 
 
 def check_metrics(names: Iterable[str]) -> None:
@@ -173,17 +173,19 @@ def make_metrics(config: QaConfig, embeddings: Embeddings) -> dict[str, Metric]:
     check_metrics(names)
     if "rouge_score" in names:
         _rouge_scorer()
-    return {name: _make(name, config, embeddings) for name in names}
+    if _PARTS_OF_SPEECH.keys() & names:
+        check_tagger()
+    return {name: _make(name, embeddings) for name in names}
 
 
-def _make(name: str, config: QaConfig, embeddings: Embeddings) -> Metric:
+def _make(name: str, embeddings: Embeddings) -> Metric:
     if name in _PLAIN:
         return _PLAIN[name]
     if name == EMBEDDED:
         return _dot_product(embeddings)
     if name in _PARTS_OF_SPEECH:
-        return _share(find_tagger(config.tagger), _PARTS_OF_SPEECH[name])
-    plugin: Metric = load_plugin(METRICS_GROUP, name)
+        return _share(_PARTS_OF_SPEECH[name])
+    plugin: Metric = load_metric(name)
     return plugin
 
 
@@ -195,10 +197,10 @@ def _dot_product(embeddings: Embeddings) -> Metric:
     return metric
 
 
-def _share(tagger: Tagger, tags: frozenset[str]) -> Metric:
+def _share(tags: frozenset[str]) -> Metric:
     def metric(*, prompt: str, ground_truth: str, predicted: str) -> float:  # noqa: ARG001
-        tagged = [tag for word, tag in tagger(predicted) if any(sign.isalnum() for sign in word)]
-        return sum(tag in tags for tag in tagged) / len(tagged) if tagged else 0.0
+        tagged = [name for word, name in tag(predicted) if any(sign.isalnum() for sign in word)]
+        return sum(name in tags for name in tagged) / len(tagged) if tagged else 0.0
 
     return metric
 

@@ -1,4 +1,4 @@
-"""Metrics and taggers of other packages."""
+"""Metrics of other packages."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import Any, Final
 
 from tunestream.experiments.interfaces import StageFailed
 
-__all__ = ["METRICS_GROUP", "TAGGERS_GROUP", "load_plugin", "nearest", "plugin_names"]
+__all__ = ["METRICS_GROUP", "load_metric", "nearest", "plugin_names"]
 
 METRICS_GROUP: Final = "tunestream.qa_metrics"
-TAGGERS_GROUP: Final = "tunestream.qa_taggers"
 
 
-def plugin_names(group: str) -> list[str]:
-    """Return what installed packages offer."""
-    return sorted({point.name for point in entry_points(group=group)})
+def plugin_names() -> list[str]:
+    """Return the names of the metrics that installed packages offer."""
+    return sorted({point.name for point in entry_points(group=METRICS_GROUP)})
 
 
-def load_plugin(group: str, name: str) -> Any:
-    """Return what a package offers under a name.
+def load_metric(name: str) -> Any:
+    """Return the metric that a package offers under a name.
 
     Raises:
         StageFailed: when it cannot be loaded.
     """
-    (point, *_) = entry_points(group=group, name=name)
+    (point, *_) = entry_points(group=METRICS_GROUP, name=name)
     try:
         loaded = point.load()
     except Exception as error:  # another's code may raise anything
         raise StageFailed(
-            "plugin_broken", f"{point.value}, the {name!r} of {group}, cannot be loaded: {error}"
+            "plugin_broken", f"{point.value}, the {name!r} of {METRICS_GROUP}, cannot be loaded: {error}"
         ) from error
     if not callable(loaded):
-        raise StageFailed("plugin_broken", f"{point.value}, the {name!r} of {group}, cannot be called")
+        raise StageFailed(
+            "plugin_broken", f"{point.value}, the {name!r} of {METRICS_GROUP}, cannot be called"
+        )
     return loaded
 
 

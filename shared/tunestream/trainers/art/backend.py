@@ -20,10 +20,10 @@ from tunestream.trainers.collection_rows import Rows, rows_of
 from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.port import (
     JobSpec,
+    LogLine,
     Report,
     Start,
     Stop,
-    TrainingCanceled,
     TrainingResult,
     stop_of,
 )
@@ -83,7 +83,7 @@ class ARTBackend(WorkerBackend):
             return await super().train(spec, report)
         except asyncio.CancelledError as error:
             if stop_of(error) is Stop.CANCELED and self._config.backend.kind == "serverless":
-                raise TrainingCanceled("canceled", _TRAINS_ON) from error
+                report(LogLine(line=_TRAINS_ON))
             raise
 
 
@@ -109,6 +109,8 @@ class ARTTrainerAdapter(TrainerAdapter):
         retry: Retry | None = None,
     ) -> None:
         super().__init__(adapter_config, artifacts=artifacts, backend=backend, retry=retry)
+        if adapter_config.backend.kind == "serverless":
+            self.canceled = _TRAINS_ON
 
     @override
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:

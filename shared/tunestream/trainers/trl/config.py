@@ -30,6 +30,15 @@ class TRLTrainerConfig(TrainerSection):
     def starts_from(self) -> str:
         return self.model.hf_model_ckpt
 
+    @override
+    def without_effect(self, objective: Objective) -> dict[tuple[str, ...], str]:
+        others = (one for one in Objective if one is not objective)
+        reason = f"does nothing: the run's objective is {objective}"
+        return {
+            ("inference",): "is not supported yet: generation is the serving side's",
+            **{("training", f"{other}_args"): reason for other in others},
+        }
+
     @model_validator(mode="after")
     def _quantised_weights_stay(self) -> TRLTrainerConfig:
         if self.model.quantize and self.lora is None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tunestream.domain.turns.nat_recording import RecordingError, read_steps
+from tunestream.domain.turns.recorded_steps import RecordingError, read_steps
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 

@@ -1,0 +1,56 @@
+"""``tunestream service``: one service in the foreground, as containers and ``tunestream up`` run it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunestream.cli.service_processes import check_installed, package_of, service_of
+from tunestream.config.settings import LogSettings
+from tunestream.topics import SERVICES
+
+if TYPE_CHECKING:
+    from faststream.asgi import AsgiFastStream
+
+__all__ = ["register"]
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(SERVICES)}.")]
+HostOption = Annotated[str, typer.Option(help="Address of the health checks and metrics.")]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the health checks and metrics.")]
+
+_service = typer.Typer(no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``service`` to ``app``."""
+    app.add_typer(_service, name="service")
+
+
+@_service.callback()
+def service() -> None:
+    """Run one service in the foreground.
+
+    It is configured by environment variables: KAFKA_BOOTSTRAP_SERVERS, TUNESTREAM_ARTIFACTS,
+    TUNESTREAM_REPLICA and those in docs/operations.
+    """
+
+
+@_service.command("run")
+def run(name: NameArgument, host: HostOption = "127.0.0.1", port: PortOption = 8000) -> None:
+    """Run a service until Ctrl-C or SIGTERM.
+
+    Its HTTP side answers /health/live, /health/ready and /metrics. It is one process: start more
+    replicas, each with its own TUNESTREAM_REPLICA.
+    """
+    try:
+        package = package_of(service_of(name))
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="NAME") from error
+    check_installed()
+    app: AsgiFastStream = import_module(f"tunestream_services.{package}.app").app
+    level = logging.getLevelNamesMapping()[LogSettings().level.upper()]
+    asyncio.run(app.run(level, {"host": host, "port": port}))
