@@ -27,6 +27,7 @@ from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service, train_by_service
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import WorkerHandle
 
 __all__ = ["Processes", "StageRunner", "Work"]
@@ -36,7 +37,7 @@ __all__ = ["Processes", "StageRunner", "Work"]
 class Processes:
     """What loads torch for one arm at a time: a process that trains, and one that generates and embeds."""
 
-    training: WorkerHandle = field(default_factory=WorkerHandle)
+    training: WorkerHandle = field(default_factory=TRLWorkerHandle)
     models: ModelWorker = field(default_factory=ModelWorker)
 
     async def close(self) -> None:

@@ -238,9 +238,9 @@ def _tell(job: _Job, **changes: Any) -> None:
 
 def _tell_progress(job: _Job, report: Progress) -> None:
     progress = max(job.status.progress or 0.0, report.percent)
-    metadata = report.model_dump(mode="json", exclude={"type", "job_id"})
+    where = report.model_dump(include={"phase", "step", "total", "checkpoint"})
     message = f"{report.phase}, step {report.step} of {report.total}"
-    _tell(job, progress=progress, message=message, metadata=metadata)
+    _tell(job, progress=progress, message=message, metadata={**where, **report.metrics})
 
 
 def _end(job: _Job, status: TrainingStatusEnum, reason: str, message: str) -> None:

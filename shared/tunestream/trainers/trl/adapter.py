@@ -11,6 +11,7 @@ from tunestream.events.trajectories import EpisodeItem, TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream.trainers.worker_adapter import Work, WorkerAdapter
@@ -46,7 +47,7 @@ class TRLTrainerAdapter(WorkerAdapter):
     ) -> None:
         super().__init__(
             artifacts=artifacts,
-            worker=worker or WorkerHandle(settings),
+            worker=worker or TRLWorkerHandle(settings),
             owns_worker=worker is None,
             max_attempts=max_attempts,
         )

@@ -10,7 +10,7 @@ from tunestream.trainers.backend import TrainerBackend
 from tunestream.trainers.port import TrainerAdapter, TrainingFailed
 from tunestream.trainers.trl.adapter import TRLTrainerAdapter
 from tunestream.trainers.trl.config import TRLTrainerConfig
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 
 __all__ = ["BACKEND"]
 
@@ -24,7 +24,7 @@ def _adapter(config: TRLTrainerConfig, artifacts: str) -> TrainerAdapter:
 
 async def _check(config: TRLTrainerConfig) -> None:
     """Look for what the worker needs, and for the base model."""
-    WorkerHandle().check_installed()
+    TRLWorkerHandle().check_installed()
     _check_model(config.model.hf_model_ckpt)
 
 
