@@ -41,6 +41,7 @@ class OwnerLine:
         self._commands = _taken_away(sys.stdin.fileno(), os.open(os.devnull, os.O_RDONLY))
         # Libraries print: what they write to standard output goes to standard error from here on.
         self._reports = _taken_away(sys.stdout.fileno(), sys.stderr.fileno())
+        sys.stdout = sys.stderr  # whose lines are not kept back
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         threading.Thread(target=self._tick, name="ticks", daemon=True).start()
 
