@@ -21,6 +21,7 @@ from tunestream.events.models import Artifact
 from tunestream.events.training import Objective
 from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Failed, Finished, Progress, Terminal
 
@@ -39,7 +40,7 @@ __all__ = [
     "weights",
 ]
 
-_WORKER = WorkerHandle()  # shared by all modules that import the fixture
+_WORKER = TRLWorkerHandle()  # shared by all modules that import the fixture
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

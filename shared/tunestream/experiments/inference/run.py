@@ -25,7 +25,7 @@ from tunestream.experiments.interfaces import (
 )
 from tunestream.experiments.journal import Journal, read_lines
 from tunestream.experiments.models import ModelWorker, worker_or_own
-from tunestream.experiments.models.protocol import Answer
+from tunestream.experiments.models.protocol import GeneratedAnswer
 from tunestream.experiments.store import write_atomically
 
 __all__ = ["RESULTS", "infer"]
@@ -38,7 +38,7 @@ _HEADER: Final = ("Prompt", "Ground Truth", "Predicted")
 def infer(
     request: InferenceRequest, *, progress: OnProgress, worker: ModelWorker | None = None
 ) -> StageReport:
-    """Answer every row of the test; see :class:`InferenceRequest`.
+    """GeneratedAnswer every row of the test; see :class:`InferenceRequest`.
 
     Args:
         request: what to answer, by which model.
@@ -118,7 +118,7 @@ class _Answering:
         for row in waiting:
             self._keep([(row, await endpoint.ask(row, self._request.seed))])
 
-    def _keep(self, answered: Iterable[tuple[TestRow, Answer]]) -> None:
+    def _keep(self, answered: Iterable[tuple[TestRow, GeneratedAnswer]]) -> None:
         rows = [ResultRow(**dict(row), predicted=answer.text, error=answer.error) for row, answer in answered]
         self._journal.add(row for row in rows if not (row.error and self._request.config.endpoint))
         for row in rows:

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from tunestream.config.run.model import ModelConfig
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.interfaces import ModelReference, StageFailed
-from tunestream.experiments.models.protocol import Answer, Generate
+from tunestream.experiments.models.protocol import Generate, GeneratedAnswer
 from tunestream.trainers.trl.models import context_length, load_tokenizer, load_weights
 from tunestream.trainers.trl.rows import encode
 
@@ -53,28 +53,28 @@ class Generator:
         self._context = context_length(self._model)
 
     @torch.inference_mode()
-    def answer(self, call: Generate) -> list[Answer]:
-        """Answer the prompts; those whose answers may be equally long are generated together.
+    def answer(self, call: Generate) -> list[GeneratedAnswer]:
+        """GeneratedAnswer the prompts; those whose answers may be equally long are generated together.
 
         The same call gives the same answers.
 
         Raises:
             StageFailed: when the options mean nothing to transformers.
         """
-        answers = [Answer(error="")] * len(call.prompts)
+        answers = [GeneratedAnswer(error="")] * len(call.prompts)
         groups: dict[_Lengths, list[tuple[int, list[int]]]] = defaultdict(list)
         for index, prompt in enumerate(call.prompts):
             ids = self._encode(prompt)
             lengths = ids if isinstance(ids, str) else self._lengths(len(ids), call.options)
             if isinstance(ids, str) or isinstance(lengths, str):
-                answers[index] = Answer(error=str(lengths))
+                answers[index] = GeneratedAnswer(error=str(lengths))
             else:
                 groups[lengths].append((index, ids))
         torch.manual_seed(call.seed)
         for lengths, rows in groups.items():
             texts = self._generate([ids for _, ids in rows], lengths, call.options)
             for (index, _), text in zip(rows, texts, strict=True):
-                answers[index] = Answer(text=text)
+                answers[index] = GeneratedAnswer(text=text)
         return answers
 
     def _encode(self, prompt: Prompt) -> list[int] | str:

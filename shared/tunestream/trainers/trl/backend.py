@@ -19,6 +19,7 @@ from tunestream.trainers.harness import TrainerAdapter
 from tunestream.trainers.port import JobSpec, TrainingFailed
 from tunestream.trainers.retry import Retry
 from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.backend import WorkerBackend
 from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.settings import WorkerSettings
@@ -39,7 +40,7 @@ class TRLBackend(WorkerBackend):
     """
 
     def __init__(self, settings: WorkerSettings | None = None, *, worker: WorkerHandle | None = None) -> None:
-        super().__init__(worker or WorkerHandle(settings), owns_worker=worker is None)
+        super().__init__(worker or TRLWorkerHandle(settings), owns_worker=worker is None)
 
 
 class TRLTrainerAdapter(TrainerAdapter):
@@ -104,7 +105,7 @@ def _open(config: TRLTrainerConfig, artifacts: str) -> TRLBackend:
 
 async def _check(config: TRLTrainerConfig) -> None:
     """Look for what the worker needs, and for the base model."""
-    WorkerHandle().check_installed()
+    TRLWorkerHandle().check_installed()
     _check_model(config.model.hf_model_ckpt)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
 
 from tunestream.trainers.port import (
     Checkpoint,
@@ -22,8 +21,6 @@ from tunestream.trainers.worker import protocol
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 
 __all__ = ["WorkerBackend"]
-
-_NO_METRICS: Final = {"type", "job_id", "phase", "step", "total", "checkpoint"}
 
 
 class WorkerBackend:
@@ -114,8 +111,7 @@ async def _reports(
 
 
 def _progress(one: protocol.Progress) -> Progress:
-    metrics = one.model_dump(exclude=_NO_METRICS, exclude_none=True)
-    return Progress(percent=one.percent, phase=one.phase, step=one.step, total=one.total, metrics=metrics)
+    return Progress.model_validate(one.model_dump(exclude={"job_id", "checkpoint"}))
 
 
 def _result(end: protocol.Terminal) -> TrainingResult:

@@ -1,4 +1,4 @@
-"""What a worker prints and tells, kept as the log of the attempt."""
+"""What a worker prints and reports, kept as the log of the attempt."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class Recorder:
     def __init__(self, spec: JobSpec, redact: Redactor) -> None:
         self._log = AttemptLog(LogStore(ArtifactStore(spec.artifacts), spec.job_id), spec.attempt)
         self._redact = redact
-        self._told: tuple[str, int] | None = None
-        self._told_at = 0.0
+        self._noted: tuple[str, int] | None = None
+        self._noted_at = 0.0
         self._complained = False
         self._flushing = asyncio.Lock()
         self._writing = asyncio.create_task(self._write(), name=f"log-{spec.job_id}")
 
-    def printed(self, line: str) -> None:
+    def keep(self, line: str) -> None:
         """Keep a line of the worker's output, without secrets already."""
         self._log.append(datetime.now(UTC), "output", line)
 
-    def said(self, text: str) -> None:
-        """Keep what is to be said of the attempt."""
+    def note(self, text: str) -> None:
+        """Keep a line about the attempt."""
         self._log.append(datetime.now(UTC), "report", self._redact(text))
 
-    def reported(self, report: Progress | Terminal) -> None:
+    def report(self, report: Progress | Terminal) -> None:
         """Keep a report: every phase, checkpoint and end, and now and then how far the phase is."""
         if not isinstance(report, Progress):
-            self.said(_ending(report))
+            self.note(_ending(report))
             return
-        now, told = time.monotonic(), (report.phase, report.checkpoint)
-        if told != self._told or now - self._told_at >= _PROGRESS_SECONDS:
-            self._told, self._told_at = told, now
-            self.said(_progress(report))
+        now, news = time.monotonic(), (report.phase, report.checkpoint)
+        if news != self._noted or now - self._noted_at >= _PROGRESS_SECONDS:
+            self._noted, self._noted_at = news, now
+            self.note(_progress(report))
 
     async def close(self) -> None:
         """Store what is left."""
@@ -79,8 +79,8 @@ class Recorder:
 
 def _progress(report: Progress) -> str:
     parts = [f"{report.phase}, step {report.step} of {report.total}"]
-    if report.loss is not None:
-        parts.append(f"loss {report.loss:.4g}")
+    if "loss" in report.metrics:
+        parts.append(f"loss {report.metrics['loss']:.4g}")
     if report.checkpoint:
         parts.append(f"checkpoint of step {report.checkpoint} stored")
     return ", ".join(parts)
