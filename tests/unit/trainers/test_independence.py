@@ -19,9 +19,11 @@ KNOWS_NONE = [
 
 
 def imported(file: Path) -> Iterator[str]:
-    """Every module that a file imports, also within its functions."""
+    """Every module that a file imports or names, also within its functions."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
@@ -38,9 +40,15 @@ def test_no_backend_is_imported_by_what_calls_one(file: Path) -> None:
     assert backends_of(file) == set()
 
 
-def test_an_import_of_a_backend_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "backend"),
+    [
+        ("from tunestream.trainers import trl", "trl"),
+        ("import tunestream.trainers.art.job", "art"),
+        ("find('tunestream.trainers.nemo.backend')", "nemo"),
+    ],
+)
+def test_an_import_of_a_backend_is_seen(tmp_path: Path, line: str, backend: str) -> None:
     file = tmp_path / "caller.py"
-    file.write_text(
-        "def run():\n    from tunestream.trainers import trl\n    import tunestream.trainers.art.job\n"
-    )
-    assert backends_of(file) == {"tunestream.trainers.trl", "tunestream.trainers.art"}
+    file.write_text(f"def run():\n    {line}\n")
+    assert backends_of(file) == {f"tunestream.trainers.{backend}"}
