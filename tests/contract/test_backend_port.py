@@ -29,7 +29,8 @@ from tunestream.trainers import (
     open_backend,
 )
 from tunestream.trainers.attempt import train_once
-from tunestream.trainers.trl import TRLBackend, WorkerHandle
+from tunestream.trainers.trl.backend import TRLBackend
+from tunestream.trainers.worker.handle import WorkerHandle
 
 MISSING = DatasetFile(uri="artifact://objects/none", sha256="0" * 64, rows=1, size=1)
 

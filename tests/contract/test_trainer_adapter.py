@@ -23,7 +23,8 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers import JobSpec, TrainerAdapter, TrainingResult, UnknownJob
-from tunestream.trainers.trl import TRLBackend, TRLTrainerAdapter, WorkerHandle
+from tunestream.trainers.trl.backend import TRLBackend, TRLTrainerAdapter
+from tunestream.trainers.worker.handle import WorkerHandle
 
 
 def collection(count: int = 32, *, seed: int = 0, run_id: str = "run") -> TrajectoryCollection:

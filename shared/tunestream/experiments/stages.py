@@ -28,7 +28,7 @@ from tunestream.experiments.qa import evaluate
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import Service, train_by_service
 from tunestream.trainers import Backend
-from tunestream.trainers.trl import TRLBackend
+from tunestream.trainers.trl.backend import TRLBackend
 
 __all__ = ["Processes", "StageRunner", "Work"]
 

@@ -17,7 +17,8 @@ from tests.helpers.tiny_model import COLD, WARM
 from tests.helpers.training import tiny_model, trl_worker
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.stages import Processes
-from tunestream.trainers.trl import TRLBackend, WorkerHandle
+from tunestream.trainers.trl.backend import TRLBackend
+from tunestream.trainers.worker.handle import WorkerHandle
 
 __all__ = ["model_worker", "tiny_model", "trl_worker"]
 

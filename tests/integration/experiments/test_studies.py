@@ -23,7 +23,7 @@ from tunestream.experiments.interfaces import ExperimentManifest, Stage
 from tunestream.experiments.report import write_report
 from tunestream.experiments.stages import Processes
 from tunestream.experiments.store import ExperimentStore
-from tunestream.trainers.trl import WorkerHandle
+from tunestream.trainers.worker.handle import WorkerHandle
 
 pytestmark = pytest.mark.timeout(900)
 
