@@ -16,11 +16,10 @@ from tunestream.trainers.port import (
     TrainingCanceled,
     TrainingFailed,
     TrainingResult,
-    is_infrastructure,
     stop_of,
 )
 from tunestream.trainers.registry import check_backend, find_backend, open_backend
-from tunestream.trainers.retry import Retry
+from tunestream.trainers.retry import Retry, is_infrastructure
 
 __all__ = [
     "Backend",

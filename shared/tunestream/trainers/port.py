@@ -10,7 +10,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -33,22 +33,8 @@ __all__ = [
     "TrainingCanceled",
     "TrainingFailed",
     "TrainingResult",
-    "is_infrastructure",
     "stop_of",
 ]
-
-_INFRASTRUCTURE: Final = frozenset(
-    {
-        "worker_died",
-        "store_unreachable",
-        "service_unreachable",
-        "unhealthy",
-        "job_vanished",
-        "closed",
-        "internal",
-        "backend_error",
-    }
-)
 
 
 class TrainingFailed(Exception):
@@ -77,11 +63,6 @@ class TrainingFailed(Exception):
     def message_in(self, prefix: str) -> str:
         """Return the text behind the key, in a file whose trainer section has this prefix, e.g. ""."""
         return self.text if self.key is None else f"{prefix}{self.key}: {self.text}"
-
-
-def is_infrastructure(code: str) -> bool:
-    """Return whether another attempt may succeed though nobody changes the job: the one table of codes."""
-    return code in _INFRASTRUCTURE
 
 
 class TrainingCanceled(Exception):
@@ -155,19 +136,8 @@ class JobSpec(Wire):
 class TrainingResult(Wire):
     """What a job made.
 
-    ``metrics`` holds ``train_loss``, ``steps``, ``rows``, ``seconds``, ``train_seconds``,
-    ``tokens_per_second``, what was logged last (``reward_accuracy`` and ``reward_margin``,
-    ``token_accuracy`` or ``clip_fraction``), and of held-out rows, before and after the training:
-
-    - of preferences: ``validation_rows``, ``validation_accuracy_before`` and ``_after`` (share of rows
-      whose chosen response is the likelier one), ``validation_margin_before`` and ``_after`` (mean
-      difference of log-probabilities, nats); with dpo and kto also ``validation_reward_accuracy`` and
-      ``validation_reward_margin`` (the implicit reward against the parent version);
-    - of responses (sft): ``validation_responses``, ``validation_loss_before`` and ``_after`` (nats a
-      token), ``validation_token_accuracy_before`` and ``_after``;
-    - of episodes (grpo): ``validation_rows``, ``validation_advantage_gain`` (mean of advantage x gained
-      log-probability, nats) and ``validation_logprob_gap`` (mean distance a token of the recorded
-      log-probabilities from the parent's).
+    ``metrics`` holds what was measured, e.g. ``train_loss``, ``steps``, ``seconds``, ``tokens_per_second``,
+    what was logged last, and of held-out rows ``validation_…``, before and after the training.
     """
 
     artifact: Artifact

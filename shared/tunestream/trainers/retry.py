@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from tunestream.trainers.attempt import train_once
 from tunestream.trainers.port import (
@@ -14,10 +15,27 @@ from tunestream.trainers.port import (
     Progress,
     TrainingFailed,
     TrainingResult,
-    is_infrastructure,
 )
 
-__all__ = ["Retry", "train_with_retries"]
+__all__ = ["Retry", "is_infrastructure", "train_with_retries"]
+
+_INFRASTRUCTURE: Final = frozenset(
+    {
+        "worker_died",
+        "store_unreachable",
+        "service_unreachable",
+        "unhealthy",
+        "job_vanished",
+        "closed",
+        "internal",
+        "backend_error",
+    }
+)
+
+
+def is_infrastructure(code: str) -> bool:
+    """Return whether another attempt may succeed though nobody changes the job: the one table of codes."""
+    return code in _INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
