@@ -12,29 +12,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from tunestream.events.live import LiveRecord, LiveScores
-from tunestream.events.models import CurrentModel, ModelVersion
-from tunestream.events.nat import IntermediateStep
-from tunestream.events.runs import RunPointer, RunRecord
-from tunestream.events.training import (
-    ControlCommand,
-    ControlResult,
-    JobRecord,
-    TrainingBatch,
-    TrainingJobStatus,
-)
-from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
-from tunestream.events.ttc import (
-    CandidateStep,
-    EpisodeStep,
-    ExampleEnd,
-    Tick,
-    TTCCandidate,
-    TTCEpisode,
-    TTCExampleEnd,
-    TTCTurnEnd,
-    TurnEnd,
-)
+from tunestream.events.registry import UnregisteredType, model_of
 
 __all__ = [
     "CATALOGUE",
@@ -82,7 +60,7 @@ class Topic:
         name: without the deployment's prefix.
         description: what it carries, in one sentence.
         key: the parts of the key.
-        bodies: the classes of its records' bodies; empty for state and for dead letters.
+        types: the event types of its records; empty for state and for dead letters.
         cleanup: delete by time, or compact by key.
         retention_ms: how long records are kept; None for compacted topics.
         max_message_bytes: Kafka's limit on one record batch.
@@ -94,7 +72,7 @@ class Topic:
     name: str
     description: str
     key: KeyRule
-    bodies: tuple[type[BaseModel], ...] = ()
+    types: tuple[str, ...] = ()
     cleanup: Cleanup = Cleanup.DELETE
     retention_ms: int | None = 7 * DAY_MS
     max_message_bytes: int = 4 * MIB
@@ -102,6 +80,20 @@ class Topic:
     log_append_time: bool = False
     service: str | None = None
     source: str | None = None
+
+    def bodies(self) -> dict[str, type[BaseModel]]:
+        """Return the body class of each of its types; loads the modules of ``tunestream.events``.
+
+        Raises:
+            UnregisteredType: when no class has one of the types.
+        """
+        found = {name: model_of(name) for name in self.types}
+        if missing := [name for name, model in found.items() if model is None]:
+            raise UnregisteredType(
+                f"topic {self.name} carries {missing[0]}, which no class has: register its class with "
+                f'@event_type("{missing[0]}") where the class stands, in a module of tunestream/events'
+            )
+        return {name: model for name, model in found.items() if model is not None}
 
     def settings(self) -> dict[str, str]:
         """Return the topic-level settings that Kafka should hold."""
@@ -136,7 +128,7 @@ def _compacted(
     name: str,
     description: str,
     key: KeyRule,
-    *bodies: type[BaseModel],
+    *types: str,
     by_run: bool = False,
     max_message_bytes: int = 4 * MIB,
 ) -> Topic:
@@ -144,7 +136,7 @@ def _compacted(
         name=name,
         description=description,
         key=key,
-        bodies=bodies,
+        types=types,
         cleanup=Cleanup.COMPACT,
         retention_ms=None,
         max_message_bytes=max_message_bytes,
@@ -157,33 +149,52 @@ _LINE: Final = (
         name="ttc.events",
         description="What agents publish: scored candidates, ends of turns and examples, finished episodes.",
         key=KeyRule.RUN_EXAMPLE,
-        bodies=(TTCCandidate, TTCTurnEnd, TTCExampleEnd, TTCEpisode, IntermediateStep),
+        types=(
+            "tunestream.ttc.candidate.v1",
+            "tunestream.ttc.turn_end.v1",
+            "tunestream.ttc.example_end.v1",
+            "tunestream.ttc.episode.v1",
+            "nat.intermediate_step.v1",
+        ),
         log_append_time=True,
     ),
     Topic(
         name="ttc.candidates",
         description="Validated, normalised candidates, markers and ticks.",
         key=KeyRule.RUN_EXAMPLE,
-        bodies=(CandidateStep, TurnEnd, ExampleEnd, EpisodeStep, Tick),
+        types=(
+            "tunestream.candidate.v1",
+            "tunestream.turn_end.v1",
+            "tunestream.example_end.v1",
+            "tunestream.episode.v1",
+            "tunestream.tick.v1",
+        ),
     ),
     Topic(
         name="trajectories",
         description="One group of trajectories per closed turn or episode group, and ticks.",
         key=KeyRule.RUN,
-        bodies=(TrajectoryGroup, TrajectoryGroupRef, Tick),
+        types=(
+            "tunestream.trajectory_group.v1",
+            "tunestream.trajectory_group_ref.v1",
+            "tunestream.tick.v1",
+        ),
         max_message_bytes=8 * MIB,
     ),
     Topic(
         name="training.batches",
         description="What jobs train on: the manifest of a curriculum window's dataset; and live scores.",
         key=KeyRule.RUN,
-        bodies=(TrainingBatch, LiveScores),
+        types=(
+            "tunestream.training_batch.v1",
+            "tunestream.live_scores.v1",
+        ),
     ),
     Topic(
         name="training.control",
         description="Commands to the owner of a run.",
         key=KeyRule.RUN,
-        bodies=(ControlCommand,),
+        types=("tunestream.control_command.v1",),
     ),
 )
 
@@ -192,15 +203,15 @@ _BESIDE: Final = (
         name="training.control.results",
         description="The owner's answer to each command.",
         key=KeyRule.RUN,
-        bodies=(ControlResult,),
+        types=("tunestream.control_result.v1",),
         by_run=True,
     ),
     _compacted(
         "training.jobs",
         "The latest record of each job and of each run's live scores: the trainer's changelog and work list.",
         KeyRule.RUN_JOB,
-        JobRecord,
-        LiveRecord,
+        "tunestream.job.v1",
+        "tunestream.live_record.v1",
         by_run=True,
         max_message_bytes=5 * MIB,  # a job holds its batch
     ),
@@ -208,18 +219,24 @@ _BESIDE: Final = (
         name="training.status",
         description="Every status of every job, in order.",
         key=KeyRule.RUN,
-        bodies=(TrainingJobStatus,),
+        types=("tunestream.training_status.v1",),
         by_run=True,
     ),
     _compacted(
         "models",
         "Model versions and each run's current pointer.",
         KeyRule.RUN_VERSION,
-        ModelVersion,
-        CurrentModel,
+        "tunestream.model_version.v1",
+        "tunestream.current_model.v1",
         by_run=True,
     ),
-    _compacted("runs", "The configurations of runs.", KeyRule.RUN_DIGEST, RunRecord, RunPointer),
+    _compacted(
+        "runs",
+        "The configurations of runs.",
+        KeyRule.RUN_DIGEST,
+        "tunestream.run.v1",
+        "tunestream.run_pointer.v1",
+    ),
 )
 
 # A changelog holds what its service read: 1 MiB above the largest input.

@@ -11,8 +11,8 @@ from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id
 from tunestream.events.keys import encode_key
+from tunestream.events.registry import type_of
 from tunestream.events.ttc import CandidateStep, TTCCandidate
-from tunestream.events.types import type_of
 
 __all__ = ["CANDIDATES_A_TURN", "RUN", "Record", "candidate_events", "candidate_steps", "turns_of"]
 

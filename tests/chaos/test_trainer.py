@@ -27,6 +27,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.models import Artifact, ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     CurriculumState,
     DatasetFile,
@@ -36,7 +37,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.publish import EventProducer, event_record

@@ -31,7 +31,7 @@ from tests.contract.json_keys import json_keys
 from tools.wire import examples
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.types import EVENT_TYPES, type_of
+from tunestream.events.registry import event_types
 from tunestream.streams.runs import apply_run
 from tunestream.streams.task import Plan, Task
 from tunestream.topics import CATALOGUE
@@ -81,7 +81,7 @@ def names_of_code() -> Names:
         "services": at_the_broker(),
         "metrics": metrics(),
         "topics": topics(),
-        "wire": {"headers": headers(), "types": sorted(EVENT_TYPES), "enumerations": enumerations()},
+        "wire": {"headers": headers(), "types": sorted(event_types()), "enumerations": enumerations()},
     }
 
 
@@ -191,8 +191,8 @@ def topics() -> dict[str, Names]:
         entry.name: {
             "cleanup": entry.cleanup.value,
             # A changelog's keys are its service's own, a dead letter's those of its record.
-            **({"key": entry.key.value, "by run": entry.by_run} if entry.bodies else {}),
-            "types": sorted(type_of(body) for body in entry.bodies),
+            **({"key": entry.key.value, "by run": entry.by_run} if entry.types else {}),
+            "types": sorted(entry.types),
         }
         for entry in sorted(CATALOGUE, key=lambda entry: entry.name)
     }
@@ -206,7 +206,7 @@ def headers() -> list[str]:
 def enumerations() -> dict[str, list[str]]:
     """Return the values of the closed enumerations of records, by ``ce_type`` and field."""
     found: Names = {}
-    for name, model in sorted(EVENT_TYPES.items()):
+    for name, model in sorted(event_types().items()):
         schema = model.model_json_schema(mode="serialization")
         found |= {f"{name} {path}": values for path, values in _closed(schema, schema.get("$defs", {}))}
     return found

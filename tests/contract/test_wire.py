@@ -16,7 +16,7 @@ from tools.docs import stale_files
 from tools.docs.baseline import BASELINE, broken_promises
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key, encode_key
-from tunestream.events.types import EVENT_TYPES, model_of, type_of
+from tunestream.events.registry import event_types, model_of
 from tunestream.streams.dead_letters import original_headers
 from tunestream.streams.encoding import partition_for
 from tunestream.topics import CATALOGUE, DEFAULT_PARTITIONS, topic
@@ -67,11 +67,11 @@ def test_schemas_keep_what_was_released() -> None:
 
 
 def test_every_type_has_a_baseline() -> None:
-    assert {path.stem for path in (ROOT / BASELINE).glob("*.json")} == EVENT_TYPES.keys()
+    assert {path.stem for path in (ROOT / BASELINE).glob("*.json")} == event_types().keys()
 
 
 def test_every_topic_has_an_example_of_each_of_its_types() -> None:
-    wanted = {(entry.name, type_of(body)) for entry in CATALOGUE for body in entry.bodies}
+    wanted = {(entry.name, name) for entry in CATALOGUE for name in entry.types}
     found = {(path.parent.name, path.stem) for path in EXAMPLES}
     refused = {entry.name for entry in CATALOGUE if entry.source is not None}
     assert {place for place in found if place[0] not in refused} == wanted

@@ -16,8 +16,8 @@ from tests.helpers.log import header
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.domain.effects import Effects, Emission
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import type_of
 from tunestream.events.ttc import ExampleEnd, Tick
-from tunestream.events.types import type_of
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.publish import EventProducer, Outgoing
 from tunestream.streams.service import build_app

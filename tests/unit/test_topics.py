@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tunestream.events.ttc import Tick
 from tunestream.topics import CATALOGUE, Cleanup, KeyRule, Topic, changelog_of, dlq_of, topic
 
 MIB = 1024 * 1024
@@ -113,13 +112,16 @@ def test_only_the_broker_stamps_what_agents_send() -> None:
 
 
 def test_ticks_flow_where_silence_is_told() -> None:
-    assert {entry.name for entry in CATALOGUE if Tick in entry.bodies} == {"ttc.candidates", "trajectories"}
+    assert {entry.name for entry in CATALOGUE if "tunestream.tick.v1" in entry.types} == {
+        "ttc.candidates",
+        "trajectories",
+    }
 
 
 def test_every_topic_says_what_it_carries() -> None:
     for entry in CATALOGUE:
         assert entry.description.endswith(".")
-        assert (entry.bodies == ()) is (entry.service is not None or entry.source is not None)
+        assert (entry.types == ()) is (entry.service is not None or entry.source is not None)
         assert (entry.cleanup is Cleanup.COMPACT) is (entry.retention_ms is None)
 
 

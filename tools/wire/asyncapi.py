@@ -7,7 +7,7 @@ from typing import Any, Final
 from tools.wire.examples import Example
 from tools.wire.headers import headers_schema
 from tunestream.events.cloudevents import CONTENT_TYPE
-from tunestream.events.types import EVENT_TYPES, type_of
+from tunestream.events.registry import event_types
 from tunestream.topics import CATALOGUE, DEFAULT_PARTITIONS, Cleanup, KeyRule, Topic
 
 __all__ = ["CONTRACT_VERSION", "asyncapi", "summary_of"]
@@ -63,15 +63,14 @@ def _topic_binding(entry: Topic) -> dict[str, Any]:
 def _messages(entry: Topic, examples: list[Example]) -> dict[str, Any]:
     if entry.source is not None:
         return {"refused": _refused(entry)}
-    names = [type_of(body) for body in entry.bodies]
     return {
         name: _message(entry, name, [e for e in examples if (e.topic, e.ce_type) == (entry.name, name)])
-        for name in names
+        for name in entry.types
     }
 
 
 def _message(entry: Topic, name: str, examples: list[Example]) -> dict[str, Any]:
-    model = EVENT_TYPES[name]
+    model = event_types()[name]
     documents = [example.document() for example in examples]
     return {
         "name": name,
@@ -87,7 +86,7 @@ def _message(entry: Topic, name: str, examples: list[Example]) -> dict[str, Any]
 
 def summary_of(ce_type: str) -> str:
     """Return the first sentence of what a type's model says of itself."""
-    said = (EVENT_TYPES[ce_type].__doc__ or "").strip().splitlines()[0]
+    said = (event_types()[ce_type].__doc__ or "").strip().splitlines()[0]
     return said.replace("``", "`")
 
 

@@ -11,7 +11,7 @@ from tools.wire.asyncapi import asyncapi
 from tools.wire.examples import Example, examples
 from tools.wire.readme import readme
 from tools.wire.schemas import schema_of
-from tunestream.events.types import EVENT_TYPES
+from tunestream.events.registry import event_types
 
 __all__ = ["wire_documents"]
 
@@ -22,7 +22,7 @@ def wire_documents() -> dict[str, str]:
     """Return each file's text by its path within ``docs/wire``."""
     found = examples()
     files = {"README.md": readme(found), "asyncapi.yaml": _yaml(asyncapi(found))}
-    files |= {f"schemas/{name}.json": _json(schema_of(name)) for name in EVENT_TYPES}
+    files |= {f"schemas/{name}.json": _json(schema_of(name)) for name in event_types()}
     return files | {f"examples/{_path(example)}": _json(example.document()) for example in found}
 
 

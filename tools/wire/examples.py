@@ -15,7 +15,7 @@ from tools.wire import story
 from tunestream.domain.effects import Emission
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.events.types import type_of
+from tunestream.events.registry import type_of
 from tunestream.streams.dead_letters import dead_letter_headers
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import Outgoing

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.events.types import type_of
 from tunestream.streams.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
@@ -47,7 +46,7 @@ class Header:
 
 
 HEADERS: Final = (
-    Header("ce_specversion", "`1.0`; taken as that when absent"),
+    Header("ce_specversion", "`1.0`", required=True),
     Header("content-type", "`application/json`"),
     Header("ce_id", "unique per source; ours are hashes of what they name", required=True),
     Header("ce_type", "which body it is; ends in the schema's major version", required=True),
@@ -107,8 +106,8 @@ def headers_schema(topic: Topic) -> dict[str, Any]:
     found = headers_of(topic)
     ours = [header for header in found if topic.source is None or _DEAD_LETTERS in header.topics]
     properties = {header.name: _property(header) for header in found}
-    if topic.bodies:
-        properties["ce_type"]["enum"] = [type_of(body) for body in topic.bodies]
+    if topic.types:
+        properties["ce_type"]["enum"] = list(topic.types)
     required = [header.name for header in ours if header.required]
     return {"type": "object", "properties": properties, "required": required}
 

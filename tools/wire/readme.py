@@ -8,7 +8,6 @@ from typing import Final
 from tools.wire.asyncapi import summary_of
 from tools.wire.examples import Example
 from tools.wire.headers import HEADERS, Header
-from tunestream.events.types import EVENT_TYPES, type_of
 from tunestream.topics import CATALOGUE, DAY_MS, MIB, Cleanup, Topic
 
 __all__ = ["readme", "table"]
@@ -35,6 +34,11 @@ Names are without the deployment's prefix (`TUNESTREAM_KAFKA_TOPIC_PREFIX`).
 
 `ce_type` ends in the major version of its schema. Within a major version fields are only added, and only
 optional ones; so upgrade readers before writers, from the end of the line to its beginning.
+
+A service refuses a record of a higher major version than it reads as `newer_type`: `tunestream dlq replay`
+sends the record again, once the service is upgraded. Any other type that a topic does not carry is
+`unknown_type`, which is final. Readers of the other topics skip a record whose type they do not know, and its
+key keeps the value that it had.
 
 {types}
 
@@ -96,13 +100,12 @@ def _kept(entry: Topic) -> str:
 
 
 def _types(examples: list[Example]) -> Iterator[tuple[str, ...]]:
-    for name, model in EVENT_TYPES.items():
-        places = [entry for entry in CATALOGUE if model in entry.bodies]
-        found = {(example.topic, example.ce_type) for example in examples}
+    found = {(example.topic, example.ce_type) for example in examples}
+    for name in dict.fromkeys(name for entry in CATALOGUE for name in entry.types):
         links = (
             f"[{entry.name}](examples/{entry.name}/{name}.json)"
-            for entry in places
-            if (entry.name, type_of(model)) in found
+            for entry in CATALOGUE
+            if name in entry.types and (entry.name, name) in found
         )
         yield f"[`{name}`](schemas/{name}.json)", summary_of(name), ", ".join(links)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tunestream.events.types import EVENT_TYPES
+from tunestream.events.registry import event_types
 
 __all__ = ["DIALECT", "schema_of"]
 
@@ -17,5 +17,5 @@ def schema_of(ce_type: str) -> dict[str, Any]:
     Raises:
         KeyError: when there is no such type.
     """
-    schema = EVENT_TYPES[ce_type].model_json_schema()
+    schema = event_types()[ce_type].model_json_schema()
     return {"$schema": DIALECT, "$id": f"urn:tunestream:{ce_type}", **schema}

@@ -28,6 +28,7 @@ from tunestream.events.nat import (
     IntermediateStepType,
     StreamEventData,
 )
+from tunestream.events.registry import type_of
 from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.events.training import ControlCommand, CurriculumState, DatasetFile, Objective, TrainingBatch
 from tunestream.events.trajectories import (
@@ -38,7 +39,6 @@ from tunestream.events.trajectories import (
     TrajectoryGroupRef,
 )
 from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.events.types import type_of
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import Outgoing, event_record
 

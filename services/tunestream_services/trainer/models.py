@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.models import CurrentModel, ModelVersion
-from tunestream.events.types import type_of
 from tunestream.streams.table import Table
 
 __all__ = ["ModelDirectory"]
@@ -14,14 +15,9 @@ class ModelDirectory(Table[ModelVersion | CurrentModel]):
     """Every version and pointer by its key."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        super().__init__(settings, "models", _decode)
+        super().__init__(settings, "models", _entry)
 
 
-def _decode(key: bytes, value: bytes, headers: dict[str, bytes]) -> ModelVersion | CurrentModel | None:
-    del key
-    kind = headers.get("ce_type", b"").decode()
-    if kind == type_of(ModelVersion):
-        return ModelVersion.model_validate_json(value)
-    if kind == type_of(CurrentModel):
-        return CurrentModel.model_validate_json(value)
-    return None
+def _entry(body: BaseModel) -> ModelVersion | CurrentModel:
+    assert isinstance(body, ModelVersion | CurrentModel)
+    return body

@@ -7,7 +7,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,22 +16,11 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, show, table
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import format_time
+from tunestream.streams.dead_letters import why_final
 from tunestream.streams.publish import EventProducer
 from tunestream.streams.replay import SOURCES, DeadLetter, dead_letters, replayed
 
 __all__ = ["register"]
-
-_SENT_WRONG: Final = "the agent has to send it again, mended"
-# Why no change on our side mends a letter, by the reason's family.
-_WHY_FINAL: Final = {
-    "undecodable": f"its bytes cannot be read: {_SENT_WRONG}",
-    "schema": f"its fields are wrong: {_SENT_WRONG}",
-    "non_finite": f"NaN and infinity are no scores: {_SENT_WRONG}",
-    "wrong_key": f"its key is not its run and example: {_SENT_WRONG}",
-    "late": "its turn was closed and trained on; opening it again would count it twice",
-    "turn_full": "its turn had reached max_candidates_per_turn and is closed",
-    "contradiction": "it contradicts an event with the same id, which counted",
-}
 
 TopicOption = Annotated[
     str | None, typer.Option("--topic", metavar="TOPIC", help=f"Only from this topic: {', '.join(SOURCES)}.")
@@ -118,12 +107,12 @@ def replay(
 
 
 def _report(sent: Sequence[DeadLetter], final: Sequence[DeadLetter], *, dry_run: bool, as_json: bool) -> None:
-    left = Counter(letter.reason for letter in final)
+    left = Counter(letter.code for letter in final)
     if as_json:
         emit({"replayed": [letter.name for letter in sent], "refused": left, "dry_run": dry_run})
         return
     for code, count in sorted(left.items()):
-        note(f"{count} with the reason {escape(code)} are left out: {_why(code)}")
+        note(f"{count} with the reason {escape(code)} are left out: {why_final(code)}")
     note(f"{len(sent)} {'would be replayed' if dry_run else 'replayed'}")
 
 
@@ -146,7 +135,7 @@ def _read(source: str | None, reason: str | None, run: str | None) -> list[DeadL
     return [
         letter
         for letter in letters
-        if reason in (None, letter.reason, letter.reason.partition(".")[0]) and run in (None, letter.run_id)
+        if reason in (None, letter.code, letter.code.partition(".")[0]) and run in (None, letter.run_id)
     ]
 
 
@@ -166,18 +155,14 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "letter": letter.name,
         "time": format_time(letter.time),
         "run": letter.run_id,
-        "reason": letter.reason,
+        "reason": letter.code,
         "replayable": not letter.final,
         "message": letter.message,
     }
 
 
 def _refusal(letter: DeadLetter) -> str:
-    return f"{letter.name} is final ({letter.reason}): {_why(letter.reason)}"
-
-
-def _why(reason: str) -> str:
-    return _WHY_FINAL[reason.partition(".")[0]]
+    return f"{letter.name} is final ({letter.code}): {why_final(letter.code)}"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -16,8 +16,8 @@ from tunestream.events.cloudevents import Headers
 
 __all__ = ["Effects", "Emission", "Refused"]
 
-# A reason may quote what was sent, of any size, and has to fit into a dead letter's header.
-_LONGEST_REASON: Final = 1000
+# A message may quote what was sent, of any size, and has to fit into a dead letter's header.
+_LONGEST_MESSAGE: Final = 1000
 
 
 class Refused(Exception):
@@ -25,13 +25,13 @@ class Refused(Exception):
 
     Attributes:
         code: the reason's stable name, e.g. ``late``.
-        reason: for people: names the field and the remedy; cut to a thousand characters.
+        message: for people: names the field and the remedy; cut to a thousand characters.
     """
 
-    def __init__(self, code: str, reason: str) -> None:
+    def __init__(self, code: str, message: str) -> None:
         self.code = code
-        self.reason = reason[:_LONGEST_REASON]
-        super().__init__(f"{code}: {self.reason}")
+        self.message = message[:_LONGEST_MESSAGE]
+        super().__init__(f"{code}: {self.message}")
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Wire
+from tunestream.events.registry import event_type
 
 __all__ = ["LiveRecord", "LiveScores", "LiveTenure", "ScoreSummary"]
 
@@ -17,6 +18,7 @@ class ScoreSummary(Wire):
     squares: FiniteFloat = Field(ge=0.0, description="sum of the squared deviations from the mean")
 
 
+@event_type("tunestream.live_scores.v1")
 class LiveScores(Wire):
     """What the turns of a stretch of stream time scored, by the policy version that answered."""
 
@@ -32,6 +34,7 @@ class LiveTenure(Wire):
     summaries: list[ScoreSummary] = Field(default_factory=list)
 
 
+@event_type("tunestream.live_record.v1")
 class LiveRecord(Wire):
     """What the owner of a run knows of live scores: the versions as they became current, the last is."""
 

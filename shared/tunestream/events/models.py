@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Wire
+from tunestream.events.registry import event_type
 
 __all__ = [
     "Artifact",
@@ -94,6 +95,7 @@ class JudgedRow(Wire):
     after: FiniteFloat
 
 
+@event_type("tunestream.model_version.v1")
 class ModelVersion(Wire):
     """One trained version of a run's model and where it came from."""
 
@@ -115,6 +117,7 @@ class ModelVersion(Wire):
     )
 
 
+@event_type("tunestream.current_model.v1")
 class CurrentModel(Wire):
     """The version that agents should be served; ``generation`` grows by one with each change."""
 

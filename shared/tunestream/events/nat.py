@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from tunestream.events.base import Foreign
+from tunestream.events.registry import event_type
 
 __all__ = [
     "IntermediateStep",
@@ -78,6 +79,7 @@ class IntermediateStepPayload(Foreign):
     UUID: str | None = None
 
 
+@event_type("nat.intermediate_step.v1")
 class IntermediateStep(Foreign):
     """One step of a workflow, as ``model_dump_json`` of the toolkit writes it."""
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, Wire
+from tunestream.events.registry import event_type
 
 __all__ = [
     "BrokenAttempt",
@@ -60,6 +61,7 @@ class DatasetFile(Wire):
     size: int = Field(ge=0, description="bytes")
 
 
+@event_type("tunestream.training_batch.v1")
 class TrainingBatch(Wire):
     """What a job trains on: one curriculum window that passed, or a dataset that was submitted."""
 
@@ -98,6 +100,7 @@ class TrainingJobRef(Wire):
     metadata: Metadata | None = None
 
 
+@event_type("tunestream.training_status.v1")
 class TrainingJobStatus(Wire):
     """One status of a job; ``sequence`` counts from 0 without gaps within a job."""
 
@@ -121,6 +124,7 @@ class BrokenAttempt(Wire):
     time: AwareDatetime
 
 
+@event_type("tunestream.job.v1")
 class JobRecord(Wire):
     """The latest state of a job: the trainer's changelog and work list."""
 
@@ -146,6 +150,7 @@ class JobRecord(Wire):
     )
 
 
+@event_type("tunestream.control_command.v1")
 class ControlCommand(Wire):
     """A command to the owner of a run.
 
@@ -164,6 +169,7 @@ class ControlCommand(Wire):
     force: bool = Field(default=False, description="take a version although its evaluation rejected it")
 
 
+@event_type("tunestream.control_result.v1")
 class ControlResult(Wire):
     """The owner's answer to a command."""
 

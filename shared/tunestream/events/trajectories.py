@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, Wire
+from tunestream.events.registry import event_type
 
 __all__ = [
     "CloseReason",
@@ -140,6 +141,7 @@ class MemberScore(Wire):
     policy_version: str | None = None
 
 
+@event_type("tunestream.trajectory_group.v1")
 class TrajectoryGroup(Wire):
     """What one closed turn, or one closed group of episodes, gives to training.
 
@@ -159,6 +161,7 @@ class TrajectoryGroup(Wire):
     skipped: dict[str, int] = Field(default_factory=dict)
 
 
+@event_type("tunestream.trajectory_group_ref.v1")
 class TrajectoryGroupRef(Wire):
     """Stands for a group whose body is too large for a record; the body is in the artifact store."""
 

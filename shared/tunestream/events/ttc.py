@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, Wire
+from tunestream.events.registry import event_type
 from tunestream.events.trajectories import EpisodeItem, Prompt
 
 __all__ = [
@@ -34,6 +35,7 @@ class TTCEventData(Foreign):
     score: FiniteFloat | None = None
 
 
+@event_type("tunestream.ttc.candidate.v1")
 class TTCCandidate(Wire):
     """``ttc.events``: one scored candidate response to a turn's prompt."""
 
@@ -50,6 +52,7 @@ class TTCCandidate(Wire):
     metadata: Metadata | None = None
 
 
+@event_type("tunestream.ttc.turn_end.v1")
 class TTCTurnEnd(Wire):
     """``ttc.events``: no more candidates come for this turn."""
 
@@ -58,6 +61,7 @@ class TTCTurnEnd(Wire):
     turn_id: Identifier
 
 
+@event_type("tunestream.ttc.example_end.v1")
 class TTCExampleEnd(Wire):
     """``ttc.events``: no more candidates come for the turns of this example that are open now."""
 
@@ -65,6 +69,7 @@ class TTCExampleEnd(Wire):
     example_id: Identifier
 
 
+@event_type("tunestream.ttc.episode.v1")
 class TTCEpisode(Wire):
     """``ttc.events``: one finished episode of an example with its reward."""
 
@@ -77,6 +82,7 @@ class TTCEpisode(Wire):
     metadata: Metadata | None = None
 
 
+@event_type("tunestream.candidate.v1")
 class CandidateStep(Wire):
     """``ttc.candidates``: a validated candidate.
 
@@ -96,14 +102,17 @@ class CandidateStep(Wire):
     raw_metadata: Metadata = Field(default_factory=dict)
 
 
+@event_type("tunestream.turn_end.v1")
 class TurnEnd(TTCTurnEnd):
     """``ttc.candidates``: a validated end of turn."""
 
 
+@event_type("tunestream.example_end.v1")
 class ExampleEnd(TTCExampleEnd):
     """``ttc.candidates``: a validated end of example."""
 
 
+@event_type("tunestream.episode.v1")
 class EpisodeStep(Wire):
     """``ttc.candidates``: a validated episode; ``episode_id`` is the deterministic id."""
 
@@ -116,6 +125,7 @@ class EpisodeStep(Wire):
     raw_metadata: Metadata = Field(default_factory=dict)
 
 
+@event_type("tunestream.tick.v1")
 class Tick(Wire):
     """``ttc.candidates`` and ``trajectories``: the run was silent, and stream time went on.
 

@@ -8,8 +8,8 @@ from typing import Final
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id, content_digest, episode_id, stable_id
 from tunestream.events.nat import IntermediateStep
+from tunestream.events.registry import type_of
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.events.types import type_of
 from tunestream.streams.publish import Outgoing, event_record
 
 __all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]

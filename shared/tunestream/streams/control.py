@@ -8,8 +8,8 @@ from typing import Final
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import type_of
 from tunestream.events.training import ControlCommand, ControlResult
-from tunestream.events.types import type_of
 from tunestream.streams.groups import group_lags
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import RecordReader, stored_events

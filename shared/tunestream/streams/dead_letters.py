@@ -6,7 +6,7 @@ and where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -22,10 +22,9 @@ __all__ = [
     "DLQ_SERVICE",
     "DLQ_TOPIC",
     "DLQ_VERSION",
-    "FINAL_REASONS",
     "dead_letter_headers",
-    "is_final",
     "original_headers",
+    "why_final",
 ]
 
 # As they may come: Kafka has headers without a value.
@@ -39,22 +38,30 @@ DLQ_OFFSET: Final = "ts_dlq_offset"
 DLQ_SERVICE: Final = "ts_dlq_service"
 DLQ_VERSION: Final = "ts_dlq_version"
 
-# Families of reasons that no change on our side mends: the sender has to send something else.
-FINAL_REASONS: Final = frozenset(
-    {"undecodable", "schema", "non_finite", "wrong_key", "late", "turn_full", "contradiction"}
-)
+_SENT_WRONG: Final = "the agent has to send it again, mended"
+# Why no change on our side mends a letter, by the family of its reason code.
+_WHY_FINAL: Final[Mapping[str, str]] = {
+    "undecodable": f"its bytes cannot be read: {_SENT_WRONG}",
+    "schema": f"its fields are wrong: {_SENT_WRONG}",
+    "unknown_type": f"its topic carries no such type: {_SENT_WRONG}",
+    "non_finite": f"NaN and infinity are no scores: {_SENT_WRONG}",
+    "wrong_key": f"its key is not its run and example: {_SENT_WRONG}",
+    "late": "its turn was closed and trained on; opening it again would count it twice",
+    "turn_full": "its turn had reached max_candidates_per_turn and is closed",
+    "contradiction": "it contradicts an event with the same id, which counted",
+}
 
 
-def is_final(code: str) -> bool:
-    """Say whether replaying a dead letter with this reason code can never help."""
-    return code.partition(".")[0] in FINAL_REASONS
+def why_final(code: str) -> str | None:
+    """Return why replaying a dead letter with this reason code can never help, None when it can."""
+    return _WHY_FINAL.get(code.partition(".")[0])
 
 
 def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) -> Headers:
     """Return the original headers and the refusal's."""
     told = {
         DLQ_REASON: refused.code,
-        DLQ_MESSAGE: refused.reason,
+        DLQ_MESSAGE: refused.message,
         DLQ_TOPIC: record.topic,
         DLQ_PARTITION: str(record.partition),
         DLQ_OFFSET: str(record.offset),

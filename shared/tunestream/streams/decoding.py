@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import ConsumerRecord
@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope, HeaderError
-from tunestream.events.types import EVENT_TYPES
+from tunestream.events.registry import is_newer
 from tunestream.streams.handler import Inbound
 
-__all__ = ["accepted_types", "decode", "original_time", "refusal_of"]
+__all__ = ["decode", "original_time", "refusal_of"]
 
 # pydantic's error types, by what the sender has to mend.
 _CODES: Final[Mapping[str, str]] = {
@@ -32,11 +32,8 @@ _CODES: Final[Mapping[str, str]] = {
     "recursion_loop": "undecodable.nesting",
 }
 _MESSAGE_LENGTH: Final = 500
-
-
-def accepted_types(bodies: Collection[type[BaseModel]]) -> dict[str, type[BaseModel]]:
-    """Return the ``ce_type`` names that a topic with these bodies takes."""
-    return {name: body for name, body in EVENT_TYPES.items() if body in bodies}
+# A type may be of any size, and the types that the topic takes should be seen after it.
+_TYPE_LENGTH: Final = 100
 
 
 def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> Inbound:
@@ -44,7 +41,7 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
 
     Args:
         record: as consumed, value and key in bytes.
-        accepted: the types that its topic takes; see :func:`accepted_types`.
+        accepted: the body class of each type that its topic takes, from :meth:`.Topic.bodies`.
 
     Raises:
         Refused: with the reason and the remedy.
@@ -55,10 +52,7 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
         raise Refused("undecodable.header", str(error)) from error
     body = accepted.get(envelope.type)
     if body is None:
-        raise Refused(
-            "schema.type",
-            f"header ce_type is {envelope.type!r}; this topic takes {', '.join(sorted(accepted))}",
-        )
+        raise _unread(envelope.type, accepted)
     value = record.value
     if not value:
         raise Refused("undecodable.empty", f"the body is empty; send the JSON of a {body.__name__}")
@@ -67,6 +61,19 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
     except ValidationError as error:
         raise refusal_of(error, body.__name__) from error
     return Inbound(record.key, value, record.timestamp, record.partition, record.offset, envelope, decoded)
+
+
+def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:
+    """Return the refusal of a type that the topic does not take."""
+    known = ", ".join(sorted(accepted))
+    if is_newer(ce_type, accepted):
+        return Refused(
+            "newer_type",
+            f"header ce_type is {ce_type!r}, but this release reads {known}; upgrade the service, and replay "
+            "what it refused",
+        )
+    shown = ce_type[:_TYPE_LENGTH]
+    return Refused("unknown_type", f"header ce_type is {shown!r}; this topic takes {known}")
 
 
 def original_time(envelope: Envelope) -> int | None:

@@ -19,7 +19,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from tunestream.domain.effects import Effects, Emission, Refused
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.events.types import type_of
+from tunestream.events.registry import type_of
 from tunestream.streams.dead_letters import dead_letter_headers
 from tunestream.topics import CATALOGUE, dlq_of
 

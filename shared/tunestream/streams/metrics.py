@@ -14,6 +14,7 @@ __all__ = [
     "RECORDS",
     "RESTORED",
     "STATE",
+    "TABLE_SKIPPED",
     "TRANSACTION_SECONDS",
 ]
 
@@ -39,6 +40,11 @@ DEAD_LETTERS: Final = Counter(
 )
 RESTORED: Final = Counter(
     "tunestream_restored_records_total", "Changelog records read to restore state.", ["service", "partition"]
+)
+TABLE_SKIPPED: Final = Counter(
+    "tunestream_table_records_skipped_total",
+    "Records of tables that could not be read or whose type is newer; their keys keep what they had.",
+    ["topic"],
 )
 STATE: Final = Gauge(
     "tunestream_state", "What a partition's state looks like, by name.", ["service", "partition", "name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.events.types import model_of
+from tunestream.events.registry import model_of
 from tunestream.streams.client import make_consumer
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.metadata import partition_count
@@ -23,6 +24,7 @@ from tunestream.topics import topic
 
 __all__ = ["RecordReader", "StoredEvent", "latest_bodies", "stored_events"]
 
+log = logging.getLogger(__name__)
 _POLL_MS: Final = 500
 _SILENCE: Final = 30.0
 
@@ -122,12 +124,13 @@ class StoredEvent:
 async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator[StoredEvent]:
     """Decode the records of a topic that the services write.
 
-    Types and fields that a newer service may have added are left out.
+    Types and fields that a newer service may have added are left out; a type is logged once.
 
     Raises:
         HeaderError: when a record's headers are not a CloudEvent's.
         pydantic.ValidationError: when a body is not what its type says.
     """
+    skipped: set[str] = set()
     async for record in records:
         if record.value is None:
             yield StoredEvent(record, None, None)
@@ -137,6 +140,13 @@ async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator
         if model is not None:
             body = model.model_validate_json(record.value, extra="ignore")
             yield StoredEvent(record, envelope, body)
+        elif envelope.type not in skipped:
+            skipped.add(envelope.type)
+            log.warning(
+                "topic %s: records of type %s are skipped, since this release does not read them",
+                record.topic,
+                envelope.type,
+            )
 
 
 async def latest_bodies(settings: KafkaSettings, name: str, run_id: str | None = None) -> list[BaseModel]:

@@ -18,8 +18,8 @@ from tunestream.streams.dead_letters import (
     DLQ_REASON,
     DLQ_SERVICE,
     DLQ_VERSION,
-    is_final,
     original_headers,
+    why_final,
 )
 from tunestream.streams.publish import Outgoing
 from tunestream.streams.reading import RecordReader
@@ -42,8 +42,8 @@ class DeadLetter:
         source: catalogue name of the topic it was refused from.
         partition: of the record, in its dead-letter topic.
         offset: of the record, in its dead-letter topic.
-        reason: the reason's code.
-        message: for people.
+        code: the reason's stable name.
+        message: the reason for people.
         service: that refused it, and ``version``, its version.
         source_partition: where the record was.
         source_offset: where the record was.
@@ -56,7 +56,7 @@ class DeadLetter:
     source: str
     partition: int
     offset: int
-    reason: str
+    code: str
     message: str
     service: str
     version: str
@@ -75,7 +75,7 @@ class DeadLetter:
     @property
     def final(self) -> bool:
         """Whether sending it again can never help."""
-        return is_final(self.reason)
+        return why_final(self.code) is not None
 
     @property
     def run_id(self) -> str | None:
@@ -97,7 +97,7 @@ class DeadLetter:
             source=source,
             partition=record.partition,
             offset=record.offset,
-            reason=told[DLQ_REASON],
+            code=told[DLQ_REASON],
             message=told[DLQ_MESSAGE],
             service=told[DLQ_SERVICE],
             version=told[DLQ_VERSION],

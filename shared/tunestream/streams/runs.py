@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from pydantic import BaseModel
+
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
+from tunestream.events.registry import type_of
 from tunestream.events.runs import RunPointer, RunRecord
-from tunestream.events.types import type_of
 from tunestream.streams.publish import Outgoing, event_record, write_together
 from tunestream.streams.table import Table
 
@@ -53,7 +55,7 @@ class RunDirectory(Table[_Entry]):
     """
 
     def __init__(self, settings: KafkaSettings, *, trainer: TrainerReading = "opaque") -> None:
-        super().__init__(settings, "runs", partial(_decode, trainer))
+        super().__init__(settings, "runs", partial(_entry, trainer))
 
     def current_digest(self, run_id: str) -> str | None:
         """Return the digest that new turns of a run open with, None when the run is unknown."""
@@ -89,11 +91,8 @@ class RunDirectory(Table[_Entry]):
         return [config for name in names if (config := self.current(name)) is not None]
 
 
-def _decode(trainer: TrainerReading, key: bytes, value: bytes, headers: dict[str, bytes]) -> _Entry | None:
-    del key
-    kind = headers.get("ce_type", b"").decode()
-    if kind == type_of(RunPointer):
-        return RunPointer.model_validate_json(value)
-    if kind == type_of(RunRecord):
-        return RunConfig.from_record(RunRecord.model_validate_json(value), trainer=trainer)
-    return None
+def _entry(trainer: TrainerReading, body: BaseModel) -> _Entry:
+    if isinstance(body, RunRecord):
+        return RunConfig.from_record(body, trainer=trainer)
+    assert isinstance(body, RunPointer)
+    return body

@@ -21,10 +21,12 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from prometheus_client import REGISTRY, make_asgi_app
 
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
+from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.metadata import await_broker
 from tunestream.streams.runtime import Health, Runtime
+from tunestream.streams.table import Table
 from tunestream.streams.task import Plan
 from tunestream.telemetry import configure_logging
 
@@ -60,6 +62,12 @@ def build_app(
         )
     configure_logging(LogSettings(), service=plan.service, replica=settings.replica)
     runtime = Runtime(plan, settings)
+    tables = [resource for resource in resources if isinstance(resource, Table)]
+    for table in tables:
+        table.on_skip(lambda topic: metrics.TABLE_SKIPPED.labels(topic).inc())
+
+    def all_warnings() -> list[str]:
+        return [*warnings(), *(line for table in tables for line in table.warnings())]
 
     @asynccontextmanager
     async def lifespan(**_options: object) -> AsyncIterator[None]:
@@ -76,7 +84,7 @@ def build_app(
         lifespan=lifespan,
         asgi_routes=[
             ("/health/live", _health(runtime.live)),
-            ("/health/ready", _health(runtime.ready, warnings)),
+            ("/health/ready", _health(runtime.ready, all_warnings)),
             ("/metrics", make_asgi_app(REGISTRY)),
         ],
         # Without the page from which anybody could send messages.

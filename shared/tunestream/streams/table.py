@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.domain.effects import Refused
 from tunestream.streams.client import make_consumer
+from tunestream.streams.decoding import decode
 from tunestream.streams.metadata import partition_count
+from tunestream.topics import topic as catalogued
 
 __all__ = ["Table", "TableTimeout"]
 
@@ -32,23 +36,28 @@ class TableTimeout(Exception):
 class Table(Generic[Value]):
     """The latest value of each key of a compacted topic.
 
+    A record that cannot be read, or whose type is newer than this release, is skipped: its key keeps the
+    value that it had.
+
     Args:
         settings: the broker.
         topic: catalogue name.
-        decode: makes a value of (key, body, headers); None leaves the record out, a ValueError
-            leaves what was there and is logged.
+        value_of: makes a value of a record's body; a ValueError skips the record.
     """
 
     def __init__(
         self,
         settings: KafkaSettings,
         topic: str,
-        decode: Callable[[bytes, bytes, dict[str, bytes]], Value | None],
+        value_of: Callable[[BaseModel], Value],
     ) -> None:
         self._settings = settings
         self._topic = settings.topic(topic)
-        self._decode = decode
+        self._accepted = catalogued(topic).bodies()
+        self._value_of = value_of
         self._values: dict[bytes, Value] = {}
+        self._skipped: dict[bytes, str] = {}  # why, by the keys whose latest record was skipped
+        self._on_skip: Callable[[str], None] | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._positions: dict[TopicPartition, int] = {}
@@ -59,6 +68,20 @@ class Table(Generic[Value]):
     def watch(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called after records were read."""
         self._watchers.append(changed)
+
+    def on_skip(self, skipped: Callable[[str], None]) -> None:
+        """Have ``skipped`` called with the topic's full name for each record that is skipped."""
+        self._on_skip = skipped
+
+    def warnings(self) -> list[str]:
+        """Return, in one line or none, how many keys keep a value from before their latest record."""
+        if not self._skipped:
+            return []
+        key, reason = next(iter(self._skipped.items()))
+        name = key.decode(errors="replace")
+        return [
+            f"topic {self._topic}: {len(self._skipped)} keys keep an earlier value, e.g. {name}: {reason}",
+        ]
 
     def get(self, key: bytes) -> Value | None:
         """Return the latest value of ``key`` that was read, or None."""
@@ -128,7 +151,7 @@ class Table(Generic[Value]):
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS)
                 for records in fetched.values():
                     for record in records:
-                        self._apply(record.key, record.value, record.headers)
+                        self._apply(record)
                 if fetched:
                     for changed in self._watchers:
                         changed()
@@ -140,18 +163,23 @@ class Table(Generic[Value]):
                 log.warning("table.read_failed", topic=self._topic, error=repr(error))
                 await asyncio.sleep(_AFTER_ERROR)
 
-    def _apply(
-        self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
-    ) -> None:
+    def _apply(self, record: ConsumerRecord) -> None:
+        key = record.key
         if key is None:
             return
-        named = {name: header for name, header in headers if header is not None}
         try:
-            decoded = None if value is None else self._decode(key, value, named)
-        except ValueError:  # what was there before stays: one bad record stops nobody
-            log.exception("table.undecodable", topic=self._topic, key=key.decode(errors="replace"))
-            return
-        if decoded is None:
-            self._values.pop(key, None)
-        else:
-            self._values[key] = decoded
+            if record.value is None:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = self._value_of(decode(record, self._accepted).body)
+            self._skipped.pop(key, None)
+        except (Refused, ValueError) as error:  # what was there before stays: one bad record stops nobody
+            self._skip(key, str(error))
+
+    def _skip(self, key: bytes, reason: str) -> None:
+        self._skipped[key] = reason
+        log.warning(
+            "table.record_skipped", topic=self._topic, key=key.decode(errors="replace"), message=reason
+        )
+        if self._on_skip is not None:
+            self._on_skip(self._topic)

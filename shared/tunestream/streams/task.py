@@ -18,7 +18,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects, Refused
 from tunestream.streams import metrics
 from tunestream.streams.client import MissingTopic, make_transactional_producer
-from tunestream.streams.decoding import accepted_types, decode
+from tunestream.streams.decoding import decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
@@ -112,7 +112,7 @@ class Task:
         self._open = False
         self._producer: AIOKafkaProducer | None = None
         self._writer: TransactionWriter
-        self._accepted = {plan.kafka.topic(name): accepted_types(topic(name).bodies) for name in plan.inputs}
+        self._accepted = {plan.kafka.topic(name): topic(name).bodies() for name in plan.inputs}
         self._log = log.bind(service=plan.service, partition=partition)
 
     @property
@@ -352,7 +352,7 @@ class Task:
                 offset=record.offset,
                 key=(record.key or b"").decode(errors="replace"),
                 code=refusal.code,
-                reason=refusal.reason,
+                message=refusal.message,
             )
 
     async def close(self, budget: float, *, keep: bool) -> Dormant | None:

@@ -22,9 +22,9 @@ from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingJobStatus
 from tunestream.events.ttc import CandidateStep
-from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 

@@ -108,7 +108,16 @@ def test_the_first_time_is_kept_through_every_replay(
 
 @pytest.mark.parametrize(
     "code",
-    ["undecodable.json", "schema.missing", "non_finite", "wrong_key", "late", "turn_full", "contradiction"],
+    [
+        "undecodable.json",
+        "schema.missing",
+        "unknown_type",
+        "non_finite",
+        "wrong_key",
+        "late",
+        "turn_full",
+        "contradiction",
+    ],
 )
 def test_final_reasons_are_refused_with_the_why(
     code: str, settings: KafkaSettings, tunestream: Callable[..., Result]
@@ -119,6 +128,18 @@ def test_final_reasons_are_refused_with_the_why(
         assert result.exit_code == 1
         assert f"ttc.events/3/1 is final ({code}): " in result.stderr
     assert sent_again(settings) == []
+
+
+def test_a_newer_type_is_replayed_as_it_came(settings: KafkaSettings, data: Callable[..., Any]) -> None:
+    newer = [*ORIGINAL, ("ce_type", b"tunestream.ttc.candidate.v2")]
+    refuse(settings, "newer_type", "unknown_type", headers=newer)
+    assert [row["replayable"] for row in data("dlq", "list")] == [True, False]
+    assert data("dlq", "replay", "--reason", "newer_type")["replayed"] == ["ttc.events/3/0"]
+    assert data("dlq", "replay", "--all")["refused"] == {"unknown_type": 1}
+    first, second = sent_again(settings)
+    assert (first.key, first.value) == (second.key, second.value) == (b"run/e", BODY)
+    assert dict(first.headers)["ce_type"] == b"tunestream.ttc.candidate.v2"
+    assert dict(first.headers)["ce_id"] == dict(second.headers)["ce_id"] == b"the-id"
 
 
 def test_all_leaves_final_ones_out(settings: KafkaSettings, data: Callable[..., Any]) -> None:

@@ -21,6 +21,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.models import Artifact, CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     CurriculumState,
     DatasetFile,
@@ -30,7 +31,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EventProducer, Outgoing
 

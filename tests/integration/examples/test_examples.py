@@ -18,9 +18,9 @@ from tests.helpers.log import read_all
 from tunestream.config.run.loading import load_run
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import model_of, type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
-from tunestream.events.types import model_of, type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, Outgoing, event_record
 

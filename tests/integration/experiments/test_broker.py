@@ -13,8 +13,8 @@ from tests.integration.experiments.test_studies import complete, run
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.dataset import PreferenceRow
+from tunestream.events.registry import type_of
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
-from tunestream.events.types import type_of
 from tunestream.experiments.engine import Choice
 from tunestream.experiments.interfaces import Stage
 from tunestream.experiments.stages import Processes

@@ -10,8 +10,8 @@ from aiokafka import ConsumerRecord
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key
+from tunestream.events.registry import model_of
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
-from tunestream.events.types import model_of
 from tunestream.sdk import BlockingTTCPublisher, TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic

@@ -14,8 +14,8 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.models import CurrentModel
+from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
-from tunestream.events.types import type_of
 from tunestream.sdk import ModelSubscriber, StatusSubscriber
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic, make_transactional_producer

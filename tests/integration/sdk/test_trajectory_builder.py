@@ -8,8 +8,8 @@ from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.registry import type_of
 from tunestream.events.ttc import CandidateStep, ExampleEnd, Tick
-from tunestream.events.types import type_of
 from tunestream.sdk import DPOTrajectoryBuilder, collected_events
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import event_record, write_together

@@ -46,7 +46,7 @@ from tunestream.streams.dead_letters import (
     DLQ_SERVICE,
     DLQ_TOPIC,
     DLQ_VERSION,
-    is_final,
+    why_final,
 )
 from tunestream.streams.encoding import partition_for
 
@@ -258,7 +258,28 @@ async def test_what_was_mended_is_replayed_and_counts_once(outcome: Outcome) -> 
     assert len(await read_all(outcome.kafka, "ttc.events.dlq")) == refused
 
 
-@pytest.mark.parametrize("code", sorted({kind.code for kind in KINDS if is_final(kind.code)}))
+async def test_what_is_newer_is_sent_again_and_waits_for_an_upgrade(outcome: Outcome) -> None:
+    """Until then each replay comes back with the same reason and the same bytes."""
+    before = await _newer(outcome.kafka)
+    done = await _dlq(outcome.kafka, "replay", "--reason", "newer_type", "--json")
+    assert len(json.loads(done.stdout)["replayed"]) == len(before) > 0
+    await until_handled(outcome.kafka, "ttc-collector", "ttc.events")
+
+    after = await _newer(outcome.kafka)
+    assert after[: len(before)] == before
+    assert sorted(after[len(before) :]) == sorted(before)
+    assert {header for _, _, header in after} == {"tunestream.ttc.candidate.v2", "nat.intermediate_step.v10"}
+
+
+async def _newer(settings: KafkaSettings) -> list[tuple[bytes, bytes, str]]:
+    """Return key, value and type of what was refused as newer, in order of arrival."""
+    letters = await read_all(settings, "ttc.events.dlq")
+    newer = [letter for letter in letters if header(letter, DLQ_REASON) == "newer_type"]
+    newer.sort(key=lambda letter: letter.timestamp)
+    return [(letter.key, letter.value, header(letter, "ce_type") or "") for letter in newer]
+
+
+@pytest.mark.parametrize("code", sorted({kind.code for kind in KINDS if why_final(kind.code)}))
 async def test_what_is_final_is_not_replayed(outcome: Outcome, code: str) -> None:
     done = await _dlq(outcome.kafka, "replay", "--reason", code)
 

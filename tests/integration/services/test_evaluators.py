@@ -22,6 +22,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import job_id
 from tunestream.events.models import Evaluation, ModelStatus, ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     CurriculumState,
     Objective,
@@ -29,7 +30,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.sdk import RunControl
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies

@@ -23,6 +23,7 @@ from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import job_id
 from tunestream.events.keys import encode_key
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     ControlCommand,
     CurriculumState,
@@ -31,7 +32,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EventProducer, event_record

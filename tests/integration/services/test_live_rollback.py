@@ -19,7 +19,7 @@ from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.live import LiveRecord
 from tunestream.events.models import CurrentModel, Evaluation, ModelStatus, ModelVersion
-from tunestream.events.types import type_of
+from tunestream.events.registry import type_of
 from tunestream.sdk import RunControl, TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

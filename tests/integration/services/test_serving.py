@@ -25,6 +25,7 @@ from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.models import CurrentModel
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     CurriculumState,
     Objective,
@@ -32,7 +33,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.sdk import RunControl
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

@@ -21,6 +21,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.models import CurrentModel, ModelStatus, ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     ControlCommand,
     ControlResult,
@@ -30,7 +31,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 

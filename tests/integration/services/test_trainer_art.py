@@ -18,6 +18,7 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.dataset import EpisodeRow
 from tunestream.events.ids import job_id
 from tunestream.events.models import ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     CurriculumState,
     Objective,
@@ -26,7 +27,6 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 from tunestream.events.trajectories import EpisodeItem
-from tunestream.events.types import type_of
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import latest_bodies

@@ -29,6 +29,7 @@ from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import job_id
 from tunestream.events.models import ModelStatus, ModelVersion
+from tunestream.events.registry import type_of
 from tunestream.events.training import (
     ControlCommand,
     CurriculumState,
@@ -37,7 +38,6 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.events.types import type_of
 from tunestream.streams import runs
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel
 
 from tests.helpers.runs import apply_run
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
+from tunestream.events.runs import RunPointer
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic
 from tunestream.streams.publish import EventProducer, Outgoing, write_together
@@ -26,11 +29,21 @@ async def applied(kafka_settings: KafkaSettings) -> KafkaSettings:
 
 
 def _table(kafka: KafkaSettings) -> Table[str]:
-    return Table(kafka, TOPIC, lambda _key, value, _headers: None if value == b"-" else value.decode())
+    """Digests of pointers; a digest of "-" is one that cannot be read."""
+    return Table(kafka, TOPIC, _digest)
 
 
-def _record(key: str, value: bytes | None) -> Outgoing:
-    return Outgoing(TOPIC, key.encode(), value, [])
+def _digest(body: BaseModel) -> str:
+    assert isinstance(body, RunPointer)
+    if body.digest == "-":
+        raise ValueError("a digest of -")
+    return body.digest
+
+
+def _record(key: str, digest: str | None, ce_type: str = "tunestream.run_pointer.v1") -> Outgoing:
+    value = None if digest is None else RunPointer(run_id=key, digest=digest).to_json()
+    headers = Envelope(id="1", type=ce_type, source="/tests").to_headers()
+    return Outgoing(TOPIC, key.encode(), value, headers)
 
 
 async def _write(kafka: KafkaSettings, *records: Outgoing) -> None:
@@ -40,7 +53,7 @@ async def _write(kafka: KafkaSettings, *records: Outgoing) -> None:
 
 
 async def test_everything_written_before_is_there_when_it_is_entered(applied: KafkaSettings) -> None:
-    await _write(applied, *(_record(str(number % 50), b"%d" % number) for number in range(500)))
+    await _write(applied, *(_record(str(number % 50), str(number)) for number in range(500)))
     async with _table(applied) as table:
         assert sorted(map(int, table.values())) == list(range(450, 500))
         assert table.get(b"7") == "457"
@@ -54,30 +67,73 @@ async def test_an_empty_topic_is_no_wait(applied: KafkaSettings) -> None:
 async def test_a_refresh_sees_what_was_committed_before_it(applied: KafkaSettings) -> None:
     async with _table(applied) as table:
         for number in range(10):  # each time the end is a transaction's marker, which is no record
-            await write_together(applied, "writer", [_record("a", b"%d" % number), _record("b", b"1")])
+            await write_together(applied, "writer", [_record("a", str(number)), _record("b", "1")])
             await table.refresh()
             assert table.get(b"a") == str(number)
 
 
 async def test_refreshes_at_the_same_time_all_end(applied: KafkaSettings) -> None:
     async with _table(applied) as table:
-        await _write(applied, _record("a", b"1"))
+        await _write(applied, _record("a", "1"))
         await asyncio.gather(*(table.refresh() for _ in range(20)))
         assert table.get(b"a") == "1"
 
 
-async def test_tombstones_and_what_is_left_out_disappear(applied: KafkaSettings) -> None:
-    await _write(applied, _record("a", b"1"), _record("b", b"1"), _record("c", b"1"), _record("d", None))
+async def test_tombstones_disappear(applied: KafkaSettings) -> None:
+    await _write(applied, _record("a", "1"), _record("b", "1"), _record("c", None))
     async with _table(applied) as table:
-        await _write(applied, _record("a", None), _record("b", b"-"))
+        await _write(applied, _record("a", None))
         await table.refresh()
         assert list(table.values()) == ["1"]
-        assert table.get(b"c") == "1"
+        assert table.get(b"b") == "1"
+
+
+@pytest.mark.parametrize("ce_type", ["tunestream.run_pointer.v2", "tunestream.run.v2", "com.example.ping.v1"])
+async def test_a_type_that_is_not_known_leaves_its_key_what_it_had(
+    applied: KafkaSettings, ce_type: str
+) -> None:
+    await _write(applied, _record("a", "old"), _record("b", "old"), _record("a", "new", ce_type))
+    table = _table(applied)
+    skipped: list[str] = []
+    table.on_skip(skipped.append)
+    async with table:
+        assert (table.get(b"a"), table.get(b"b")) == ("old", "old")
+        await _write(applied, _record("a", "newer", ce_type), _record("c", "new", ce_type), _record("b", "2"))
+        await table.refresh()
+        assert (table.get(b"a"), table.get(b"b"), table.get(b"c")) == ("old", "2", None)
+        assert skipped == [applied.topic(TOPIC)] * 3
+        (warning,) = table.warnings()
+        assert "2 keys" in warning
+        assert ce_type in warning
+
+
+async def test_a_warning_ends_with_the_next_record_that_can_be_read(applied: KafkaSettings) -> None:
+    await _write(applied, _record("a", "-"), _record("b", "1"), _record("b", "-"))
+    async with _table(applied) as table:
+        assert (table.get(b"a"), table.get(b"b")) == (None, "1")
+        assert len(table.warnings()) == 1
+        await _write(applied, _record("a", "2"), _record("b", None))
+        await table.refresh()
+        assert (table.get(b"a"), table.get(b"b")) == ("2", None)
+        assert table.warnings() == []
 
 
 async def test_a_missing_topic_is_named(kafka_settings: KafkaSettings) -> None:
     with pytest.raises(MissingTopic, match=kafka_settings.topic(TOPIC)):
         await _table(kafka_settings).__aenter__()
+
+
+async def test_a_run_keeps_its_configuration_when_a_newer_release_writes_another(
+    applied: KafkaSettings,
+) -> None:
+    config = await apply_run(applied, "run")
+    newer = Envelope(id="1", type="tunestream.run.v2", source="/tests").to_headers()
+    for last in (config.digest, "current"):
+        await _write(applied, Outgoing(TOPIC, encode_key("run", last), b'{"of": "version 2"}', newer))
+    async with RunDirectory(applied) as runs:
+        assert runs.current("run") == config
+        assert runs.config("run", config.digest) == config
+        assert "2 keys" in runs.warnings()[0]
 
 
 async def test_a_run_directory_follows_the_pointer(applied: KafkaSettings) -> None:

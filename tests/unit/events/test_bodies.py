@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from tools.wire import examples
 from tunestream.events.base import Foreign, Wire
 from tunestream.events.nat import IntermediateStep
+from tunestream.events.registry import event_types, model_of
 from tunestream.events.trajectories import (
     CloseReason,
     DPOItem,
@@ -24,7 +25,6 @@ from tunestream.events.trajectories import (
     Trajectory,
     TrajectoryGroup,
 )
-from tunestream.events.types import EVENT_TYPES, model_of
 
 Path = tuple[str | int, ...]
 
@@ -32,7 +32,7 @@ Path = tuple[str | int, ...]
 FREE = {"metadata", "raw_metadata", "config", "data", "usage_info"}
 # Objects under these names are maps, whose keys are no fields.
 MAPS = FREE | {"dropped", "skipped", "metrics", "logprobs"}
-OURS = [name for name, model in EVENT_TYPES.items() if issubclass(model, Wire)]
+OURS = [name for name, model in event_types().items() if issubclass(model, Wire)]
 
 
 @cache
@@ -65,7 +65,7 @@ def changed(body: object, at: Path, name: str | int, value: object) -> bytes:
 
 
 def test_every_type_has_an_example() -> None:
-    assert bodies().keys() == EVENT_TYPES.keys()
+    assert bodies().keys() == event_types().keys()
 
 
 @pytest.mark.parametrize("ce_type", OURS)
@@ -95,7 +95,7 @@ def test_numbers_are_finite_wherever_they_are(ce_type: str, number: float) -> No
                 model(ce_type).model_validate_json(changed(body, at[:-1], at[-1], number))
 
 
-@pytest.mark.parametrize("ce_type", EVENT_TYPES)
+@pytest.mark.parametrize("ce_type", event_types())
 def test_a_body_is_not_changed_once_it_is_made(ce_type: str) -> None:
     body = model(ce_type).model_validate(bodies()[ce_type])
     name = next(iter(type(body).model_fields))
@@ -112,7 +112,7 @@ def test_identifiers_are_neither_empty_nor_endless(ce_type: str) -> None:
 
 
 def test_foreign_models_are_not_ours() -> None:
-    assert {name for name, kind in EVENT_TYPES.items() if issubclass(kind, Foreign)} == {
+    assert {name for name, kind in event_types().items() if issubclass(kind, Foreign)} == {
         "nat.intermediate_step.v1"
     }
 

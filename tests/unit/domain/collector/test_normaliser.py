@@ -242,7 +242,7 @@ def test_any_data_is_a_candidate_or_refused_by_name(data: dict[str, Any]) -> Non
         found = outcome(data, parity=parity)
         if isinstance(found, Refused):
             assert found.code.startswith(("schema.", "non_finite"))
-            assert "payload.data." in found.reason
+            assert "payload.data." in found.message
         else:
             assert CandidateStep.model_validate_json(found.to_json()) == found
 
