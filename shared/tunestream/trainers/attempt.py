@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Final
 
 import structlog
 
-from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
+from tunestream.trainers.attempt_log import AttemptLogWriter
 from tunestream.trainers.port import (
     Backend,
     Checkpoint,
@@ -22,11 +19,11 @@ from tunestream.trainers.port import (
     TrainingFailed,
     TrainingResult,
 )
+from tunestream.trainers.redaction import Redactor
 
 __all__ = ["as_training_failure", "train_once"]
 
 log = structlog.get_logger(__name__)
-_FLUSH_SECONDS: Final = 2.0
 
 
 @contextmanager
@@ -60,11 +57,11 @@ async def train_once(
             ``bad_result`` when it returns no :class:`TrainingResult`.
         TrainingCanceled: when the service that trains it canceled it.
     """
-    lines = _Lines(spec)
+    lines, redact = AttemptLogWriter(spec), Redactor()
 
     def sort(one: JobReport) -> None:
         if isinstance(one, LogLine):
-            lines.append(one.line)
+            lines.append("output", redact(one.line))
         else:
             report(one)
 
@@ -76,35 +73,3 @@ async def train_once(
     if not isinstance(result, TrainingResult):
         raise TrainingFailed("bad_result", f"the backend returned no TrainingResult but {result!r}")
     return result
-
-
-class _Lines:
-    """The lines that a backend reports. A store that is away costs lines, never the training."""
-
-    def __init__(self, spec: JobSpec) -> None:
-        self._log = AttemptLog(LogStore(ArtifactStore(spec.artifacts), spec.job_id), spec.attempt)
-        self._writing: asyncio.Task[None] | None = None
-
-    def append(self, line: str) -> None:
-        """Remember a line, and begin to write when it is the first."""
-        self._log.append(datetime.now(UTC), "output", line)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="attempt-log")
-
-    async def close(self) -> None:
-        """Write what is left."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait({self._writing})
-            await self._flush()
-
-    async def _write(self) -> None:
-        while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
-            await asyncio.shield(asyncio.create_task(self._flush()))
-
-    async def _flush(self) -> None:
-        try:
-            await asyncio.to_thread(self._log.flush, datetime.now(UTC))
-        except Exception as error:  # noqa: BLE001 - whatever the file system raises
-            log.warning("job.log_unwritten", reason=f"{type(error).__name__}: {error}")

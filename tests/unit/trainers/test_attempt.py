@@ -78,6 +78,30 @@ async def test_lines_go_to_the_log_of_the_attempt_and_the_rest_to_the_caller(tmp
     assert [line.text for line in lines] == ["one", "two"]
 
 
+async def test_a_secret_does_not_get_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "tiger-secret-4711")
+
+    async def script(spec: JobSpec, report: Report) -> TrainingResult:
+        report(LogLine(line="the key is tiger-secret-4711"))
+        return await finishes()(spec, report)
+
+    spec = spec_of(tmp_path)
+    await train_once(ScriptedBackend(script), spec, lambda _: None)
+    (line,) = LogStore(ArtifactStore(str(tmp_path)), spec.job_id).read(1)
+    assert line.text.startswith("the key is ")
+    assert "4711" not in line.text
+
+
+async def test_a_store_that_cannot_be_written_costs_lines_only(tmp_path: Path) -> None:
+    async def script(spec: JobSpec, report: Report) -> TrainingResult:
+        report(LogLine(line="lost"))
+        return await finishes()(spec, report)
+
+    (tmp_path / "file").touch()
+    spec = spec_of(tmp_path / "file" / "artifacts")
+    assert (await train_once(ScriptedBackend(script), spec, lambda _: None)).message == "made a"
+
+
 async def test_a_backend_without_lines_leaves_no_log(tmp_path: Path) -> None:
     await train_once(ScriptedBackend(finishes()), spec_of(tmp_path), lambda _: None)
     assert not LogStore(ArtifactStore(str(tmp_path)), "job").exist()

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Final
 
-import structlog
-
-from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
+from tunestream.trainers.attempt_log import AttemptLogWriter
 from tunestream.trainers.port import JobSpec
 from tunestream.trainers.redaction import Redactor
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
 
 __all__ = ["Recorder"]
 
-log = structlog.get_logger(__name__)
-_FLUSH_SECONDS: Final = 2.0
 _PROGRESS_SECONDS: Final = 10.0  # between two lines about the same phase
 
 
 class Recorder:
-    """Keeps the log of one attempt. A store that is away costs lines, never the training.
+    """Keeps the log of one attempt.
 
     Args:
         spec: names the attempt and the store.
@@ -30,21 +24,18 @@ class Recorder:
     """
 
     def __init__(self, spec: JobSpec, redact: Redactor) -> None:
-        self._log = AttemptLog(LogStore(ArtifactStore(spec.artifacts), spec.job_id), spec.attempt)
+        self._log = AttemptLogWriter(spec)
         self._redact = redact
         self._noted: tuple[str, int] | None = None
         self._noted_at = 0.0
-        self._complained = False
-        self._flushing = asyncio.Lock()
-        self._writing = asyncio.create_task(self._write(), name=f"log-{spec.job_id}")
 
     def keep(self, line: str) -> None:
         """Keep a line of the worker's output, without secrets already."""
-        self._log.append(datetime.now(UTC), "output", line)
+        self._log.append("output", line)
 
     def note(self, text: str) -> None:
         """Keep a line about the attempt."""
-        self._log.append(datetime.now(UTC), "report", self._redact(text))
+        self._log.append("report", self._redact(text))
 
     def report(self, report: Progress | Terminal) -> None:
         """Keep a report: every phase, checkpoint and end, and now and then how far the phase is."""
@@ -58,23 +49,7 @@ class Recorder:
 
     async def close(self) -> None:
         """Store what is left."""
-        self._writing.cancel()
-        await asyncio.wait([self._writing])
-        await self._flush()
-
-    async def _write(self) -> None:
-        while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
-            await asyncio.shield(self._flush())  # what was begun is finished, whoever closes meanwhile
-
-    async def _flush(self) -> None:
-        try:
-            async with self._flushing:
-                await asyncio.to_thread(self._log.flush, datetime.now(UTC))
-        except Exception as error:  # noqa: BLE001 - whatever the file system raises
-            if not self._complained:
-                log.warning("job.log_unwritten", reason=f"{type(error).__name__}: {error}")
-            self._complained = True
+        await self._log.close()
 
 
 def _progress(report: Progress) -> str:
