@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,11 @@ def as_training_failure() -> Iterator[None]:
         yield
     except (TrainingFailed, TrainingCanceled):
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise TrainingFailed("backend_error", "the backend canceled a task of its own") from error
     except Exception as error:
         log.exception("backend.fault")
         raise TrainingFailed("backend_error", f"{type(error).__name__}: {error}") from error

@@ -31,10 +31,11 @@ from tunestream.trainers.attempt import train_once
         (TrainingFailed("out_of_memory", "too large"), "out_of_memory"),
         (ValueError("not a number"), "backend_error"),
         (RuntimeError("a bug"), "backend_error"),
+        (asyncio.CancelledError("a task of its own"), "backend_error"),
     ],
 )
 async def test_whatever_a_backend_raises_becomes_a_reason(
-    tmp_path: Path, raised: Exception, code: str
+    tmp_path: Path, raised: BaseException, code: str
 ) -> None:
     async def script(_spec: JobSpec, _report: Report) -> TrainingResult:
         raise raised
