@@ -191,7 +191,7 @@ async def _write(records: list[dict[str, Any]]) -> None:
 
 
 def _write_files(folder: Path) -> None:
-    from tunestream.experiments.interfaces import Stage
+    from tunestream.experiments.stages import Stage
     from tunestream.experiments.store import ExperimentStore
 
     steps = [

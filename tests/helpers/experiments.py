@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from tunestream.config.experiment.experiment import Config
-from tunestream.experiments.interfaces import (
+from tunestream.experiments.manifests import (
     ArmManifest,
     ExperimentManifest,
     Hardware,
-    MetricEstimate,
-    QaResult,
-    ResultRow,
-    Stage,
     StageManifest,
     StageState,
-    TestBank,
 )
+from tunestream.experiments.results import MetricEstimate, QaResult, ResultRow, TestBank
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 
 TEXT = "data: {path: sums.csv}\n"

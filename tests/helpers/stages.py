@@ -11,27 +11,22 @@ from typing import Any
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig, QaConfig
 from tunestream.config.run.model import ModelConfig
-from tunestream.experiments.interfaces import (
-    InferenceRequest,
-    ModelReference,
-    QaRequest,
-    ResultRow,
-    TestRow,
-)
+from tunestream.experiments.requests import InferenceRequest, ModelReference, QaRequest
+from tunestream.experiments.results import ResultRow, TestRow
 
 ROOT = Path(__file__).parents[2]
 _INFER = """
 import sys
 from pathlib import Path
 from tunestream.experiments.inference import infer
-from tunestream.experiments.interfaces import InferenceRequest
+from tunestream.experiments.requests import InferenceRequest
 infer(InferenceRequest.model_validate_json(Path(sys.argv[1]).read_bytes()), progress=lambda *_: None)
 """
 _EVALUATE = """
 import sys
 from pathlib import Path
 from tunestream.experiments.qa import evaluate
-from tunestream.experiments.interfaces import QaRequest
+from tunestream.experiments.requests import QaRequest
 evaluate(QaRequest.model_validate_json(Path(sys.argv[1]).read_bytes()), progress=lambda *_: None)
 """
 

@@ -18,12 +18,9 @@ from tests.helpers.devserver import PROMPT
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's base model without its warm start: random weights say all that a server test needs."""
-    from tunestream.demo.base_model import make_tokenizer, new_model
+    from tunestream.demo.base_model import BASE
 
-    folder = tmp_path_factory.mktemp("tiny")
-    new_model(0).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
+    return BASE.write(tmp_path_factory.mktemp("tiny"), seed=2)  # begins with words, not special tokens
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ EXTRAS = (
     "fastapi",
     "huggingface_hub",
     "matplotlib",
+    "jinja2",
     "nemo_microservices",
     "hypothesis",
     "pytest",

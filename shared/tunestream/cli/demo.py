@@ -27,7 +27,8 @@ from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings, LogSettings
-from tunestream.demo.loop import DemoFailed, DemoPlan, DemoSite, play
+from tunestream.demo.loop import play
+from tunestream.demo.plan import DemoFailed, DemoPlan, DemoSite
 from tunestream.demo.recipes import Quantization
 from tunestream.demo.report import render, write_report
 from tunestream.demo.results import DemoResults
@@ -47,7 +48,7 @@ _BASE_SECONDS: Final = 900.0
 # The model is tiny: a second thread buys nothing, and where others are busy it spins.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _REFRESH_SECONDS: Final = 0.5
-_NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib")
+_NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib", "jinja2")
 
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the base model, the games and the jobs.")]
 RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows to train on.")]

@@ -48,7 +48,7 @@ class Throttle:
         return self.most_published is not None and self.published >= self.most_published
 
     def publish(self, trajectories: int) -> bool:
-        """Count what is to be published, and tell whether it may be: not once enough is published."""
+        """Count what is to be published, and return whether it may be: not once enough is published."""
         if self.is_ended:
             return False
         self.published += trajectories

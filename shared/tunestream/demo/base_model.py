@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tunestream.demo.game import legal_moves, prompt, training_boards
+from tunestream.tiny_llama import TinyLlama
 
-__all__ = ["base_model_folder", "make_base_model", "make_tokenizer", "new_model"]
+__all__ = ["BASE", "base_model_folder", "make_base_model"]
 
 END: Final = "<|end|>"
 CHAT_TEMPLATE: Final = (
@@ -48,6 +46,18 @@ SHAPE: Final[dict[str, Any]] = {
     "initializer_range": 0.05,
     "tie_word_embeddings": True,
 }
+BASE: Final = TinyLlama(
+    words=VOCABULARY,
+    hidden=SHAPE["hidden_size"],
+    inner=SHAPE["intermediate_size"],
+    layers=SHAPE["num_hidden_layers"],
+    heads=SHAPE["num_attention_heads"],
+    context=SHAPE["max_position_embeddings"],
+    template=CHAT_TEMPLATE,
+    special=tuple(word for word in VOCABULARY if word.startswith("<|")),
+    padding="left",
+    deviation=SHAPE["initializer_range"],
+)
 STEPS: Final = 150
 BATCH: Final = 128
 LEARNING_RATE: Final = 3e-3
@@ -60,34 +70,10 @@ def base_model_folder(root: Path, seed: int) -> Path:
     return root / f"base-{seed}-{sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Build the tokenizer: one token per word, chat template included."""
-    make: Any = PreTrainedTokenizerFast  # its constructor is untyped
-    tokenizer: PreTrainedTokenizerFast = make(
-        tokenizer_object=_words(),
-        pad_token=VOCABULARY[0],
-        unk_token=VOCABULARY[1],
-        eos_token=END,
-        padding_side="left",
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
-
-
-def _words() -> Tokenizer:
-    ids = {word: index for index, word in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordLevel(ids, unk_token=VOCABULARY[1]))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    special = [word for word in VOCABULARY if word.startswith("<|")]
-    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in special])
-    return tokenizer
-
-
-def new_model(seed: int) -> LlamaForCausalLM:
-    """Build the untrained model (about 133,000 parameters)."""
+def _untrained(seed: int) -> LlamaForCausalLM:
+    """Return the model (about 133,000 parameters) with torch's own random weights."""
     torch.manual_seed(seed)
-    ends: dict[str, Any] = {"bos_token_id": None, "eos_token_id": VOCABULARY.index(END), "pad_token_id": 0}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=len(VOCABULARY), **ends, **SHAPE))
+    return LlamaForCausalLM(LlamaConfig(**BASE.config(), initializer_range=SHAPE["initializer_range"]))
 
 
 def make_base_model(root: Path, seed: int) -> Path:
@@ -98,11 +84,11 @@ def make_base_model(root: Path, seed: int) -> Path:
     folder = base_model_folder(root, seed)
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
-        model, tokenizer = new_model(seed), make_tokenizer()
-        _warm_start(model, tokenizer, random.Random(seed))  # noqa: S311
         staging = Path(tempfile.mkdtemp(prefix=".base-", dir=root))
+        BASE.write_tokenizer(staging)
+        model = _untrained(seed)
+        _warm_start(model, AutoTokenizer.from_pretrained(staging), random.Random(seed))  # noqa: S311
         model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
         _publish(staging, folder)
     return folder
 
@@ -116,7 +102,7 @@ def _publish(staging: Path, folder: Path) -> None:
         shutil.rmtree(staging)  # another process made the same model meanwhile
 
 
-def _warm_start(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> None:
+def _warm_start(model: LlamaForCausalLM, tokenizer: Any, rng: random.Random) -> None:
     """Teach the answer's form: one random legal digit and the end, on training boards."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     model.train()
@@ -129,7 +115,7 @@ def _warm_start(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng
         optimizer.step()
 
 
-def _warm_batch(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[Tensor, Tensor]:
+def _warm_batch(tokenizer: Any, rng: random.Random) -> tuple[Tensor, Tensor]:
     rows = rng.choices(training_boards(), k=BATCH)
     texts = [
         f"<|user|> {prompt(board)} {END} <|assistant|> {_random_move(board, rng)} {END}" for board in rows

@@ -14,58 +14,25 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.demo.agents import Arena, Throttle, play_forever
 from tunestream.demo.evaluation import Outcomes, evaluate, play_random
 from tunestream.demo.observer import ENDED, Observations, Observer
+from tunestream.demo.plan import DemoFailed, DemoPlan, DemoSite
 from tunestream.demo.policy_client import Policy, PolicyClient
 from tunestream.demo.publishing import publishing_of
-from tunestream.demo.recipes import RECIPES, Quantization, Recipe
 from tunestream.demo.results import Activity, DemoResults
 from tunestream.demo.run_config import BASE_NAME
 from tunestream.demo.view import Screen
 from tunestream.events.models import ModelStatus, ModelVersion
-from tunestream.events.training import Objective, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import TTCPublisher
 from tunestream.serving import served_name
 
-__all__ = ["DemoFailed", "DemoPlan", "DemoSite", "play"]
+__all__ = ["play"]
 
 AGENTS: Final = 32
 MAX_WAITING_WINDOWS: Final = 2
 STALL_SECONDS: Final = 300.0
-
-
-class DemoFailed(RuntimeError):
-    """A training job failed, or nothing happened for too long."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoPlan:
-    """What to learn by, and how long to play; a round is one full window.
-
-    ``keep`` goes on after the last round.
-    """
-
-    seed: int = 0
-    rounds: int = 8
-    keep: bool = False
-    objective: Objective = Objective.DPO
-    quantize: Quantization | None = None
-
-    @property
-    def recipe(self) -> Recipe:
-        """The objective's numbers."""
-        return RECIPES[self.objective]
-
-
-@dataclass(frozen=True, slots=True)
-class DemoSite:
-    """Where things are."""
-
-    kafka: KafkaSettings
-    policy_url: str
-    run_id: str
 
 
 async def play(
@@ -217,7 +184,7 @@ class _Loop:
         except TimeoutError:
             raise DemoFailed(
                 f"version {version.version} was promoted {STALL_SECONDS:.0f} s ago and is not served; "
-                "the trainer's /health/ready says why"
+                "the trainer's /health/ready shows why"
             ) from None
         self._arena.policy.model, self._arena.policy.version = name, version.version
         return name
@@ -247,7 +214,7 @@ def _completed(seen: Observations) -> set[str]:
 
 
 def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the fault that came first, for people: a group of one says nothing more."""
+    """Return the fault that came first, for people: a group of one adds nothing."""
     fault: BaseException = faults
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]

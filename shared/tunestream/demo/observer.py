@@ -83,7 +83,7 @@ class Observer:
     Args:
         settings: the broker.
         run_id: the run.
-        on_event: told of each body of the run after it was taken in.
+        on_event: called with each body of the run after it was taken in.
     """
 
     def __init__(

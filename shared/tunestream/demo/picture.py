@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import astuple
-from io import BytesIO, StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tunestream.demo import game
 from tunestream.demo.evaluation import GAMES
 from tunestream.demo.results import DemoResults
+from tunestream.reporting.plots import ACCENT, GRID, INK, MUTED, new_figure, remove_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["draw", "write_png", "write_svg"]
+__all__ = ["draw"]
 
-INK: Final = "#1f2933"
-MUTED: Final = "#7b8794"
-GRID: Final = "#e4e7eb"
-ACCENT: Final = "#2563eb"
 OUTCOMES: Final = (("win", "#16a34a"), ("draw", "#a3b1c2"), ("loss", "#ea580c"), ("illegal", "#7f1d1d"))
 _NARROW: Final = 0.06  # a share below this holds no label
 
 
 def draw(results: DemoResults) -> Figure:
     """Draw optimal moves by version beside games against a random opponent before and after."""
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)  # inches
-    figure = Figure(figsize=(11, 4.4), layout=layout, facecolor="white")
+    figure = new_figure(11, 4.4, padding=0.12)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     _strengths(left, results)
     _games(right, results)
     return figure
 
 
-def write_png(results: DemoResults, path: Path) -> None:
-    """Write the picture to a file."""
-    content = BytesIO()
-    draw(results).savefig(content, format="png", dpi=160)
-    path.write_bytes(content.getvalue())
-
-
-def write_svg(results: DemoResults) -> str:
-    """Return the picture as an ``<svg>`` element for a page."""
-    content = StringIO()
-    draw(results).savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    text = content.getvalue()
-    return text[text.index("<svg") :]
-
-
 def _strengths(axes: Axes, results: DemoResults) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: PLC0415 - an extra
+
     numbers = [strength.number for strength in results.strengths]
     rates = [strength.interval for strength in results.strengths]
     means = [rate.mean for rate in rates]
@@ -87,6 +65,8 @@ def _chance(axes: Axes, last: int) -> None:
 
 
 def _games(axes: Axes, results: DemoResults) -> None:
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - an extra
+
     last = results.strengths[-1].number
     for row, (label, outcomes) in enumerate(((f"version {last}", results.after), ("base", results.before))):
         start = 0.0
@@ -105,6 +85,4 @@ def _games(axes: Axes, results: DemoResults) -> None:
 def _title(axes: Axes, title: str, subtitle: str) -> None:
     axes.set_title(title, loc="left", color=INK, fontsize=12.5, fontweight="bold", pad=24)
     axes.text(0, 1.03, subtitle, transform=axes.transAxes, color=MUTED, fontsize=9)
-    axes.tick_params(colors=MUTED, length=0)
-    axes.xaxis.label.set_color(MUTED)
-    axes.spines[:].set_visible(False)
+    remove_frame(axes)

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from tunestream.demo.evaluation import GAMES, Outcomes
 from tunestream.demo.page import write_page
-from tunestream.demo.picture import write_png
+from tunestream.demo.picture import draw
 from tunestream.demo.results import DemoResults
+from tunestream.reporting.plots import write_png
 
 __all__ = ["ReportFiles", "render", "write_report"]
 
@@ -32,7 +33,7 @@ def write_report(results: DemoResults, folder: Path) -> ReportFiles:
     """Write picture, page and numbers into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(folder / "demo.png", folder / "demo.html", folder / "demo.json")
-    write_png(results, files.picture)
+    write_png(draw(results), files.picture)
     write_page(results, files.page)
     files.numbers.write_text(json.dumps(results.document(), indent=2) + "\n", encoding="utf-8")
     return files

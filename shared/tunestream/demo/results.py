@@ -32,7 +32,7 @@ class Activity:
 class DemoResults:
     """The strengths of all versions that were served, in order, and games of the first and the last.
 
-    ``unit`` says what a trajectory is, for people, in the plural.
+    ``unit`` is what a trajectory is, for people, in the plural.
     """
 
     run_id: str

@@ -12,6 +12,7 @@ __all__ = ["BASE_NAME", "run_document"]
 BASE_NAME: Final = "player"
 # Earlier versions that are still asked: turns run on them, and each is measured once.
 SERVED_BESIDE: Final = 4
+_CURRICULUM: Final = {"initial_percentile": 0.6, "increment_percentile": 0.2, "expansion_interval": 2}
 
 
 def run_document(
@@ -35,6 +36,26 @@ def run_document(
         quantize: the base model's weights; the adapter stays as it is.
         curriculum: begin with the best 60 % of each window's groups instead of all.
     """
+    return {
+        "run_id": run_id,
+        "target_model": BASE_NAME,
+        "reward_function": {"name": "minimax"},
+        "trajectory_builder": dict(recipe.builder),
+        "curriculum_learning": {"enabled": curriculum, **_CURRICULUM},
+        "batching": {
+            "window_pairs": recipe.window,
+            # A round is a full window: on a slow machine one may take minutes.
+            "max_wait": "10m",
+            "flush_after": "2m",
+            "validation_fraction": 0.1,
+            "seed": seed,
+        },
+        "trainer": _trainer(base_model, recipe, seed, quantize),
+        "serving": [{"url": policy_url, "keep_previous": SERVED_BESIDE}],
+    }
+
+
+def _trainer(base_model: Path, recipe: Recipe, seed: int, quantize: Quantization | None) -> dict[str, Any]:
     model: dict[str, Any] = {"hf_model_ckpt": str(base_model), "quantize": quantize is not None}
     if quantize is not None:
         model["bitsandbytes"] = quantize.section
@@ -48,31 +69,10 @@ def run_document(
         "seed": seed,
     }
     return {
-        "run_id": run_id,
-        "target_model": BASE_NAME,
-        "reward_function": {"name": "minimax"},
-        "trajectory_builder": dict(recipe.builder),
-        "curriculum_learning": {
-            "enabled": curriculum,
-            "initial_percentile": 0.6,
-            "increment_percentile": 0.2,
-            "expansion_interval": 2,
-        },
-        "batching": {
-            "window_pairs": recipe.window,
-            # A round is a full window: on a slow machine one may take minutes.
-            "max_wait": "10m",
-            "flush_after": "2m",
-            "validation_fraction": 0.1,
-            "seed": seed,
-        },
-        "trainer": {
-            "_type": "trl",
-            "objective": recipe.objective.value,
-            "max_policy_lag": 4,
-            "model": model,
-            "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-            "training": {"training_args": training_args, **recipe.training},
-        },
-        "serving": [{"url": policy_url, "keep_previous": SERVED_BESIDE}],
+        "_type": "trl",
+        "objective": recipe.objective.value,
+        "max_policy_lag": 4,
+        "model": model,
+        "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+        "training": {"training_args": training_args, **recipe.training},
     }

@@ -33,7 +33,7 @@ _COLOURS: dict[TrainingStatusEnum, str] = {
 
 @dataclass(slots=True)
 class Screen:
-    """Everything that the view shows; ``activity`` says what is being waited for."""
+    """Everything that the view shows; ``activity`` is what is being waited for."""
 
     rounds: int
     recipe: Recipe

@@ -9,10 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import PlainTextResponse, Response
 
 from tunestream.devserver.batching import MicroBatcher
 from tunestream.devserver.bodies import (
@@ -22,25 +20,23 @@ from tunestream.devserver.bodies import (
     ChatMessage,
     ChatRequest,
     ChatResponse,
-    ChoiceLogprobs,
     CompletionChoice,
-    CompletionLogprobs,
     CompletionRequest,
     CompletionResponse,
     Drawing,
     LoadAdapter,
     ModelList,
     Sampling,
-    TokenLogprob,
-    TopLogprob,
     UnloadAdapter,
-    Usage,
 )
-from tunestream.devserver.engine import Answer, Question, WeightsEngine
+from tunestream.devserver.engine import WeightsEngine
+from tunestream.devserver.errors import add_error_handlers
+from tunestream.devserver.sampling import Completion, Question
+from tunestream.devserver.views import TokenView, usage_of
 
 __all__ = ["create_app"]
 
-_Batcher = MicroBatcher[Question, Answer]
+_Batcher = MicroBatcher[Question, Completion]
 
 
 def create_app(engine: WeightsEngine) -> FastAPI:
@@ -53,10 +49,7 @@ def create_app(engine: WeightsEngine) -> FastAPI:
             yield
 
     app = FastAPI(title="tunestream development server", lifespan=lifespan)
-    app.add_exception_handler(ApiError, _refuse)
-    app.add_exception_handler(RequestValidationError, _refuse_body)
-    app.add_exception_handler(HTTPException, _refuse_route)
-    app.add_exception_handler(Exception, _apologise)
+    add_error_handlers(app)
     app.include_router(_chat_routes(engine, batcher))
     app.include_router(_completion_routes(engine, batcher))
     app.include_router(_adapter_routes(engine, batcher))
@@ -83,7 +76,7 @@ def _chat_routes(engine: WeightsEngine, batcher: _Batcher) -> APIRouter:
 
     async def answer(request: Sampling, questions: list[Question], *, prompt_tokens: int) -> Response:
         answers = await asyncio.gather(*map(batcher.submit, questions))
-        shown = _Tokens(engine, request)
+        shown = TokenView(engine, request)
         body = ChatResponse(
             id=f"chatcmpl-{uuid4().hex}",
             created=int(time.time()),
@@ -97,7 +90,7 @@ def _chat_routes(engine: WeightsEngine, batcher: _Batcher) -> APIRouter:
                 )
                 for index, answer in enumerate(answers)
             ],
-            usage=_usage(answers, prompt_tokens),
+            usage=usage_of(answers, prompt_tokens),
         )
         return Response(body.model_dump_json(), media_type="application/json")
 
@@ -115,7 +108,7 @@ def _completion_routes(engine: WeightsEngine, batcher: _Batcher) -> APIRouter:
         ]
         draws = [draw for question in asked for draw in _draws(question, request.n)]
         answers = await asyncio.gather(*map(batcher.submit, draws))
-        shown = _Tokens(engine, request)
+        shown = TokenView(engine, request)
         body = CompletionResponse(
             id=f"cmpl-{uuid4().hex}",
             created=int(time.time()),
@@ -129,7 +122,7 @@ def _completion_routes(engine: WeightsEngine, batcher: _Batcher) -> APIRouter:
                 )
                 for index, answer in enumerate(answers)
             ],
-            usage=_usage(answers, sum(len(question.prompt) for question in asked)),
+            usage=usage_of(answers, sum(len(question.prompt) for question in asked)),
         )
         return Response(body.model_dump_json(), media_type="application/json")
 
@@ -141,20 +134,22 @@ def _adapter_routes(engine: WeightsEngine, batcher: _Batcher) -> APIRouter:
 
     @router.get("/models")
     async def models() -> ModelList:
-        return ModelList(data=await batcher.call(engine.cards))
+        return ModelList(data=await batcher.call(engine.weights.cards))
 
     @router.post("/load_lora_adapter")
     async def load(request: LoadAdapter) -> PlainTextResponse:
         if not request.lora_name or not request.lora_path:
             raise _missing("Both 'lora_name' and 'lora_path' must be provided.")
-        await batcher.call(engine.load, request.lora_name, request.lora_path, in_place=request.load_inplace)
+        await batcher.call(
+            engine.weights.load, request.lora_name, request.lora_path, in_place=request.load_inplace
+        )
         return PlainTextResponse(f"Success: LoRA adapter '{request.lora_name}' added successfully.")
 
     @router.post("/unload_lora_adapter")
     async def unload(request: UnloadAdapter) -> PlainTextResponse:
         if not request.lora_name:
             raise _missing("'lora_name' needs to be provided to unload a LoRA adapter.")
-        await batcher.call(engine.unload, request.lora_name)
+        await batcher.call(engine.weights.unload, request.lora_name)
         return PlainTextResponse(f"Success: LoRA adapter '{request.lora_name}' removed successfully.")
 
     return router
@@ -193,75 +188,5 @@ def _draws(question: Question, n: int) -> list[Question]:
     return [replace(question, seed=question.seed + index) for index in range(n)]
 
 
-def _usage(answers: list[Answer], prompt_tokens: int) -> Usage:
-    completion_tokens = sum(answer.tokens for answer in answers)
-    return Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        total_tokens=prompt_tokens + completion_tokens,
-    )
-
-
-class _Tokens:
-    """How a request wants to see tokens."""
-
-    def __init__(self, engine: WeightsEngine, request: Drawing) -> None:
-        self._engine = engine
-        self._as_ids = request.return_tokens_as_token_ids
-
-    def _name(self, token: int) -> str:
-        return f"token_id:{token}" if self._as_ids else self._engine.word(token)
-
-    def of_chat(self, answer: Answer) -> ChoiceLogprobs:
-        return ChoiceLogprobs(
-            content=[
-                TokenLogprob(
-                    **self._entry(said.token, said.logprob).model_dump(),
-                    top_logprobs=[self._entry(*each) for each in said.top],
-                )
-                for said in answer.said
-            ]
-        )
-
-    def _entry(self, token: int, logprob: float) -> TopLogprob:
-        name = self._name(token)
-        return TopLogprob(token=name, logprob=logprob, bytes=list(name.encode()))
-
-    def of_completion(self, answer: Answer) -> CompletionLogprobs:
-        names = [self._name(said.token) for said in answer.said]
-        lengths = [len(self._engine.word(said.token)) for said in answer.said]
-        return CompletionLogprobs(
-            tokens=names,
-            token_logprobs=[said.logprob for said in answer.said],
-            top_logprobs=[
-                {self._name(token): value for token, value in [*said.top, (said.token, said.logprob)]}
-                for said in answer.said
-            ],
-            text_offset=[sum(lengths[:index]) for index in range(len(lengths))],
-        )
-
-
 def _missing(text: str) -> ApiError:
     return ApiError(400, text, kind="InvalidUserInput")
-
-
-async def _refuse(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), status_code=error.status)
-
-
-async def _refuse_body(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    text = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
-    return JSONResponse(ApiError(400, text, kind="BadRequestError").body(), status_code=400)
-
-
-async def _refuse_route(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    refusal = ApiError(error.status_code, error.detail, kind="NotFoundError")
-    return JSONResponse(refusal.body(), status_code=error.status_code)
-
-
-async def _apologise(_: Request, error: Exception) -> JSONResponse:
-    fault = ApiError(500, f"{type(error).__name__}: {error}", kind="InternalServerError")
-    return JSONResponse(fault.body(), status_code=500)

@@ -101,7 +101,7 @@ class CompletionRequest(Drawing):
 
 
 class TopLogprob(_Body):
-    """A token that could have been said; ``logprob`` is of the unscaled distribution."""
+    """A token that could have been drawn; ``logprob`` is of the unscaled distribution."""
 
     token: str
     logprob: float
@@ -109,13 +109,13 @@ class TopLogprob(_Body):
 
 
 class TokenLogprob(TopLogprob):
-    """A token that was said."""
+    """A token that was drawn."""
 
     top_logprobs: list[TopLogprob]
 
 
 class ChoiceLogprobs(_Body):
-    """The tokens of an answer, its end excluded unless nothing else was said."""
+    """The tokens of an answer, its end excluded unless there is no other."""
 
     content: list[TokenLogprob]
 

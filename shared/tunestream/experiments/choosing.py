@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["Best", "NoBest", "best_arm", "metrics_of"]
@@ -50,7 +51,7 @@ def best_arm(
         store: where the experiment is.
         experiment: with at least one complete arm.
         metric: by default the study's.
-        minimise: whether smaller is better; by default as the study says of its metric.
+        minimise: whether smaller is better; by default that of the study for its metric.
 
     Raises:
         NoBest: naming the metrics that there are.

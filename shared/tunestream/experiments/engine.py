@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
-from filelock import FileLock, Timeout
 
-from tunestream.artifacts.trees import Manifest
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.experiment.loading import LoadedExperiment
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.ids import content_digest
-from tunestream.events.trajectories import TrajectoryGroup
-from tunestream.experiments.interfaces import (
-    PARENTS,
-    ArmManifest,
-    ExperimentManifest,
-    Stage,
-    StageFailed,
-    StageManifest,
-    StageState,
-)
-from tunestream.experiments.machine import hardware, versions
-from tunestream.experiments.plan import Contents, inputs_of, key_of, seeds_of, stages_of
-from tunestream.experiments.sources import fingerprint, read_groups
-from tunestream.experiments.stages import Processes, StageRunner, Work
-from tunestream.experiments.store import ExperimentStore, clear, write_atomically
-from tunestream.experiments.trainer_service import Service
+from tunestream.experiments.data_sources import DataSources
+from tunestream.experiments.execution import execute
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest, StageManifest, StageState
+from tunestream.experiments.plan import Contents, inputs_of, key_of, stages_of
+from tunestream.experiments.stage_runner import Processes, StageRunner, Work
+from tunestream.experiments.stages import PARENTS, Choice, Stage, StageFailed
+from tunestream.experiments.store import ExperimentStore
+from tunestream.experiments.trainer_service import TrainerService
 
-__all__ = ["Choice", "Engine", "StageUpdate", "new_experiment"]
+__all__ = ["Engine", "StageUpdate", "new_experiment"]
 
 log = structlog.get_logger(__name__)
-_ATTEMPTS: Final = "attempts"
 
 
 class _Stopped(Exception):
     """Ends a stage that runs in a thread, when nobody waits for it any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which stages to run.
-
-    Attributes:
-        only: this one; its parents must be complete.
-        start: this one and those after it; its parents must be complete.
-        force: these are run although they are complete.
-    """
-
-    only: Stage | None = None
-    start: Stage | None = None
-    force: frozenset[Stage] = frozenset()
-
-    def reaches(self, stage: Stage) -> bool:
-        """Tell whether a stage is run or leads to one that is."""
-        return self.only is None or stage in _ancestry(self.only)
-
-    def takes(self, stage: Stage) -> bool:
-        """Tell whether a stage may be run."""
-        if self.only is not None:
-            return stage is self.only
-        return self.start is None or list(Stage).index(stage) >= list(Stage).index(self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +46,7 @@ class StageUpdate:
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """An arm that is run, and the manifest that tells of it."""
+    """An arm that is run, and its manifest."""
 
     experiment: ExperimentManifest
     manifest: ArmManifest
@@ -119,9 +81,9 @@ class Engine:
 
     Args:
         store: where stages are kept.
-        choice: which stages to run.
+        choice: which stages to run; by default all.
         max_parallel: arms at a time, each with processes of its own.
-        on_update: told of every change.
+        on_update: called at every change.
         kafka: the broker, for data from a stream.
         service: trains there instead of here.
         processes: used by all arms, and not ended; by default they are started as they are needed.
@@ -131,17 +93,16 @@ class Engine:
         self,
         store: ExperimentStore,
         *,
-        choice: Choice = Choice(),
+        choice: Choice | None = None,
         max_parallel: int = 1,
         on_update: Callable[[StageUpdate], None] = lambda _: None,
         kafka: KafkaSettings | None = None,
-        service: Service | None = None,
+        service: TrainerService | None = None,
         processes: Processes | None = None,
     ) -> None:
         self._store = store
-        self._choice = choice
-        self._tell = on_update
-        self._kafka = kafka
+        self._choice = choice or Choice()
+        self._on_update = on_update
         self._slots = asyncio.Semaphore(max_parallel)
         self._owned = [] if processes else [Processes() for _ in range(max_parallel)]
         self._stages = StageRunner(store, [processes] if processes else self._owned, service)
@@ -149,7 +110,7 @@ class Engine:
         self._locks: dict[str, asyncio.Lock] = {}
         self._ran: set[str] = set()
         self._failed: dict[str, StageFailed] = {}
-        self._groups: dict[str, list[TrajectoryGroup]] = {}
+        self._data = DataSources(kafka)
         self._stopping = False
 
     async def run(self, loaded: LoadedExperiment) -> ExperimentManifest:
@@ -161,7 +122,7 @@ class Engine:
         self._store.save(experiment)
         for one in loaded.arms:  # what all arms wait for, such as a broker that is away, ends them here
             with suppress(StageFailed):
-                await self._source(one.config)
+                await self._data.fingerprint(one.config)
         try:
             pairs = zip(experiment.arms, loaded.arms, strict=True)
             arms = (_Arm(experiment, manifest, one.config) for manifest, one in pairs)
@@ -226,18 +187,18 @@ class Engine:
             parents={each: self._store.stage_dir(each, made.key) for each, made in arm.outputs.items()},
             folder=self._store.work_dir(stage, key),
             progress=lambda done, total: self._progress(arm.manifest, stage, done, total),
-            groups=self._groups_of(arm.config),
+            groups=self._data.groups(arm.config),
         )
 
     def _progress(self, manifest: ArmManifest, stage: Stage, done: int, total: int) -> None:
         if self._stopping:
             raise _Stopped
-        self._tell(StageUpdate(manifest.name, stage, manifest.stages[stage], done, total))
+        self._on_update(StageUpdate(manifest.name, stage, manifest.stages[stage], done, total))
 
     async def _guarded(self, work: Work) -> StageManifest:
         """Run a stage; whatever goes wrong is its failure, for every arm that shares it."""
         try:
-            return await self._make(work)
+            return await execute(work, self._stages, self._store)
         except StageFailed as failure:
             self._failed[work.key] = failure
             raise
@@ -252,58 +213,17 @@ class Engine:
             return False
         return key in self._ran or stage not in self._choice.force or not self._choice.takes(stage)
 
-    async def _make(self, work: Work) -> StageManifest:
-        """Run a stage in its work folder and make that the finished stage."""
-        work.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(work.folder):
-            clear(work.folder)
-            attempts, started, clock = _count(work.folder), datetime.now(UTC), time.monotonic()
-            report = await self._stages.run(work)
-            (work.folder / _ATTEMPTS).unlink()
-            manifest = StageManifest(
-                stage=work.stage,
-                key=work.key,
-                inputs=work.inputs,
-                outputs=await asyncio.to_thread(_digests, work.folder),
-                metrics=report.metrics,
-                details=report.details,
-                notes=report.notes,
-                seeds=seeds_of(work.stage, work.config),
-                versions=versions(),
-                hardware=await asyncio.to_thread(hardware),
-                started=started.isoformat(),
-                seconds=time.monotonic() - clock,
-                attempts=attempts,
-            )
-            await asyncio.to_thread(self._store.finish, manifest)
-        return manifest
-
     async def _inputs(
         self, stage: Stage, config: Config, outputs: Mapping[Stage, StageManifest]
     ) -> dict[str, Any]:
-        source = await self._source(config) if stage is Stage.INGEST else {}
+        source = await self._data.fingerprint(config) if stage is Stage.INGEST else {}
         return await asyncio.to_thread(inputs_of, stage, config, outputs, self._contents, source)
-
-    async def _source(self, config: Config) -> dict[str, Any]:
-        stream = config.data.stream
-        if stream is None:
-            return await asyncio.to_thread(fingerprint, config.data)
-        name = stream.model_dump_json()
-        if name not in self._groups:
-            kafka = self._kafka or KafkaSettings()
-            self._groups[name] = [group async for group in read_groups(stream, kafka)]
-        bodies = b"\n".join(group.to_json() for group in self._groups[name])
-        return {"groups": content_digest(bodies)}
-
-    def _groups_of(self, config: Config) -> list[TrajectoryGroup] | None:
-        stream = config.data.stream
-        return self._groups[stream.model_dump_json()] if stream else None
 
     def _note(self, arm: _Arm, stage: Stage, **changes: Any) -> None:
         state = arm.manifest.stages[stage].model_copy(update=changes)
         arm.manifest.stages[stage] = state
         self._store.save(arm.experiment)
-        self._tell(StageUpdate(arm.manifest.name, stage, state))
+        self._on_update(StageUpdate(arm.manifest.name, stage, state))
 
     def _skip(self, arm: _Arm, failed: Stage) -> None:
         for stage, state in arm.manifest.stages.items():
@@ -321,34 +241,3 @@ def _break_off(experiment: ExperimentManifest) -> None:
 
 def _parents(stage: Stage, manifest: ArmManifest) -> list[Stage]:
     return [parent for parent in PARENTS[stage] if parent in manifest.stages]
-
-
-def _ancestry(stage: Stage) -> set[Stage]:
-    return {stage}.union(*(_ancestry(parent) for parent in PARENTS[stage]))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from the same stage."""
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        message = "another process runs this very stage; wait for it, then run the experiment again"
-        raise StageFailed("busy", message) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _count(folder: Path) -> int:
-    path = folder / _ATTEMPTS
-    attempts = int(path.read_text()) + 1 if path.exists() else 1
-    write_atomically(path, str(attempts))
-    return attempts
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = Manifest.of(folder).files
-    return {file.name: file.sha256 for file in files if not file.name.startswith(".")}

@@ -18,8 +18,9 @@ from tunestream.domain.gate.dataset_rows import split_rows
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import OpenAIMessage, Prompt, TrajectoryGroup
-from tunestream.experiments.interfaces import StageFailed, TestRow
+from tunestream.experiments.results import TestRow
 from tunestream.experiments.sources import Row
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["Example", "examples_of_groups", "examples_of_rows", "render"]
 
@@ -31,7 +32,7 @@ _MESSAGES = TypeAdapter(list[OpenAIMessage])
 class Example:
     """One usable row: what trains, and what is asked and known of it.
 
-    ``id`` tells its place in the data; ``stratum`` and ``group`` are values of the columns that the split
+    ``id`` is its place in the data; ``stratum`` and ``group`` are values of the columns that the split
     goes by.
     """
 

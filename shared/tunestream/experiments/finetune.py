@@ -14,7 +14,7 @@ from tunestream.artifacts import ArtifactStore, CheckpointStore
 from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile
-from tunestream.experiments.interfaces import OnProgress, StageFailed
+from tunestream.experiments.stages import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
 from tunestream.trainers import (
     Backend,

@@ -1,4 +1,4 @@
-"""The first stage: data becomes rows that train and rows that judge, and what is odd about it is said."""
+"""The first stage: data becomes rows that train and rows that judge, and what is odd about it is reported."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tunestream.config.experiment.experiment import DataConfig
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.trajectories import Prompt, TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
-from tunestream.experiments.interfaces import OnProgress, StageFailed
 from tunestream.experiments.sources import Row, read_rows
 from tunestream.experiments.splitting import Parts, Sizes, SplitImpossible, split
+from tunestream.experiments.stages import OnProgress, StageFailed
 
 __all__ = ["IngestReport", "Lengths", "ingest"]
 
-_TOLD_EVERY: Final = 1000
-_NAMED: Final = 5  # ids of leaking rows that are told
+_REPORT_EVERY: Final = 1000
+_NAMED: Final = 5  # ids of leaking rows that are reported
 
 
 class Lengths(BaseModel):
@@ -83,14 +83,14 @@ def ingest(
         data: what to read and how to divide it.
         output: an existing folder.
         groups: a run's trajectories, when ``data`` names a stream.
-        progress: told of the rows that were read.
+        progress: called with the number of rows that were read.
 
     Raises:
         StageFailed: when the data cannot be read, lacks a column or is too little.
     """
     left_out: Counter[str] = Counter()
     if groups is None:
-        made = examples_of_rows(_told(read_rows(data), progress), data, left_out)
+        made = examples_of_rows(_reporting(read_rows(data), progress), data, left_out)
     else:
         made = examples_of_groups(groups, left_out)
     examples = list(made)
@@ -112,9 +112,9 @@ def ingest(
     return report
 
 
-def _told(rows: Iterable[Row], progress: OnProgress) -> Iterable[Row]:
+def _reporting(rows: Iterable[Row], progress: OnProgress) -> Iterable[Row]:
     for number, row in enumerate(rows):
-        if number % _TOLD_EVERY == 0:
+        if number % _REPORT_EVERY == 0:
             progress(number, 0)
         yield row
 

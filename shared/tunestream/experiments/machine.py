@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from tunestream import __version__
-from tunestream.experiments.interfaces import Hardware
+from tunestream.experiments.manifests import Hardware
 
 __all__ = ["hardware", "versions"]
 

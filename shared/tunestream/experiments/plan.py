@@ -16,8 +16,9 @@ from tunestream.artifacts.trees import Manifest
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.model import ModelConfig
 from tunestream.events.training import Objective
-from tunestream.experiments.interfaces import Stage, StageFailed, StageManifest
+from tunestream.experiments.manifests import StageManifest
 from tunestream.experiments.sources import sha256_of
+from tunestream.experiments.stages import Stage, StageFailed
 
 __all__ = ["Contents", "Outputs", "inputs_of", "key_of", "seeds_of", "stages_of"]
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from io import BytesIO, StringIO
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from tunestream.experiments.interfaces import MetricEstimate
+from tunestream.experiments.results import MetricEstimate
 from tunestream.experiments.summary import ArmSummary, Summary
+from tunestream.reporting.plots import ACCENT, GRID, INK, MUTED, new_figure, remove_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_comparison", "draw_curves", "draw_metric", "svg_of", "write_png"]
+__all__ = ["draw_comparison", "draw_curves", "draw_metric"]
 
-INK: Final = "#1f2933"
-MUTED: Final = "#7b8794"
-GRID: Final = "#e4e7eb"
-ACCENT: Final = "#2563eb"
-# Okabe and Ito's, which most people who see colours otherwise can tell apart.
+# Okabe and Ito's, which most people with a colour vision deficiency can distinguish.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f4b8b", "#7f7f7f")
 _PANELS: Final = 4  # settings beside one another; more are too small to read
 _NAMED: Final = 8  # curves with a name; more are drawn as one crowd
@@ -39,7 +34,7 @@ def draw_metric(summary: Summary, metric: str) -> Figure | None:
     keys = summary.swept[:_PANELS]
     if not keys or not measured:
         return None
-    figure = _figure(4.2 * len(keys) + 0.6, 3.9)
+    figure = new_figure(4.2 * len(keys) + 0.6, 3.9)
     panels = figure.subplots(1, len(keys), squeeze=False, sharey=True)[0]
     for axes, key in zip(panels, keys, strict=True):
         _by_setting(axes, key, measured, summary.best)
@@ -59,7 +54,7 @@ def draw_comparison(arm: ArmSummary) -> Figure | None:
     names = [name for name, value in qa.tuned.items() if _is_share(value, qa.baseline.get(name))]
     if not names:
         return None
-    figure = _figure(8.4, 0.62 * len(names) + 1.5)
+    figure = new_figure(8.4, 0.62 * len(names) + 1.5)
     axes = figure.subplots()
     for row, name in enumerate(reversed(names)):
         before, after = qa.baseline.get(name), qa.tuned[name]
@@ -73,7 +68,7 @@ def draw_comparison(arm: ArmSummary) -> Figure | None:
     axes.set_yticklabels(reversed(names))
     axes.grid(axis="x", color=GRID)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, labelcolor=INK)
-    _style(axes)
+    remove_frame(axes)
     axes.tick_params(axis="y", colors=INK)
     return figure
 
@@ -89,7 +84,7 @@ def draw_curves(arms: Sequence[ArmSummary], best: str | None) -> Figure | None:
         return None
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an extra
 
-    figure = _figure(8.4, 3.9)
+    figure = new_figure(8.4, 3.9)
     axes = figure.subplots()
     for number, (names, curve) in enumerate(curves):
         steps, losses = zip(*curve, strict=True)
@@ -110,34 +105,8 @@ def draw_curves(arms: Sequence[ArmSummary], best: str | None) -> Figure | None:
     axes.margins(x=0.02)
     if len(curves) > 1:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK, fontsize=9)
-    _style(axes)
+    remove_frame(axes)
     return figure
-
-
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a picture to a file."""
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=160)
-    path.write_bytes(content.getvalue())
-
-
-def svg_of(figure: Figure) -> str:
-    """Return a picture as an ``<svg>`` element for a page; the same picture gives the same text."""
-    import matplotlib as mpl  # noqa: PLC0415 - an extra
-
-    content = StringIO()
-    with mpl.rc_context({"svg.hashsalt": "tunestream"}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    text = content.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
-
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def _by_setting(
@@ -156,7 +125,7 @@ def _by_setting(
     axes.set_xticklabels(groups, rotation=20 if sum(map(len, groups)) > 28 else 0)
     axes.set_xlabel(key)
     axes.grid(axis="y", color=GRID)
-    _style(axes)
+    remove_frame(axes)
     axes.tick_params(axis="x", colors=INK)
 
 
@@ -176,13 +145,6 @@ def _point(axes: Axes, value: MetricEstimate, row: int, colour: str, label: str 
     if value.low is not None and value.high is not None:
         axes.plot([value.low, value.high], [row, row], color=colour, lw=1.8, alpha=0.55, zorder=2)
     axes.plot([value.mean], [row], color=colour, marker="o", ms=8, ls="", zorder=3, label=label)
-
-
-def _style(axes: Axes) -> None:
-    axes.tick_params(colors=MUTED, length=0)
-    axes.xaxis.label.set_color(MUTED)
-    axes.yaxis.label.set_color(MUTED)
-    axes.spines[:].set_visible(False)
 
 
 def _is_share(*values: MetricEstimate | None) -> bool:

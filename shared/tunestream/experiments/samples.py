@@ -7,12 +7,11 @@ and judged on others; the model is a small random Llama that knows none of it, s
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["SAMPLES", "conversions", "write_sample"]
 
@@ -44,7 +43,6 @@ _TEMPLATE: Final = (
     "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-_HIDDEN, _INNER, _LAYERS, _HEADS = 128, 256, 2, 4
 
 _BLANK: Final = """\
 # An experiment: data becomes a judged model. Every key: docs/configuration.md
@@ -141,63 +139,11 @@ def _with_data(folder: Path, seed: int, *, rank: str, rate: str) -> list[Path]:
 
 
 def _write_model(folder: Path, words: list[str], seed: int) -> None:
-    """Write a random Llama with a tokenizer of whole words, without torch."""
-    from tokenizers import Tokenizer  # noqa: PLC0415 - the blank example needs neither
-    from tokenizers.models import WordLevel  # noqa: PLC0415
-    from tokenizers.pre_tokenizers import WhitespaceSplit  # noqa: PLC0415
+    from tunestream.tiny_llama import TinyLlama  # noqa: PLC0415 - the blank example needs no tokenizer
 
-    vocabulary = [*_SPECIAL, *words]
-    folder.mkdir(exist_ok=True)
-    tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(vocabulary)}, unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<end>"}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64, **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": _TEMPLATE}))
-    (folder / "config.json").write_text(json.dumps(_shape(len(vocabulary)), indent=2))
-    _write_weights(folder / "model.safetensors", len(vocabulary), seed)
-
-
-def _shape(words: int) -> dict[str, Any]:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": words,
-        "hidden_size": _HIDDEN,
-        "intermediate_size": _INNER,
-        "num_hidden_layers": _LAYERS,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _HEADS,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-        "bos_token_id": None,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "dtype": "float32",
-    }
-
-
-def _write_weights(path: Path, words: int, seed: int) -> None:
-    import numpy as np  # noqa: PLC0415 - as above
-    from safetensors.numpy import save_file  # noqa: PLC0415
-
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> Any:
-        return (rng.standard_normal(shape) / math.sqrt(shape[1])).astype(np.float32)
-
-    weights = {
-        "model.embed_tokens.weight": normal(words, _HIDDEN),
-        "model.norm.weight": np.ones(_HIDDEN, "f"),
-    }
-    for layer in range(_LAYERS):
-        name = f"model.layers.{layer}"
-        weights |= {f"{name}.self_attn.{part}_proj.weight": normal(_HIDDEN, _HIDDEN) for part in "qkvo"}
-        weights |= {f"{name}.mlp.{part}_proj.weight": normal(_INNER, _HIDDEN) for part in ("gate", "up")}
-        weights[f"{name}.mlp.down_proj.weight"] = normal(_HIDDEN, _INNER)
-        for norm in ("input", "post_attention"):
-            weights[f"{name}.{norm}_layernorm.weight"] = np.ones(_HIDDEN, "f")
-    save_file(weights, path, metadata={"format": "pt"})
+    TinyLlama(
+        words=(*_SPECIAL, *words), hidden=128, inner=256, layers=2, heads=4, context=64, template=_TEMPLATE
+    ).write(folder, seed=seed)
 
 
 SAMPLES: Final[Mapping[str, Callable[[Path, int], list[Path]]]] = MappingProxyType(

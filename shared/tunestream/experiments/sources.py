@@ -1,4 +1,4 @@
-"""Rows of data, whatever they lie in, and what tells one content from another."""
+"""Rows of data in every format, and what distinguishes one content from another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import ijson
 from tunestream.config.experiment.experiment import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.trajectories import TrajectoryGroup
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["Row", "fingerprint", "read_groups", "read_rows", "sha256_of"]
@@ -65,7 +66,7 @@ async def read_groups(stream: StreamConfig, kafka: KafkaSettings) -> AsyncIterat
 
 
 def fingerprint(data: DataConfig) -> Row:
-    """Return what tells this data from another: the sha256 of files, the name and revision of a dataset.
+    """Return what distinguishes this data: the sha256 of files, the name and revision of a dataset.
 
     Raises:
         StageFailed: when there is no such file.
@@ -93,19 +94,17 @@ def _kind(data: DataConfig) -> str:
 
 def _json(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
-        if _first_sign(file.read(256)) != b"[":
+        beginning = file.read(256)
+        mark = len(BOM_UTF8) if beginning.startswith(BOM_UTF8) else 0
+        if not beginning[mark:].lstrip().startswith(b"["):
             raise StageFailed(
                 "bad_data", f"{path} is not an array of objects; is data.file_type jsonl meant?"
             )
-        file.seek(0)
+        file.seek(mark)
         try:
             yield from _objects(path, ijson.items(file, "item", use_float=True))
         except ijson.JSONError as error:
             raise StageFailed("bad_data", f"{path} is not JSON: {error}") from error
-
-
-def _first_sign(beginning: bytes) -> bytes:
-    return beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from tunestream.experiments.interfaces import ExperimentManifest, Stage, StageManifest
+from tunestream.experiments.manifests import ExperimentManifest, StageManifest
+from tunestream.experiments.stages import Stage
 
 __all__ = ["ExperimentStore", "NoSuchExperiment", "clear", "write_atomically"]
 
@@ -24,7 +25,7 @@ class NoSuchExperiment(ValueError):
 
 
 class ExperimentStore:
-    """What lies under a ``save_dir``; see :mod:`tunestream.experiments.interfaces`.
+    """What lies under a ``save_dir``; see :mod:`tunestream.experiments.manifests`.
 
     A stage's folder exists when the stage is complete, and never before.
 

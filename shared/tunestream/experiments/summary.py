@@ -11,14 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tunestream.experiments.choosing import NoBest, best_arm
-from tunestream.experiments.interfaces import (
-    ArmManifest,
-    ExperimentManifest,
-    MetricEstimate,
-    QaResult,
-    Stage,
-    StageManifest,
-)
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest, StageManifest
+from tunestream.experiments.results import MetricEstimate, QaResult
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["ArmSummary", "Summary", "summarise", "to_csv", "to_markdown", "written"]

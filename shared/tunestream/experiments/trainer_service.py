@@ -14,11 +14,11 @@ from tunestream.domain.jobs.submission import make_batch, read_submitted
 from tunestream.events.models import ModelVersion
 from tunestream.events.training import TrainingBatch, TrainingJobStatus, TrainingStatusEnum
 from tunestream.experiments.finetune import FinetuneRequest, Trained, store_rows
-from tunestream.experiments.interfaces import OnProgress, StageFailed
+from tunestream.experiments.stages import OnProgress, StageFailed
 from tunestream.sdk import ModelSubscriber, RunControl, StatusSubscriber
 from tunestream.streams.runs import apply_run
 
-__all__ = ["Service", "train_by_service"]
+__all__ = ["TrainerService", "train_by_service"]
 
 _SOURCE: Final = "/tunestream/experiments"
 _ENDED: Final = frozenset(
@@ -27,7 +27,7 @@ _ENDED: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class TrainerService:
     """Where the trainer service is.
 
     Attributes:
@@ -43,7 +43,9 @@ class Service:
     silence_timeout: float = 3600.0
 
 
-async def train_by_service(request: FinetuneRequest, service: Service, progress: OnProgress) -> Trained:
+async def train_by_service(
+    request: FinetuneRequest, service: TrainerService, progress: OnProgress
+) -> Trained:
     """Have the trainer service train; a job of the same stage that runs or has ended well is taken over.
 
     Each stage is a run of its own, so that the arms of a study are spread over the trainer's replicas.
@@ -72,7 +74,7 @@ async def train_by_service(request: FinetuneRequest, service: Service, progress:
     )
 
 
-def _batch(request: FinetuneRequest, service: Service, run: RunConfig) -> TrainingBatch:
+def _batch(request: FinetuneRequest, service: TrainerService, run: RunConfig) -> TrainingBatch:
     store = ArtifactStore(service.artifacts)
     train = store_rows(store, request.train)
     if train is None:
@@ -96,7 +98,7 @@ def _usable_job(statuses: list[TrainingJobStatus]) -> str | None:
     return None if last.status in wasted else last.job_id
 
 
-async def _submit(run_id: str, batch: TrainingBatch, service: Service) -> str:
+async def _submit(run_id: str, batch: TrainingBatch, service: TrainerService) -> str:
     control = RunControl(run_id, settings=service.kafka, timeout=service.answer_timeout, source=_SOURCE)
     answer = await control.submit(batch)
     if not answer.accepted or answer.job_id is None:
@@ -111,7 +113,7 @@ async def _follow(
     silence: float,
     progress: OnProgress,
 ) -> tuple[TrainingJobStatus, list[dict[str, float]]]:
-    """Return the terminal status, and the losses that were told on the way."""
+    """Return the terminal status, and the losses that were reported on the way."""
     curve: dict[int, dict[str, float]] = {}
     waiting = [status for status in known if status.job_id == job_id]
     while True:
@@ -131,19 +133,19 @@ async def _next_of(
                 if status.job_id == job_id:
                     return status
     except TimeoutError:
-        raise TimeoutError(f"job {job_id} said nothing for {silence:g} s: look at the trainer") from None
+        raise TimeoutError(f"job {job_id} reported nothing for {silence:g} s: look at the trainer") from None
     raise AssertionError("unreachable: the topic is followed for ever")
 
 
 def _draw(status: TrainingJobStatus, curve: dict[int, dict[str, float]], progress: OnProgress) -> None:
-    told = status.metadata or {}
-    step, loss = told.get("step"), told.get("loss")
+    reported = status.metadata or {}
+    step, loss = reported.get("step"), reported.get("loss")
     if isinstance(step, int) and isinstance(loss, float):
         curve[step] = {"step": float(step), "loss": loss}
     progress(round(status.progress or 0.0), 100)
 
 
-async def _version(run_id: str, job_id: str, service: Service) -> ModelVersion:
+async def _version(run_id: str, job_id: str, service: TrainerService) -> ModelVersion:
     async with ModelSubscriber(run_id, from_beginning=True, settings=service.kafka) as models:
         async for model in models.so_far():
             if isinstance(model, ModelVersion) and model.job_id == job_id:

@@ -16,7 +16,7 @@ from tests.helpers.models import model_worker
 from tests.helpers.tiny_model import COLD, WARM
 from tests.helpers.training import tiny_model, trl_worker
 from tunestream.experiments.models import ModelWorker
-from tunestream.experiments.stages import Processes
+from tunestream.experiments.stage_runner import Processes
 from tunestream.trainers.trl.backend import TRLBackend
 from tunestream.trainers.worker.handle import WorkerHandle
 

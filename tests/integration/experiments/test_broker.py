@@ -15,10 +15,9 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.registry import type_of
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
-from tunestream.experiments.engine import Choice
-from tunestream.experiments.interfaces import Stage
-from tunestream.experiments.stages import Processes
-from tunestream.experiments.trainer_service import Service
+from tunestream.experiments.stage_runner import Processes
+from tunestream.experiments.stages import Choice, Stage
+from tunestream.experiments.trainer_service import TrainerService
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 
@@ -79,7 +78,7 @@ async def test_a_runs_trajectories_are_examples_by_their_offsets(
 async def test_the_trainer_service_trains_an_experiment_once(
     make_file: MakeFile, processes: Processes, trajectories: KafkaSettings, tmp_path: Path
 ) -> None:
-    service = Service(trajectories, str(tmp_path / "artifacts"))
+    service = TrainerService(trajectories, str(tmp_path / "artifacts"))
     file = make_file(data=STREAM | {"stream": {"run_id": "source"}}, lora={"r": [4, 8]})
     async with ServiceProcess("trainer", trajectories, tmp_path):
         ran = await run(file, processes, kafka=trajectories, service=service, max_parallel=2)

@@ -12,8 +12,11 @@ from tests.helpers.fake_openai import FakeOpenAI, fake_openai
 from tests.helpers.stages import base_model, inference_request, no_progress, start_stage
 from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
-from tunestream.experiments.interfaces import ModelReference, ResultRow, StageFailed
+from tunestream.experiments.inference.endpoint import _Patience
 from tunestream.experiments.journal import read_lines
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.results import ResultRow
+from tunestream.experiments.stages import StageFailed
 
 PROMPTS = [f"question {number}" for number in range(12)]
 
@@ -122,7 +125,7 @@ def test_what_asking_again_cannot_mend_ends_the_stage(
 
 
 def test_a_server_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunestream.experiments.inference.endpoint._BACK_OFF", lambda _: 0.0)
+    monkeypatch.setattr("tunestream.experiments.inference.endpoint._PATIENCE", _Patience(retry_delay=0.0))
     request = inference_request(tmp_path, PROMPTS, endpoint="http://127.0.0.1:9/v1")
     with pytest.raises(StageFailed, match=r"inference\.endpoint: http://127\.0\.0\.1:9/v1 does not answer"):
         infer(request, progress=no_progress)

@@ -13,19 +13,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.helpers.stages import base_model, inference_request, no_progress, qa_request
-from tests.helpers.tiny_model import HIDDEN, write_tiny_model
+from tests.helpers.tiny_model import MODEL, write_tiny_model
 from tunestream.config.run.model import ModelConfig
 from tunestream.experiments.inference import infer
-from tunestream.experiments.interfaces import (
-    InferenceRequest,
-    ModelReference,
-    QaResult,
-    ResultRow,
-    StageFailed,
-)
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.qa import evaluate
+from tunestream.experiments.requests import InferenceRequest, ModelReference
+from tunestream.experiments.results import QaResult, ResultRow
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.timeout(1200)  # the first test waits for torch
@@ -53,7 +49,7 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _low_rank() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
-    return (rng.normal(0, 2, (HIDDEN, 4)).astype("f"), rng.normal(0, 2, (4, HIDDEN)).astype("f"))
+    return (rng.normal(0, 2, (MODEL.hidden, 4)).astype("f"), rng.normal(0, 2, (4, MODEL.hidden)).astype("f"))
 
 
 @pytest.fixture(scope="module")

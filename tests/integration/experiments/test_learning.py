@@ -15,9 +15,9 @@ import yaml
 from tests.integration.experiments.test_studies import run
 from tunestream.config.experiment.loading import load_experiment
 from tunestream.demo.game import optimal_moves, prompt, training_boards
-from tunestream.experiments.interfaces import Stage
 from tunestream.experiments.samples import write_sample
-from tunestream.experiments.stages import Processes
+from tunestream.experiments.stage_runner import Processes
+from tunestream.experiments.stages import Stage
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 

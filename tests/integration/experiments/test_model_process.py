@@ -15,8 +15,8 @@ import pytest
 
 from tests.helpers.model_runner import DIE, STALL
 from tests.helpers.stages import base_model
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.models import ModelWorker, process
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.worker.program import Program
 from tunestream.trainers.worker.settings import WorkerSettings
 

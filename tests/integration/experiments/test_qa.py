@@ -16,8 +16,10 @@ import pytest
 from tests.helpers.fake_openai import FakeOpenAI, fake_openai
 from tests.helpers.plugins import install_plugin
 from tests.helpers.stages import no_progress, qa_request, start_stage
-from tunestream.experiments.interfaces import QaRequest, QaResult, ResultRow, StageFailed
 from tunestream.experiments.qa import ScoreRow, evaluate
+from tunestream.experiments.requests import QaRequest
+from tunestream.experiments.results import QaResult, ResultRow
+from tunestream.experiments.stages import StageFailed
 
 COUNTING = """
 import pathlib, time

@@ -18,10 +18,11 @@ import yaml
 from tests.integration.experiments.conftest import MakeFile, letters
 from tunestream.config.experiment.loading import load_experiment
 from tunestream.experiments.choosing import metrics_of
-from tunestream.experiments.engine import Choice, Engine, StageUpdate
-from tunestream.experiments.interfaces import ExperimentManifest, Stage
+from tunestream.experiments.engine import Engine, StageUpdate
+from tunestream.experiments.manifests import ExperimentManifest
 from tunestream.experiments.report import write_report
-from tunestream.experiments.stages import Processes
+from tunestream.experiments.stage_runner import Processes
+from tunestream.experiments.stages import Choice, Stage
 from tunestream.experiments.store import ExperimentStore
 from tunestream.trainers.worker.handle import WorkerHandle
 

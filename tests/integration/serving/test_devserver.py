@@ -74,9 +74,9 @@ async def test_an_adapter_is_replaced_in_place_only_when_asked(
 
 
 async def test_a_version_may_be_full_weights(client: httpx.AsyncClient, tmp_path: Path) -> None:
-    from tunestream.demo.base_model import new_model
+    from tunestream.demo.base_model import BASE
 
-    new_model(1).save_pretrained(tmp_path)
+    BASE.write(tmp_path, seed=1)
     await post(client, "load_lora_adapter", lora_name="full", lora_path=str(tmp_path))
     own, base = [await ask(client, name, temperature=0, logprobs=True) for name in ("full", "player")]
     assert own["choices"][0]["logprobs"] != base["choices"][0]["logprobs"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tunestream.experiments.interfaces import ResultRow, StageFailed
 from tunestream.experiments.qa.banks import Bank, judge_bank, read_banks, results_table
 from tunestream.experiments.qa.metrics import Embeddings
+from tunestream.experiments.results import ResultRow
+from tunestream.experiments.stages import StageFailed
 
 
 def letters(texts: Sequence[str]) -> list[list[float]]:

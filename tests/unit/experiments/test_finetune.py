@@ -10,7 +10,7 @@ from tests.helpers.scripted_backend import Script, ScriptedBackend, fails, finis
 from tests.helpers.tiny_model import rows
 from tunestream.artifacts import ArtifactStore
 from tunestream.experiments.finetune import FinetuneRequest, Trained, train_here
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers import JobSpec, Progress, Report, Retry, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.config import TRLTrainerConfig
 

@@ -18,9 +18,10 @@ from tunestream.artifacts import read_rows
 from tunestream.config.experiment.experiment import DataConfig
 from tunestream.events.dataset import PreferenceRow, ResponseRow
 from tunestream.experiments.ingest import IngestReport, ingest
-from tunestream.experiments.interfaces import StageFailed, TestRow
+from tunestream.experiments.results import TestRow
 from tunestream.experiments.sources import fingerprint
 from tunestream.experiments.splitting import Sizes, SplitImpossible, split
+from tunestream.experiments.stages import StageFailed
 
 ROWS = [
     {"question": f"{n} + 1 ?", "answer": str(n + 1), "kind": "odd" if n % 2 else "even"} for n in range(40)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunestream.experiments.interfaces import TestRow
 from tunestream.experiments.journal import Journal, read_lines
+from tunestream.experiments.results import TestRow
 
 
 def rows(count: int) -> list[TestRow]:

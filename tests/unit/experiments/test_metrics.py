@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from tests.helpers.plugins import install_plugin
 from tunestream.config.experiment.experiment import QaConfig
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.qa import check_metrics, known_metrics
 from tunestream.experiments.qa.metrics import Embeddings, Metric, cosine_similarity, make_metrics, measure
+from tunestream.experiments.stages import StageFailed
 
 TEXTS = st.text(alphabet="ab cd.,'\n", max_size=30)
 TOOLKIT = [
@@ -173,7 +173,8 @@ def refuse(*_):
     raise AssertionError("the network was used")
 socket.socket.connect = socket.getaddrinfo = refuse
 import tunestream.experiments.inference, tunestream.experiments.qa, tunestream.experiments.report
-print(*sorted({"torch", "transformers", "nltk", "textblob", "rouge_score", "matplotlib"} & set(sys.modules)))
+late = {"torch", "transformers", "nltk", "textblob", "rouge_score", "matplotlib", "jinja2"}
+print(*sorted(late & set(sys.modules)))
 from tunestream.config.experiment.experiment import QaConfig
 from tunestream.experiments.qa.metrics import Embeddings, make_metrics
 metrics = make_metrics(QaConfig(llm_metrics=sys.argv[1:]), Embeddings(lambda texts: [[1.0] for _ in texts]))

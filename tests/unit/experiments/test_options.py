@@ -10,7 +10,7 @@ from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.config.run.model import InferenceConfig
 from tunestream.experiments.inference import generation_options, idle_settings, request_options
 from tunestream.experiments.inference.options import REMOVED, REQUEST_NAMES
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 
 # Each field away from its default.
 VALUES: dict[str, Any] = {

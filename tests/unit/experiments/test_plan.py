@@ -14,9 +14,10 @@ from tunestream.cli import app
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.loading import load_run
 from tunestream.experiments.choosing import NoBest, best_arm
-from tunestream.experiments.interfaces import Hardware, Stage, StageFailed, StageManifest
+from tunestream.experiments.manifests import Hardware, StageManifest
 from tunestream.experiments.plan import Contents, inputs_of, key_of
 from tunestream.experiments.samples import SAMPLES
+from tunestream.experiments.stages import Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
 
 runner = CliRunner()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.experiments import add_arm, experiment, failed_arm
-from tunestream.experiments.interfaces import ExperimentManifest
-from tunestream.experiments.plots import draw_comparison, draw_curves, draw_metric, svg_of
+from tunestream.experiments.manifests import ExperimentManifest
+from tunestream.experiments.plots import draw_comparison, draw_curves, draw_metric
 from tunestream.experiments.report import write_report
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.summary import Summary, summarise, to_csv, to_markdown
+from tunestream.reporting.plots import svg_of
 
 RATE = "training.training_args.learning_rate"
 SWEEP = {"arm-000": 1e-4, "arm-001": 1e-3, "arm-002": 1e-2}

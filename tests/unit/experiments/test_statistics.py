@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunestream.experiments.interfaces import MetricEstimate
 from tunestream.experiments.qa.statistics import estimate
+from tunestream.experiments.results import MetricEstimate
 
 
 def of(

@@ -11,7 +11,16 @@ from tunestream.cli.errors import Failure
 
 __all__ = ["register"]
 
-_NEEDED: Final = ("filelock", "ijson", "matplotlib", "numpy", "rouge_score", "textblob", "transformers")
+_NEEDED: Final = (
+    "filelock",
+    "ijson",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "rouge_score",
+    "textblob",
+    "transformers",
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -17,12 +17,12 @@ from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
 from tunestream.config.settings import KafkaSettings, LogSettings, StoreSettings
-from tunestream.experiments.engine import Choice, Engine
-from tunestream.experiments.interfaces import Stage
+from tunestream.experiments.engine import Engine
 from tunestream.experiments.report import write_report
 from tunestream.experiments.samples import SAMPLES, write_sample
+from tunestream.experiments.stages import Choice, Stage
 from tunestream.experiments.store import ExperimentStore
-from tunestream.experiments.trainer_service import Service
+from tunestream.experiments.trainer_service import TrainerService
 from tunestream.telemetry import configure_logging
 
 __all__ = ["experiments"]
@@ -117,7 +117,7 @@ def run(
     if dry_run:
         tell(store, asyncio.run(Engine(store, choice=choice).preview(loaded)), as_json=as_json)
         return
-    service = Service(KafkaSettings(), StoreSettings().artifacts) if submit else None
+    service = TrainerService(KafkaSettings(), StoreSettings().artifacts) if submit else None
     with watching(store.experiment_dir(loaded.id) / "run.log") as on_update:
         engine = Engine(store, choice=choice, max_parallel=max_parallel, on_update=on_update, service=service)
         ended = asyncio.run(until_stopped(engine.run(loaded)))

@@ -19,7 +19,8 @@ from tunestream.cli.output import JsonOption, emit, note
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.run.run import RunConfig
 from tunestream.experiments.choosing import NoBest, best_arm
-from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage, StageManifest
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest, StageManifest
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore
 
 __all__ = ["export", "standing_alone"]

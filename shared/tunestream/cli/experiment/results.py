@@ -13,8 +13,9 @@ from tunestream.cli.experiment.options import SAVE_DIR, ExperimentArgument, Metr
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, table
 from tunestream.cli.output import show as show_rows
 from tunestream.experiments.choosing import Best, NoBest, best_arm, metrics_of
-from tunestream.experiments.interfaces import ArmManifest, ExperimentManifest, Stage
+from tunestream.experiments.manifests import ArmManifest, ExperimentManifest
 from tunestream.experiments.report import write_report
+from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
 from tunestream.experiments.summary import summarise, written
 

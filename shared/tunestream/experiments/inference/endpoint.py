@@ -6,31 +6,36 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference.options import request_options
-from tunestream.experiments.interfaces import ModelReference, StageFailed, TestRow
 from tunestream.experiments.models.protocol import GeneratedAnswer
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.results import TestRow
+from tunestream.experiments.stages import StageFailed
+from tunestream.trainers.remote import Unavailable, retry_after, retrying
 
 __all__ = ["Endpoint"]
 
-_ATTEMPTS: Final = 6
-_LONGEST_WAIT: Final = 30.0  # seconds between two attempts
 _ANSWER_TIMEOUT: Final = 600.0  # seconds for one answer
 _CONNECT_TIMEOUT: Final = 10.0  # seconds
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_OF_THE_ROW: Final = frozenset({400, 413, 422})  # the prompt is too long, or refused for what it says
+_OF_THE_ROW: Final = frozenset({400, 413, 422})  # the prompt is too long, or refused for its content
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    attempts: int = 6
+    retry_delay: float = 0.5  # seconds
+    retry_max_delay: float = 30.0  # seconds
+
+
+_PATIENCE: Final = _Patience()
 
 
 class Endpoint:
@@ -76,7 +81,7 @@ class Endpoint:
             body["seed"] = _seed_of(row, seed)
         response = await self._post("chat/completions", body)
         if response.status_code in _OF_THE_ROW:
-            return GeneratedAnswer(error=f"refused: {_said(response)}")
+            return GeneratedAnswer(error=f"refused: {_text_of(response)}")
         content = self._check(response)["choices"][0]["message"]["content"]
         return GeneratedAnswer(text=content or "")
 
@@ -89,7 +94,7 @@ class Endpoint:
             raise StageFailed(
                 "endpoint_lacks_model",
                 f"the server does not serve {self._model!r} and cannot load it from {folder} "
-                f"({response.status_code}: {_said(response)}); serve the weights under that "
+                f"({response.status_code}: {_text_of(response)}); serve the weights under that "
                 "name, or leave out inference.endpoint",
             )
 
@@ -97,26 +102,23 @@ class Endpoint:
         return await self._send("POST", route, body)
 
     async def _send(self, method: str, route: str, body: Mapping[str, Any] | None) -> httpx.Response:
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=_wait,
-            reraise=True,
-        )
         try:
-            return await attempts(self._once, method, f"{self._base}/{route}", body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            what = f"{type(error).__name__} {error}".strip()
+            return await retrying(_PATIENCE)(self._once, method, f"{self._base}/{route}", body)
+        except Unavailable as error:
             raise StageFailed(
                 "endpoint_unreachable",
-                f"inference.endpoint: {self._base} does not answer: {what}. What it had answered is kept: "
+                f"inference.endpoint: {self._base} does not answer: {error}. What it had answered is kept: "
                 "run the stage again to go on",
             ) from error
 
     async def _once(self, method: str, url: str, body: Mapping[str, Any] | None) -> httpx.Response:
-        response = await self._client.request(method, url, json=body)
+        try:
+            response = await self._client.request(method, url, json=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(f"{type(error).__name__} {error}".strip()) from error
         if response.status_code in _PASSING:
-            response.raise_for_status()
+            text = f"{response.status_code}: {_text_of(response)}"
+            raise Unavailable(text, retry_after=retry_after(response.headers))
         return response
 
     def _check(self, response: httpx.Response) -> Any:
@@ -126,7 +128,7 @@ class Endpoint:
                 403: "; is the key in the variable that inference.api_key_env names?",
                 404: "; is inference.endpoint_model what the server calls the model?",
             }.get(response.status_code, "")
-            text = f"inference.endpoint answered {response.status_code}: {_said(response)}{remedy}"
+            text = f"inference.endpoint answered {response.status_code}: {_text_of(response)}{remedy}"
             raise StageFailed("endpoint_refused", text)
         return response.json()
 
@@ -153,21 +155,5 @@ def _seed_of(row: TestRow, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{row.id}".encode()).digest()[:4])
 
 
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, httpx.TransportError | httpx.HTTPStatusError)
-
-
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.25, max=_LONGEST_WAIT)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, httpx.HTTPStatusError):
-        named = error.response.headers.get("retry-after", "")
-        if named.isdigit():
-            return min(float(named), _LONGEST_WAIT)
-    return _BACK_OFF(state)
-
-
-def _said(response: httpx.Response) -> str:
+def _text_of(response: httpx.Response) -> str:
     return " ".join(response.text.split())[:500] or response.reason_phrase

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.config.run.model import InferenceConfig
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["REMOVED", "REQUEST_NAMES", "generation_options", "idle_settings", "request_options"]
 

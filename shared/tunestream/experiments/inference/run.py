@@ -15,17 +15,12 @@ from typing import Final
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference.endpoint import Endpoint
 from tunestream.experiments.inference.options import generation_options, idle_settings
-from tunestream.experiments.interfaces import (
-    InferenceRequest,
-    OnProgress,
-    ResultRow,
-    StageFailed,
-    StageReport,
-    TestRow,
-)
 from tunestream.experiments.journal import Journal, read_lines
 from tunestream.experiments.models import ModelWorker, worker_or_own
 from tunestream.experiments.models.protocol import GeneratedAnswer
+from tunestream.experiments.requests import InferenceRequest, StageReport
+from tunestream.experiments.results import ResultRow, TestRow
+from tunestream.experiments.stages import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
 
 __all__ = ["RESULTS", "infer"]
@@ -42,7 +37,7 @@ def infer(
 
     Args:
         request: what to answer, by which model.
-        progress: told how many rows are answered.
+        progress: called with the number of rows that are answered.
         worker: the process that holds models; unused with an endpoint.
 
     Raises:

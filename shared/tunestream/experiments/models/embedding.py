@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.hub import cached_file
 
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["Embedder"]
 

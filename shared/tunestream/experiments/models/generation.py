@@ -13,8 +13,9 @@ from transformers import GenerationConfig
 
 from tunestream.config.run.model import ModelConfig
 from tunestream.events.trajectories import Prompt
-from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import Generate, GeneratedAnswer
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.trl.models import context_length, load_tokenizer, load_weights
 from tunestream.trainers.trl.rows import encode
 
@@ -54,7 +55,7 @@ class Generator:
 
     @torch.inference_mode()
     def answer(self, call: Generate) -> list[GeneratedAnswer]:
-        """GeneratedAnswer the prompts; those whose answers may be equally long are generated together.
+        """Answer the prompts; those whose answers may be equally long are generated together.
 
         The same call gives the same answers.
 

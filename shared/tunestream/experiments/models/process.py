@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tunestream.events.trajectories import Prompt
-from tunestream.experiments.interfaces import ModelReference, StageFailed
 from tunestream.experiments.models.protocol import (
     REPLIES,
     Embed,
@@ -24,6 +23,8 @@ from tunestream.experiments.models.protocol import (
     Reply,
     Unload,
 )
+from tunestream.experiments.requests import ModelReference
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.worker.calls import ask
 from tunestream.trainers.worker.lines import CallRefused

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from tunestream.events.base import FiniteFloat, Wire
 from tunestream.events.trajectories import Prompt
-from tunestream.experiments.interfaces import ModelReference
+from tunestream.experiments.requests import ModelReference
 from tunestream.trainers.worker.lines import CallRefused
 
 __all__ = [

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import torch
 
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.models.embedding import Embedder
 from tunestream.experiments.models.generation import Generator
 from tunestream.experiments.models.protocol import (
@@ -25,6 +24,7 @@ from tunestream.experiments.models.protocol import (
     ModelUnloaded,
     Reply,
 )
+from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.worker.lines import CallRefused
 

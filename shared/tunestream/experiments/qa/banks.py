@@ -10,9 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from tunestream.experiments.interfaces import ResultRow, StageFailed, TestBank, TestRow
 from tunestream.experiments.qa.metrics import Embeddings, cosine_similarity, exact_match, parse_json
 from tunestream.experiments.qa.plugins import nearest
+from tunestream.experiments.results import ResultRow, TestBank, TestRow
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["Bank", "Case", "judge_bank", "read_banks", "results_table"]
 

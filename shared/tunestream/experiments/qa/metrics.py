@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from tunestream.config.experiment.experiment import QaConfig
-from tunestream.experiments.interfaces import StageFailed
 from tunestream.experiments.qa.parts_of_speech import check_tagger, tag
 from tunestream.experiments.qa.plugins import load_metric, nearest, plugin_names
 from tunestream.experiments.qa.words import FUNCTION_WORDS, words
+from tunestream.experiments.stages import StageFailed
 
 __all__ = [
     "EMBEDDED",

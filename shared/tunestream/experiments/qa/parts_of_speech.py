@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final
 
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["check_tagger", "tag"]
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from tunestream.experiments.interfaces import StageFailed
+from tunestream.experiments.stages import StageFailed
 
 __all__ = ["METRICS_GROUP", "load_metric", "nearest", "plugin_names"]
 

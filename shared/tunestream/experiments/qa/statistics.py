@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from tunestream.experiments.interfaces import MetricEstimate
+from tunestream.experiments.results import MetricEstimate
 
 __all__ = ["estimate"]
 
@@ -19,8 +19,8 @@ def estimate(
 ) -> MetricEstimate:
     """Return the mean with its percentile bootstrap interval.
 
-    Values of one cluster, e.g. of one prompt, are drawn together. A single cluster tells nothing about
-    others: its interval has no ends.
+    Values of one cluster, e.g. of one prompt, are drawn together. The
+    interval of a single cluster has no ends.
 
     Args:
         values: at least one.

@@ -20,7 +20,7 @@ FUNCTION_WORDS: Final = frozenset(
     yours yourself yourselves
     """.split()  # noqa: SIM905 - 130 quoted words say no more
 )
-"""English words that say little by themselves."""
+"""English words that mean little by themselves."""
 
 
 def words(text: str) -> list[str]:

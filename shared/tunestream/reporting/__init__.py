@@ -1,0 +1,1 @@
+"""Reports as files: pages from templates, and pictures."""
