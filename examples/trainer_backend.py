@@ -8,9 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.models import Artifact
-from tunestream.trainers import JobSpec, TaskAdapter, TrainerBackend, TrainingFailed, TrainingResult
+from tunestream.trainers import JobSpec, Progress, Report, TrainerBackend, TrainingFailed, TrainingResult
 
 
 class CommandConfig(TrainerSection):
@@ -20,40 +21,39 @@ class CommandConfig(TrainerSection):
     command: list[str] = Field(min_length=1)
 
 
-class CommandAdapter(TaskAdapter):
+class CommandBackend:
     """Runs the command for each job."""
 
-    config: CommandConfig
+    def __init__(self, config: CommandConfig, artifacts: str) -> None:
+        self.command, self.store = config.command, ArtifactStore(artifacts)
 
-    async def is_healthy(self) -> bool:
+    async def check(self) -> None:
         """Look for the command."""
-        return shutil.which(self.config.command[0]) is not None
+        if shutil.which(self.command[0]) is None:
+            raise TrainingFailed("unhealthy", f"there is no command {self.command[0]}")
 
-    async def train(self, job: JobSpec) -> TrainingResult:
+    async def train(self, spec: JobSpec, report: Report) -> TrainingResult:
         """Write the rows, run the command, and keep what it wrote."""
-        rows = job.train
-        assert rows is not None
-        with tempfile.TemporaryDirectory() as scratch:
-            content = await asyncio.to_thread(self.store.get_bytes, rows.uri, rows.sha256)
-            file, model = _prepare(Path(scratch), content)
-            process = await asyncio.create_subprocess_exec(*self.config.command, file, model)
+        assert spec.train is not None
+        with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as model:
+            file = Path(scratch, "rows.jsonl")
+            content = await asyncio.to_thread(self.store.get_bytes, spec.train.uri, spec.train.sha256)
+            await asyncio.to_thread(file.write_bytes, content)
+            report(Progress(message=f"{self.command[0]} runs"))
+            process = await asyncio.create_subprocess_exec(*self.command, file, model)
             try:
                 if await process.wait() != 0:
                     raise TrainingFailed("command_failed", f"the command exited with {process.returncode}")
             finally:
-                if process.returncode is None:  # the job was canceled
+                if process.returncode is None:  # the job was stopped
                     process.kill()
                     await process.wait()
-            stored = await asyncio.to_thread(self.store.put_directory, model)
+            stored = await asyncio.to_thread(self.store.put_directory, Path(model))
         weights = Artifact(uri=stored.uri, sha256=stored.sha256, kind="full")
-        return TrainingResult(artifact=weights, rows_used=rows.rows, message="the command trained")
+        return TrainingResult(artifact=weights, rows_used=spec.train.rows, message="the command trained")
+
+    async def close(self) -> None:
+        """Keep nothing open."""
 
 
-def _prepare(scratch: Path, content: bytes) -> tuple[Path, Path]:
-    file, model = scratch / "rows.jsonl", scratch / "model"
-    file.write_bytes(content)
-    model.mkdir()
-    return file, model
-
-
-BACKEND = TrainerBackend(config=CommandConfig, adapter=CommandAdapter, local=True)
+BACKEND = TrainerBackend(config=CommandConfig, open=CommandBackend, local=True)

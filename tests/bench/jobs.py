@@ -21,7 +21,7 @@ from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.domain.jobs.submission import make_batch
 from tunestream.events.training import Objective, TrainingJobStatus
 from tunestream.sdk import RunControl, StatusSubscriber
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Progress
 
 __all__ = ["cancel", "worker_memory"]
@@ -39,7 +39,7 @@ async def worker_memory(context: Context) -> list[Figure]:
     """Resident memory of one warm worker over 50 jobs (quick: 6), after the first few."""
     store = ArtifactStore(str(context.folder / "artifacts"))
     config = make_config(write_tiny_model(context.folder / "memory-model"), num_train_epochs=1)
-    train, worker, sizes = put_rows(store, rows(64)), WorkerHandle(), list[float]()
+    train, worker, sizes = put_rows(store, rows(64)), TRLWorkerHandle(), list[float]()
     try:
         for _ in range(_WARM_JOBS + context.sized(50, 6)):
             await result_of(worker, job_spec(store, config, train=train, validation=None))
@@ -76,7 +76,7 @@ async def cancel(context: Context) -> list[Figure]:
 
 
 async def _in_worker(context: Context, model: Path) -> tuple[float, ...]:
-    store, worker, seconds = ArtifactStore(str(context.folder / "cancel")), WorkerHandle(), list[float]()
+    store, worker, seconds = ArtifactStore(str(context.folder / "cancel")), TRLWorkerHandle(), list[float]()
     try:
         for _ in range(context.rounds):
             spec, asked = job_spec(store, make_config(model, **_ENDLESS)), 0.0

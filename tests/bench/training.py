@@ -17,6 +17,7 @@ from tests.helpers.tiny_model import rows, write_tiny_model
 from tests.helpers.training import job_spec, make_config
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.trainers import TrainingResult
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Finished
 
@@ -31,7 +32,7 @@ async def trainer(context: Context) -> list[Figure]:
     """A 1-step job in a warm worker, and its speed beside bare TRL's."""
     model = write_tiny_model(context.folder / "tiny")
     store = ArtifactStore(str(context.folder / "artifacts"))
-    worker = WorkerHandle()
+    worker = TRLWorkerHandle()
     await worker.start()
     try:
         return [

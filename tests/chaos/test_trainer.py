@@ -41,7 +41,7 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.trainers import JobSpec
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.settings import WorkerSettings
 
 RUNS = ("red", "green", "blue", "grey")
@@ -126,7 +126,7 @@ async def _undisturbed(
     config: RunConfig, store: ArtifactStore, datasets: list[DatasetFile]
 ) -> list[Artifact]:
     """Train the versions of a run one after another, in a worker that nobody kills."""
-    worker, made = WorkerHandle(WorkerSettings(start_timeout=DEADLINE)), list[Artifact]()
+    worker, made = TRLWorkerHandle(WorkerSettings(start_timeout=DEADLINE)), list[Artifact]()
     try:
         for number, train in enumerate(datasets):
             spec = JobSpec(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from tests.contract.test_backend_port import BackendContract, Subject
 from tests.contract.test_trainer_adapter import TrainerAdapterContract
 from tests.helpers.art import (
     art_config,
@@ -19,8 +21,9 @@ from tests.helpers.art import (
     played,
 )
 from tests.helpers.fake_art import ENDLESS, FakeART
-from tunestream.artifacts import ArtifactStore
-from tunestream.trainers.art.adapter import ARTTrainerAdapter
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.trainers import JobSpec
+from tunestream.trainers.art.backend import ARTBackend, ARTTrainerAdapter
 from tunestream.trainers.art.worker import ARTWorkerHandle
 
 __all__ = ["art_service", "art_worker"]
@@ -68,5 +71,46 @@ class TestLocal(TrainerAdapterContract):
         await adapter.close()
 
 
+class TestServerlessPort(BackendContract):
+    @pytest.fixture
+    def subject(self, art_service: FakeART, art_worker: ARTWorkerHandle, artifacts: ArtifactStore) -> Subject:
+        art_service.reset()
+        return _subject(art_config(art_service), artifacts, art_worker)
+
+    @pytest.fixture
+    def endless(self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore) -> Iterator[Subject]:
+        service = FakeART().start()
+        service.state.script = list(ENDLESS)
+        yield _subject(art_config(service), artifacts, art_worker)
+        service.stop()
+
+
+class TestLocalPort(BackendContract):
+    @pytest.fixture
+    def subject(
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
+    ) -> Subject:
+        return _subject(local_config(tiny_model, tmp_path / "art"), artifacts, art_worker)
+
+    @pytest.fixture
+    def endless(
+        self, art_worker: ARTWorkerHandle, artifacts: ArtifactStore, tiny_model: Path, tmp_path: Path
+    ) -> Subject:
+        slow = {"trainer_args": {"per_device_train_batch_size": 1}}
+        return _subject(local_config(tiny_model, tmp_path / "slow", **slow), artifacts, art_worker)
+
+
+def _subject(config: Any, artifacts: ArtifactStore, worker: ARTWorkerHandle) -> Subject:
+    adapter = _adapter(config, artifacts, worker)
+    values = {"run_id": "run", "config": config, "artifacts": artifacts.url}
+    stored = {"train": put_rows(artifacts, adapter.rows(played(), config).train)}
+
+    def spec(**changes: object) -> JobSpec:
+        return JobSpec.model_validate({**values, **stored, "job_id": f"job-{uuid4().hex}", **changes})
+
+    return Subject(adapter.backend, spec, [])
+
+
 def _adapter(config: Any, artifacts: ArtifactStore, worker: ARTWorkerHandle) -> ARTTrainerAdapter:
-    return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=worker)
+    backend = ARTBackend(config, art_settings(), worker=worker)
+    return ARTTrainerAdapter(config, artifacts=artifacts.url, backend=backend)

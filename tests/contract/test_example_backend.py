@@ -16,7 +16,7 @@ from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.training import TrainingStatusEnum
-from tunestream.trainers import TrainerAdapter, TrainingFailed, TrainingResult, check_backend, find_backend
+from tunestream.trainers import TrainerAdapter, TrainingFailed, TrainingResult, check_backend
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,14 +37,14 @@ class TestCommandAdapter(TrainerAdapterContract):
     @pytest_asyncio.fixture(loop_scope="session")
     async def adapter(self, artifacts: ArtifactStore, tmp_path: Path) -> AsyncIterator[TrainerAdapter]:
         config = section(training_command(tmp_path))
-        adapter = find_backend("command").adapter(config, artifacts.url)
+        adapter = TrainerAdapter(config, artifacts=artifacts.url)
         yield adapter
         await adapter.close()
 
     @pytest_asyncio.fixture(loop_scope="session")
     async def endless(self, artifacts: ArtifactStore) -> AsyncIterator[TrainerAdapter]:
         config = section([sys.executable, "-c", "import time; time.sleep(3600)"])
-        adapter = find_backend("command").adapter(config, artifacts.url)
+        adapter = TrainerAdapter(config, artifacts=artifacts.url)
         yield adapter
         await adapter.close()
 
@@ -58,13 +58,13 @@ class TestCommandAdapter(TrainerAdapterContract):
 
     async def test_a_command_that_fails_fails_its_job(self, artifacts: ArtifactStore) -> None:
         config = section([sys.executable, "-c", "raise SystemExit(7)"])
-        adapter = find_backend("command").adapter(config, artifacts.url)
+        adapter = TrainerAdapter(config, artifacts=artifacts.url)
         status = await adapter.wait_until_complete(await adapter.submit(collection()))
         assert (status.status, status.metadata) == (TrainingStatusEnum.FAILED, {"reason": "command_failed"})
         assert "exited with 7" in (status.message or "")
 
     async def test_a_missing_command_is_not_healthy(self, artifacts: ArtifactStore) -> None:
-        with pytest.raises(TrainingFailed, match="command says that it is not healthy"):
+        with pytest.raises(TrainingFailed, match="there is no command no-such-command"):
             await check_backend(section(["no-such-command"]), artifacts.url)
         await check_backend(section([sys.executable]), artifacts.url)
 

@@ -23,7 +23,7 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers import JobSpec, TrainerAdapter, TrainingResult, UnknownJob
-from tunestream.trainers.trl.adapter import TRLTrainerAdapter
+from tunestream.trainers.trl.backend import TRLBackend, TRLTrainerAdapter
 from tunestream.trainers.worker.handle import WorkerHandle
 
 
@@ -111,7 +111,9 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
     async def adapter(
         self, trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path
     ) -> AsyncIterator[TRLTrainerAdapter]:
-        adapter = TRLTrainerAdapter(make_config(tiny_model), artifacts=artifacts.url, worker=trl_worker)
+        adapter = TRLTrainerAdapter(
+            make_config(tiny_model), artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker)
+        )
         yield adapter
         await adapter.close()
 
@@ -120,7 +122,7 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
         self, trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path
     ) -> AsyncIterator[TRLTrainerAdapter]:
         config = make_config(tiny_model, num_train_epochs=10_000)
-        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, worker=trl_worker)
+        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker))
         yield adapter
         await adapter.close()
 
@@ -159,7 +161,7 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
         self, trl_worker: WorkerHandle, artifacts: ArtifactStore, tmp_path: Path
     ) -> None:
         config = make_config(tmp_path / "nowhere")
-        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, worker=trl_worker)
+        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker))
         status = await adapter.wait_until_complete(await adapter.submit(collection()))
         assert status.status is TrainingStatusEnum.FAILED
         assert status.metadata == {"reason": "model_missing"}
@@ -169,7 +171,7 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
         self, trl_worker: WorkerHandle, artifacts: ArtifactStore, tiny_model: Path
     ) -> None:
         config = make_config(tiny_model, num_train_epochs=60, save_steps=5)
-        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, worker=trl_worker)
+        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker))
         ref = await adapter.submit(collection())
         async with asyncio.timeout(60):
             while not ((await adapter.status(ref)).metadata or {}).get("checkpoint"):  # noqa: ASYNC110
@@ -217,7 +219,7 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
         for row in episodes(4, 6):
             groups.setdefault(row.group_id, []).append(Trajectory(episode=row.items, reward=row.reward))
         config = make_config(tiny_model, num_train_epochs=1).model_copy(update={"objective": None})
-        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, worker=trl_worker)
+        adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker))
         played = TrajectoryCollection(trajectories=list(groups.values()), run_id="episodes")
         end = await adapter.wait_until_complete(await adapter.submit(played))
         assert end.status is TrainingStatusEnum.COMPLETED, end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -16,7 +16,10 @@ from tunestream.trainers.art.config import ARTTrainerAdapterConfig
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.art.worker import ARTWorkerHandle
 
-__all__ = ["art_config", "art_service", "art_settings", "art_worker", "local_config", "played"]
+ON_CPU: Final = {"device": "cpu"}
+"""The ``init_args`` of a job that trains on the CPU: see :mod:`tests.helpers.art_cpu_runner`."""
+
+__all__ = ["ON_CPU", "art_config", "art_service", "art_settings", "art_worker", "local_config", "played"]
 
 
 def art_settings(**changes: Any) -> ARTSettings:
@@ -37,7 +40,9 @@ def art_settings(**changes: Any) -> ARTSettings:
     return ARTSettings(**{**patience, **changes})
 
 
-_WORKER = ARTWorkerHandle(art_settings())  # shared by all modules that import the fixture
+_WORKER = ARTWorkerHandle(
+    art_settings(), runner="tests.helpers.art_cpu"
+)  # shared by all modules that import the fixture
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -64,7 +69,7 @@ def local_config(model: Path, path: Path, training: dict[str, Any] | None = None
     """A configuration that learns the tiny task on the CPU."""
     here = {
         "kind": "local",
-        "model_service": "cpu",
+        "init_args": ON_CPU,
         "base_model": str(model),
         "path": str(path),
         "trainer_args": {"per_device_train_batch_size": 16, "max_grad_norm": 1.0},

@@ -28,7 +28,7 @@ def run(spec: JobSpec, line: Line) -> Terminal:
     except JobCanceled:
         return Canceled(job_id=spec.job_id)
     except TrainingFailed as failure:
-        return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+        return Failed.of(failure, spec.job_id)
 
 
 def _run(spec: JobSpec, line: Line) -> Terminal:

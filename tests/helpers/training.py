@@ -19,8 +19,9 @@ from tunestream.artifacts import ArtifactStore, LogStore, put_rows
 from tunestream.config.run.training import TrainingConfig
 from tunestream.events.models import Artifact
 from tunestream.events.training import Objective
-from tunestream.trainers import JobSpec, TrainingResult
+from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
 from tunestream.trainers.trl.config import TRLTrainerConfig
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import WorkerHandle
 from tunestream.trainers.worker.protocol import Failed, Finished, Progress, Terminal
 
@@ -39,7 +40,7 @@ __all__ = [
     "weights",
 ]
 
-_WORKER = WorkerHandle()  # shared by all modules that import the fixture
+_WORKER = TRLWorkerHandle()  # shared by all modules that import the fixture
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -122,10 +123,10 @@ async def result_of(worker: WorkerHandle, spec: JobSpec) -> TrainingResult:
     return end.result
 
 
-async def failure_of(worker: WorkerHandle, spec: JobSpec) -> Failed:
+async def failure_of(worker: WorkerHandle, spec: JobSpec) -> TrainingFailed:
     _, end = await run(worker, spec)
     assert isinstance(end, Failed), end
-    return end
+    return end.failure
 
 
 async def run_and_send(

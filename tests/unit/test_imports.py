@@ -154,7 +154,9 @@ def test_a_light_service_opens_a_run_of_any_trainer_and_imports_none(service: st
 
 OPENING = """
 import sys
+from types import SimpleNamespace
 from tunestream.config.run.run import RunConfig
+from tunestream.events.cloudevents import Envelope
 from tunestream.events.runs import RunPointer, RunRecord
 from tunestream_services.SERVICE.app import runs
 
@@ -172,7 +174,10 @@ for key, body, kind in (
     (b"r/d", record, "tunestream.run.v1"),
     (b"r/current", RunPointer(run_id="r", digest="d"), "tunestream.run_pointer.v1"),
 ):
-    runs._apply(key, body.to_json(), [("ce_type", kind.encode())])
+    headers = Envelope(id="1", type=kind, source="/tests", time=1).to_headers()
+    runs._apply(SimpleNamespace(
+        key=key, value=body.to_json(), headers=headers, timestamp=1, partition=0, offset=0
+    ))
 trainer = runs.current("r").trainer
 print(trainer.type, trainer.objective, trainer.max_policy_lag, str(trainer.depth).replace(" ", ""), sep=":")
 print(*(name for name in sys.modules if name.startswith("tunestream.trainers")))

@@ -11,25 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
+from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trainers import TrainerSection
-from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.domain.jobs.lifecycle import OWNER_DIED
-from tunestream.domain.jobs.scheduling import next_job, overflowing, policy_lag
+from tunestream.config.run.trainers import TrainerSection, resolved
+from tunestream.domain.jobs.scheduling import next_job
 from tunestream.events.training import JobRecord
 from tunestream.streams.runs import RunDirectory
-from tunestream.trainers import TrainerBackend, TrainingFailed, find_backend, is_infrastructure
-from tunestream_services.trainer.adapters import Adapters
-from tunestream_services.trainer.attempt import Attempt
-from tunestream_services.trainer.metrics import POLICY_LAG
+from tunestream.trainers import Stop, TrainingFailed, find_backend
+from tunestream.trainers.attempt import as_training_failure
+from tunestream_services.trainer.attempts import Attempts
+from tunestream_services.trainer.backends import Backends
 from tunestream_services.trainer.owners import Lost, Owner, Owners
 from tunestream_services.trainer.settings import TrainerSettings
 
@@ -58,10 +56,10 @@ class Scheduler:
 
     def __init__(self, runs: RunDirectory, store: ArtifactStore, settings: TrainerSettings) -> None:
         self._runs = runs
-        self._store = store
         self._settings = settings
-        self._adapters = Adapters(store.url)
+        self._backends = Backends(store.url)
         self._owners = Owners(settings.rejoin_seconds)
+        self._attempts = Attempts(self._owners, self._backends, self._is_local, store, settings)
         self._running: dict[str, _Running] = {}
         self._warming: dict[str, asyncio.Task[None]] = {}
         self._served: dict[str, int] = {}
@@ -82,9 +80,9 @@ class Scheduler:
         tasks = [*self._warming.values(), *(running.task for running in self._running.values())]
         tasks += [self._loop] if self._loop else []
         for task in tasks:
-            task.cancel()
+            task.cancel(Stop.SHUTDOWN)
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._adapters.close()
+        await self._backends.close()
 
     def register(self, partition: int, owner: Owner) -> None:
         """Take up the jobs of a partition."""
@@ -161,15 +159,14 @@ class Scheduler:
 
     async def _start(self, trainer: TrainerSection) -> None:
         with contextlib.suppress(TrainingFailed):  # the first job tells the reason
-            async with self._adapters.use(trainer) as adapter:
-                await adapter.initialize()
-
-    # -- one job
+            async with self._backends.use(trainer) as backend:
+                with as_training_failure():
+                    await backend.check()
 
     async def _run_job(self, partition: int, job: JobRecord) -> None:
         with structlog.contextvars.bound_contextvars(run=job.run_id, job=job.job_id):
             try:
-                await self._attempt(partition, job, await self._config(job))
+                await self._attempts.run(partition, job, await self._config(job))
             except Lost as lost:
                 log.warning("job.lost", reason=str(lost))
 
@@ -178,127 +175,9 @@ class Scheduler:
             await self._runs.refresh()
         return self._runs.config(job.run_id, job.batch.config_digest)
 
-    async def _attempt(self, partition: int, job: JobRecord, config: RunConfig) -> None:
-        if await self._ended_early(partition, job, config):
-            return
-        try:
-            backend = _backend(config.trainer.type)
-            await self._wait_for_its_turn(job)
-            started = await self._begin(partition, job.job_id)
-            await Attempt(
-                self._owners,
-                partition,
-                started,
-                config,
-                backend=backend,
-                adapters=self._adapters,
-                store=self._store,
-                settings=self._settings,
-            ).run()
-        except TrainingFailed as failure:
-            await self._failed(partition, job, failure)
-
-    async def _ended_early(self, partition: int, job: JobRecord, config: RunConfig) -> bool:
-        """Cancel jobs that should not start: too many waiting, or candidates too old."""
-        ledger = self._owners.get(partition).ledger
-        if job.attempt > 0:
-            return False
-        waiting = [other for other in ledger.jobs() if other.run_id == job.run_id]
-        lag, most = _lag(ledger, job), config.trainer.max_policy_lag
-        if job in overflowing(waiting, max_queued=config.trainer.max_queued):
-            reason = ("overflow", f"more than {config.trainer.max_queued} jobs of the run were waiting")
-        elif most is not None and lag > most:
-            reason = ("stale", f"its candidates are {lag} versions old, more than {most}")
-            POLICY_LAG.labels("stale").observe(lag)
-        else:
-            POLICY_LAG.labels("started").observe(lag)
-            return False
-        await self._owners.step(
-            partition,
-            lambda owner, effects: owner.ledger.cancel(
-                job.job_id, code=reason[0], message=reason[1], now=_now(), effects=effects
-            ),
-        )
-        return True
-
-    async def _wait_for_its_turn(self, job: JobRecord) -> None:
-        """Wait before an attempt that follows a broken one.
-
-        Raises:
-            TrainingFailed: when there were enough of them.
-        """
-        broken = self._broken(job)
-        if broken >= self._settings.max_attempts:
-            raise TrainingFailed(OWNER_DIED, f"{broken} attempts broke off, the last one with its trainer")
-        if broken:
-            await asyncio.sleep(self._settings.attempt_delay_seconds * 2.0 ** (broken - 1))
-
-    def _broken(self, job: JobRecord) -> int:
-        """Count the attempts that broke off; a remote job goes on when its trainer dies."""
-        if self._is_local(job):
-            return job.attempt
-        return sum(one.code != OWNER_DIED for one in job.broken)
-
-    async def _begin(self, partition: int, job_id: str) -> JobRecord:
-        job = await self._owners.step(
-            partition, lambda owner, effects: owner.ledger.start(job_id, now=_now(), effects=effects)
-        )
-        if job is None:
-            raise Lost("the job was ended before it started")
-        return job
-
-    async def _failed(self, partition: int, job: JobRecord, failure: TrainingFailed) -> None:
-        """End a job, unless another attempt may succeed; why this one broke off is told and kept."""
-        if is_infrastructure(failure.code):
-            await self._break_off(partition, job, failure)
-        latest = self._owners.get(partition).ledger.job(job.job_id) or job
-        if latest.attempt > job.attempt + 1:
-            raise Lost("another attempt has begun")
-        if is_infrastructure(failure.code) and self._broken(latest) < self._settings.max_attempts:
-            return
-        log.error("job.failed", code=failure.code, reason=failure.message)
-        await self._owners.step(
-            partition,
-            lambda owner, effects: owner.ledger.fail(
-                job.job_id, code=failure.code, message=failure.message, now=_now(), effects=effects
-            ),
-        )
-
-    async def _break_off(self, partition: int, job: JobRecord, failure: TrainingFailed) -> None:
-        attempt = job.attempt + 1
-        log.warning("job.attempt_failed", attempt=attempt, code=failure.code, reason=failure.message)
-        await self._owners.step(
-            partition,
-            lambda owner, effects: owner.ledger.break_off(
-                job.job_id,
-                attempt,
-                code=failure.code,
-                message=failure.message,
-                now=_now(),
-                effects=effects,
-            ),
-        )
-
-
-def _backend(kind: str) -> TrainerBackend[Any]:
-    try:
-        return find_backend(kind)
-    except NotInstalled as missing:
-        raise TrainingFailed("no_backend", f"this trainer has no such backend: {missing}") from missing
-
 
 def _is_local(trainer: TrainerSection) -> bool:
     try:
-        return find_backend(trainer.type).is_local(trainer)
-    except NotInstalled:
+        return find_backend(trainer.type).is_local(resolved(trainer))
+    except (NotInstalled, ValidationError):
         return False  # its jobs fail at once, and need no room on this machine
-
-
-def _lag(ledger: JobLedger, job: JobRecord) -> int:
-    current = ledger.current(job.run_id)
-    version = None if current is None else current.version
-    return policy_lag(job.batch, version, ledger.versions(job.run_id))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunestream.serving.updater import Timing
+from tunestream.trainers.retry import Retry
 
 __all__ = ["TrainerSettings"]
 
@@ -41,6 +42,10 @@ class TrainerSettings(BaseSettings):
         default=10.0, gt=0, description="longest wait before a model server is tried again"
     )
     serving_request_seconds: float = Field(default=60.0, gt=0, description="for a model server to answer")
+
+    def retry(self) -> Retry:
+        """Return when another attempt of a job follows a broken one."""
+        return Retry(max_attempts=self.max_attempts, delay=self.attempt_delay_seconds)
 
     def serving_timing(self) -> Timing:
         """Return the waits of the serving updater."""

@@ -1,9 +1,8 @@
-"""The second stage: rows become weights, through the trainer's worker."""
+"""The second stage: rows become weights, through the port for training."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,13 +16,21 @@ from tunestream.events.models import Artifact
 from tunestream.events.training import DatasetFile
 from tunestream.experiments.stages import OnProgress, StageFailed
 from tunestream.experiments.store import write_atomically
-from tunestream.trainers import JobSpec, TrainingFailed
-from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
-from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress, Terminal
+from tunestream.trainers import (
+    Backend,
+    Checkpoint,
+    JobSpec,
+    Progress,
+    Retry,
+    TrainingCanceled,
+    TrainingFailed,
+    TrainingResult,
+)
+from tunestream.trainers.retry import train_with_retries
 
 __all__ = ["FinetuneRequest", "Trained", "forget_checkpoints", "keep", "store_rows", "train_here"]
 
-_TRIES: Final = 3  # of one call, when the worker dies
+_RETRY: Final = Retry()  # of one call
 _ATTEMPT: Final = "attempt"
 
 
@@ -63,26 +70,32 @@ class Trained:
 
 
 async def train_here(
-    request: FinetuneRequest, store: ArtifactStore, worker: WorkerHandle, progress: OnProgress
+    request: FinetuneRequest,
+    store: ArtifactStore,
+    backend: Backend,
+    progress: OnProgress,
+    retry: Retry = _RETRY,
 ) -> Trained:
-    """Train in a worker process of this machine, from the last checkpoint of an interrupted call on.
+    """Train on this machine, from the last checkpoint of an interrupted call on.
 
     Raises:
         StageFailed: when the job cannot be trained.
     """
     spec = await asyncio.to_thread(_specify, request, store)
-    for left in reversed(range(_TRIES)):
-        spec = spec.model_copy(update={"attempt": _next_attempt(request.output)})
-        try:
-            end = await _run(spec, worker, progress)
-        except TrainingFailed as failure:
-            raise StageFailed(failure.code, failure.message) from failure
-        except WorkerDied as death:
-            if not left:
-                raise StageFailed("worker_died", str(death)) from death
-        else:
-            return _conclude(end)
-    raise AssertionError("unreachable")
+
+    def report(one: Progress | Checkpoint) -> None:
+        if isinstance(one, Progress):
+            progress(one.step, one.total)
+
+    try:
+        result = await train_with_retries(
+            backend, spec, report, retry, lambda _: _next_attempt(request.output)
+        )
+    except TrainingFailed as failure:
+        raise StageFailed(failure.code, failure.message_in("")) from failure
+    except TrainingCanceled as canceled:
+        raise StageFailed(canceled.code, canceled.message) from canceled
+    return _trained(result)
 
 
 def store_rows(store: ArtifactStore, path: Path) -> DatasetFile | None:
@@ -122,6 +135,7 @@ def _specify(request: FinetuneRequest, store: ArtifactStore) -> JobSpec:
     return JobSpec(
         run_id="experiment",
         job_id=_job_id(request.key),
+        attempt=_next_attempt(request.output),
         config=request.trainer,
         artifacts=store.url,
         train=train,
@@ -137,22 +151,7 @@ def _next_attempt(output: Path) -> int:
     return attempt
 
 
-async def _run(spec: JobSpec, worker: WorkerHandle, progress: OnProgress) -> Terminal:
-    async with contextlib.aclosing(worker.run(spec)) as reports:
-        async for report in reports:
-            if not isinstance(report, Progress):
-                return report
-            progress(report.step, report.total)
-    raise WorkerDied("the worker said nothing about the end of its job")
-
-
-def _conclude(end: Terminal) -> Trained:
-    if isinstance(end, Failed):
-        raise StageFailed(end.code, end.message.replace("trainer.", ""))
-    if isinstance(end, Canceled):
-        raise StageFailed("canceled", "the training was canceled")
-    assert isinstance(end, Finished)
-    result = end.result
+def _trained(result: TrainingResult) -> Trained:
     return Trained(
         artifact=result.artifact,
         metrics=result.metrics,

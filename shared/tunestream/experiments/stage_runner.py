@@ -21,7 +21,8 @@ from tunestream.experiments.requests import InferenceRequest, ModelReference, Qa
 from tunestream.experiments.stages import OnProgress, Stage
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import TrainerService, train_by_service
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers import Backend
+from tunestream.trainers.trl.backend import TRLBackend
 
 __all__ = ["Processes", "StageRunner", "Work"]
 
@@ -30,7 +31,7 @@ __all__ = ["Processes", "StageRunner", "Work"]
 class Processes:
     """What loads torch for one arm at a time: a process that trains, and one that generates and embeds."""
 
-    training: WorkerHandle = field(default_factory=WorkerHandle)
+    training: Backend = field(default_factory=TRLBackend)
     models: ModelWorker = field(default_factory=ModelWorker)
 
     async def close(self) -> None:

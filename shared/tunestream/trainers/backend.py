@@ -1,4 +1,4 @@
-"""What a backend says about itself: the value of an entry point of ``tunestream.trainer_backends``."""
+"""What a backend describes of itself: the value of an entry point of ``tunestream.trainer_backends``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tunestream.config.run.trainers import TrainerSection
-from tunestream.trainers.port import TrainerAdapter
+from tunestream.trainers.port import Backend, Start
 
 __all__ = ["TrainerBackend"]
 
@@ -23,27 +23,35 @@ def _by_content(config: TrainerSection) -> Hashable:
 class TrainerBackend(Generic[Config]):
     """What stands behind a trainer's ``_type``.
 
-    The module that holds it is imported by every service: what is heavy is imported by ``adapter``.
+    The module that holds it is imported by every service: what is heavy is imported by ``open``.
 
     Attributes:
         config: the trainer section of a run's file.
-        adapter: makes an adapter of a section and the artifact store's URL.
+        open: makes the backend of a section and the artifact store's URL. It raises ValueError when the
+            section can never be trained.
         local: jobs train on the trainer's machine: they run one at a time, and one that may not commit any
-            more is stopped. Others run beside them, and go on where they run when the trainer dies. Where
-            it depends on the section: says whether.
-        poll_seconds: between two looks at a job.
-        shares: sections for which this is equal have one adapter; by default equal sections.
-        check: raises :class:`~tunestream.trainers.TrainingFailed` when jobs could not run, without changing
-            anything; by default the adapter is asked whether it is healthy.
+            more is stopped. Others run beside them, and go on where they run when the trainer dies. A
+            function where it depends on the section.
+        starts_from: from which weights a job starts. A function where it depends on the section.
+        shares: sections for which this is equal share one backend; by default equal sections.
+        check: raises :class:`~tunestream.trainers.TrainingFailed` when jobs could not run. It opens and
+            changes nothing; by default a backend is opened and its ``check`` awaited.
+        reference: the name in references and statuses of the backend's adapter, where the toolkit has
+            another one than the ``_type``.
     """
 
     config: type[Config]
-    adapter: Callable[[Config, str], TrainerAdapter]
+    open: Callable[[Config, str], Backend]
     local: bool | Callable[[Config], bool] = False
-    poll_seconds: float = 1.0
+    starts_from: Start | Callable[[Config], Start] = Start.HEAD
     shares: Callable[[Config], Hashable] = _by_content
     check: Callable[[Config], Awaitable[None]] | None = None
+    reference: str | None = None
 
     def is_local(self, config: Config) -> bool:
-        """Tell whether jobs of a section train on the trainer's machine."""
+        """Return whether jobs of a section train on the trainer's machine."""
         return self.local(config) if callable(self.local) else self.local
+
+    def start_of(self, config: Config) -> Start:
+        """Return from which weights a section's jobs start."""
+        return self.starts_from if isinstance(self.starts_from, Start) else self.starts_from(config)

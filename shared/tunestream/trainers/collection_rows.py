@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.config.run.trainers import TrainerSection
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 
-__all__ = ["SHOWN_AS", "rows_of"]
+__all__ = ["SHOWN_AS", "Rows", "rows_of"]
 
 SHOWN_AS: Final = {
     EpisodeItemRole.FUNCTION: "tool",
@@ -15,6 +19,26 @@ SHOWN_AS: Final = {
     EpisodeItemRole.OTHER: "user",
 }
 """Roles that chat templates do not know → what they are shown as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a collection becomes.
+
+    Attributes:
+        config: the trainer section, with what the collection settled of it.
+        train: rows to train on.
+        validation: rows that are held out.
+    """
+
+    config: TrainerSection
+    train: Sequence[DatasetRow]
+    validation: Sequence[DatasetRow] = ()
+
+    def store(self, store: ArtifactStore) -> dict[str, Any]:
+        """Store the rows; return ``config``, ``train`` and ``validation`` of a JobSpec."""
+        held_out = put_rows(store, self.validation) if self.validation else None
+        return {"config": self.config, "train": put_rows(store, self.train), "validation": held_out}
 
 
 def rows_of(collection: TrajectoryCollection) -> list[DatasetRow]:

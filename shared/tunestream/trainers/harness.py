@@ -1,162 +1,248 @@
-"""The adapter of a small backend: who subclasses it says how one job is trained, and nothing else."""
+"""The reference's life cycle of training over any backend: submit, status, wait, cancel, close."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import contextlib
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.artifacts import ArtifactStore
+from tunestream.config.nat.finetune import FinetuneConfig
 from tunestream.config.run.trainers import TrainerSection
+from tunestream.config.settings import StoreSettings
 from tunestream.events.ids import stable_id
-from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+from tunestream.events.models import Artifact
+from tunestream.events.training import TrainingJobRef, TrainingJobStatus
 from tunestream.events.trajectories import TrajectoryCollection
-from tunestream.trainers.collection_rows import rows_of
-from tunestream.trainers.port import JobSpec, TrainingFailed, TrainingResult, UnknownJob
+from tunestream.trainers.attempt import as_training_failure
+from tunestream.trainers.collection_rows import Rows, rows_of
+from tunestream.trainers.harness_jobs import SubmittedJob, SubmittedJobs, UnknownJob
+from tunestream.trainers.port import Backend, JobSpec, Stop, TrainingFailed, TrainingResult
+from tunestream.trainers.registry import find_backend, open_backend
+from tunestream.trainers.retry import Retry, train_with_retries
 
-__all__ = ["TaskAdapter"]
+__all__ = ["TrainerAdapter"]
 
-_REMEMBERED: Final = 1000  # finished jobs whose status can still be asked for
-
-
-@dataclass(slots=True)
-class _Job:
-    spec: JobSpec
-    task: asyncio.Task[TrainingResult]
-    told: dict[str, Any] = field(default_factory=lambda: {"progress": 0.0, "message": "it trains"})
-    sequence: int = 0
-    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+_CLOSE_SECONDS: Final = 10.0  # for jobs to stop by themselves
 
 
-class TaskAdapter(ABC):
-    """Runs each job as an asyncio task of this process; a job is tried once, as its attempt.
+class TrainerAdapter:
+    """Trains jobs in the background and answers for them, under the names of the NeMo Agent Toolkit.
 
-    A higher attempt of a job takes the place of the one that ran.
+    A job without a :class:`JobSpec` continues from the adapter's last version of its run, and is tried
+    again as ``retry`` allows; closing the adapter cancels it. A job with one is tried once, as its attempt;
+    closing leaves it in the service that trains it. A backend on this machine trains one job at a time.
 
-    Subclasses have ``train`` and, where something can be asked, ``is_healthy``.
+    Subclasses settle with :meth:`rows` what a collection becomes, with :meth:`accept` which JobSpecs are
+    taken, with :meth:`adopt` which jobs are known from earlier, and with :meth:`completed` what is removed.
 
     Args:
-        config: the run's trainer section.
-        artifacts: URL of the artifact store.
+        adapter_config: the trainer section; its ``_type`` names the backend.
+        artifacts: URL of the artifact store; by default from the environment.
+        backend: trains; it is closed by its owner. By default one is opened, and closed with the adapter.
+        retry: of jobs without a JobSpec.
     """
 
-    def __init__(self, config: TrainerSection, artifacts: str) -> None:
-        self.config = config
-        self.store = ArtifactStore(artifacts)
-        self._jobs: dict[tuple[str, str], _Job] = {}
+    canceled: str = "canceled as asked"
+    """The status message of a job that was canceled while it ran."""
 
-    @abstractmethod
-    async def train(self, job: JobSpec) -> TrainingResult:
-        """Train a job on the rows of ``job.train``; it is cancelled when its job is.
+    def __init__(
+        self,
+        adapter_config: TrainerSection,
+        *,
+        artifacts: str | None = None,
+        backend: Backend | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.adapter_config = adapter_config
+        self.run_config: FinetuneConfig | None = None
+        self.artifacts = artifacts or StoreSettings().artifacts
+        self._description = find_backend(adapter_config.type)
+        self._local = self._description.is_local(adapter_config)
+        self.backend: Backend = backend or open_backend(self._description, adapter_config, self.artifacts)
+        self._owns_backend = backend is None
+        self._retry = retry or Retry()
+        self._jobs = SubmittedJobs()
+        self._latest: dict[str, Artifact] = {}
+        self._turn: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self._local else contextlib.nullcontext()
+        )
+        self._adopting = asyncio.Lock()
+
+    @property
+    def reference(self) -> str:
+        """The backend's name in references and statuses."""
+        return self._description.reference or self.adapter_config.type
+
+    def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
+        """Return what a collection becomes; called in a thread.
 
         Raises:
-            TrainingFailed: when it cannot be trained.
+            ValueError: when there is nothing to train on, or nothing that this backend can train.
         """
+        return Rows(config, rows_of(trajectories))
+
+    def accept(self, spec: JobSpec) -> None:
+        """Look at a job that its submitter specified.
+
+        Raises:
+            ValueError: when this adapter cannot train it.
+        """
+        if not isinstance(spec.config, self._description.config):
+            kind = self.adapter_config.type
+            message = f"the adapter of {kind} cannot train a job of trainer {spec.config.type}"
+            raise ValueError(message)  # noqa: TRY004 - the value of a well-typed field is at fault
+
+    async def adopt(self, ref: TrainingJobRef) -> JobSpec | None:
+        """Return the specification of a job that the backend knows from earlier, None when it does not.
+
+        The job is watched from then on: ``train`` gets the specification, which may be without rows.
+        """
+        del ref
+        return None
+
+    async def completed(self, spec: JobSpec) -> None:
+        """Remove what a completed job without a JobSpec needs no more."""
+
+    async def initialize(self, run_config: FinetuneConfig | None = None) -> None:
+        """Make the backend ready.
+
+        Args:
+            run_config: the toolkit's ``finetuning`` section, which is kept as ``run_config``.
+
+        Raises:
+            TrainingFailed: when the backend cannot be reached or lacks something.
+        """
+        if run_config is not None:
+            self.run_config = run_config
+        with as_training_failure():
+            await self.backend.check()
 
     async def is_healthy(self) -> bool:
-        """Ask whether jobs can be run."""
+        """Ask the backend whether jobs can be trained now."""
+        try:
+            await self.initialize()
+        except TrainingFailed:
+            return False
         return True
-
-    def tell(self, job: JobSpec, progress: float, message: str) -> None:
-        """Say how far a job is; ``progress`` in per cent."""
-        known = self._jobs[job.run_id, job.job_id]
-        known.told = {"progress": progress, "message": message}
-        known.sequence, known.time = known.sequence + 1, datetime.now(UTC)
-
-    async def initialize(self) -> None:
-        """Ask whether jobs can be run.
-
-        Raises:
-            TrainingFailed: when they cannot.
-        """
-        if not await self.is_healthy():
-            raise TrainingFailed("unhealthy", f"the backend {self.config.type} is not healthy")
 
     async def submit(
         self, trajectories: TrajectoryCollection, *, job: JobSpec | None = None
     ) -> TrainingJobRef:
-        """Take a job; see :class:`~tunestream.trainers.TrainerAdapter`."""
+        """Take a job and return at once.
+
+        A job that was taken before is taken again by a higher attempt, or when it failed without a JobSpec.
+
+        Args:
+            trajectories: what to train on, unless ``job`` names stored datasets.
+            job: names the job and its parent version; by default both follow from the trajectories.
+
+        Raises:
+            ValueError: when there is nothing to train on, or nothing that this backend can train.
+        """
         spec = await self._specify(trajectories, job)
-        key = (spec.run_id, spec.job_id)
-        known = self._jobs.get(key)
-        if known is None or known.spec.attempt < spec.attempt:
-            if known is not None:
-                known.task.cancel()
-            self._jobs[key] = _Job(spec, asyncio.create_task(self.train(spec), name=f"train-{spec.job_id}"))
-            self._forget()
-        return TrainingJobRef(run_id=spec.run_id, backend=self.config.type, metadata={"job_id": spec.job_id})
-
-    async def _specify(self, trajectories: TrajectoryCollection, job: JobSpec | None) -> JobSpec:
-        if job is not None and job.train is not None:
-            return job
-        rows = await asyncio.to_thread(lambda: put_rows(self.store, rows_of(trajectories)))
-        if job is not None:
-            return job.model_copy(update={"train": rows})
-        return JobSpec(
-            run_id=trajectories.run_id,
-            job_id=stable_id("job", trajectories.run_id, rows.sha256),
-            config=self.config,
-            artifacts=self.store.url,
-            train=rows,
-        )
-
-    def _forget(self) -> None:
-        finished = [key for key, job in self._jobs.items() if job.task.done()]
-        for key in finished[:-_REMEMBERED]:
-            del self._jobs[key]
+        known = self._jobs.find(spec.run_id, spec.job_id)
+        if known is None:
+            return self._begin(spec, ours=job is None).ref
+        if job is None and known.failed:
+            return self._begin(spec.model_copy(update={"attempt": known.spec.attempt + 1}), ours=True).ref
+        if spec.attempt > known.spec.attempt:
+            known.stop(Stop.LOST, "superseded", f"attempt {spec.attempt} began")
+            return self._begin(spec, ours=job is None).ref
+        return known.ref
 
     async def status(self, ref: TrainingJobRef) -> TrainingJobStatus:
-        """Return a job's latest status; see :class:`~tunestream.trainers.TrainerAdapter`."""
-        job = self._find(ref)
-        ended = job.task.done()
-        return TrainingJobStatus(
-            run_id=job.spec.run_id,
-            backend=self.config.type,
-            job_id=job.spec.job_id,
-            sequence=job.sequence + ended,
-            time=job.time,
-            **(_end_of(job.task) if ended else {"status": TrainingStatusEnum.RUNNING, **job.told}),
-        )
+        """Return a job's latest status; a finished one's again and again.
+
+        The metadata of a completed job holds its :class:`TrainingResult`, that of a failed one a
+        ``reason``.
+
+        Raises:
+            UnknownJob: when neither this adapter nor its backend knows the job.
+        """
+        return (await self._find(ref)).status
 
     async def wait_until_complete(
         self,
         ref: TrainingJobRef,
         poll_interval: float = 10.0,  # noqa: ARG002 - nothing is polled here
     ) -> TrainingJobStatus:
-        """Return the terminal status as soon as there is one."""
-        await asyncio.wait({self._find(ref).task})
-        return await self.status(ref)
+        """Return the terminal status as soon as there is one.
+
+        Raises:
+            UnknownJob: when neither this adapter nor its backend knows the job.
+            TrainingFailed: when the adapter is closed while the job goes on in a service.
+        """
+        job = await self._find(ref)
+        await job.ended.wait()
+        if not job.is_terminal:
+            message = f"job {job.spec.job_id} goes on in the service; nobody watches it here"
+            raise TrainingFailed("closed", message)
+        return job.status
 
     async def cancel(self, ref: TrainingJobRef) -> None:
-        """End a job as CANCELED, unless it is finished."""
-        self._find(ref).task.cancel()
+        """End a job as CANCELED, unless it is finished.
+
+        Raises:
+            UnknownJob: when neither this adapter nor its backend knows the job.
+        """
+        job = await self._find(ref)
+        message = self.canceled if job.began else "canceled before it started"
+        job.stop(Stop.CANCELED, "canceled", message)
 
     async def close(self) -> None:
-        """Cancel what runs."""
-        tasks = [job.task for job in self._jobs.values()]
+        """Stop everything that runs here; further calls are harmless."""
+        unfinished = self._jobs.unfinished()
+        for job in unfinished:
+            stop = Stop.CANCELED if job.ours else Stop.SHUTDOWN
+            job.stop(stop, "closed", "the trainer was closed")
+        tasks = [job.task for job in unfinished]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        if self._owns_backend:
+            await self.backend.close()
         for task in tasks:
-            task.cancel()
+            task.cancel(Stop.SHUTDOWN)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _find(self, ref: TrainingJobRef) -> _Job:
-        job = self._jobs.get((ref.run_id, str((ref.metadata or {}).get("job_id"))))
-        if job is None:
-            raise UnknownJob(ref)
+    async def _specify(self, trajectories: TrajectoryCollection, job: JobSpec | None) -> JobSpec:
+        if job is not None:
+            self.accept(job)
+            if job.train is not None:
+                return job
+        rows = await asyncio.to_thread(self.rows, trajectories, job.config if job else self.adapter_config)
+        stored = await asyncio.to_thread(rows.store, ArtifactStore(self.artifacts))
+        if job is not None:
+            return job.model_copy(update=stored)
+        run, parent = trajectories.run_id, self._latest.get(trajectories.run_id)
+        origin = (parent.sha256 or parent.uri) if parent else ""
+        name = stable_id("job", run, stored["train"].sha256, origin)
+        return JobSpec(run_id=run, job_id=name, artifacts=self.artifacts, parent=parent, **stored)
+
+    def _begin(self, spec: JobSpec, *, ours: bool) -> SubmittedJob:
+        job = SubmittedJob(spec, self.reference, ours=ours, outlives=not (ours or self._local))
+        job.start(self._train(job))
+        self._jobs.add(job)
         return job
 
+    async def _train(self, job: SubmittedJob) -> TrainingResult:
+        async with self._turn:
+            job.begin()
+            retry = self._retry if job.ours else Retry(max_attempts=1)
+            result = await train_with_retries(self.backend, job.spec, job.take, retry, job.next_attempt)
+        if job.ours:
+            await self.completed(job.spec)
+            self._latest[job.spec.run_id] = result.artifact
+        return result
 
-def _end_of(task: asyncio.Task[TrainingResult]) -> dict[str, Any]:
-    """Return how a job ended; what is no :class:`TrainingFailed` is the backend's own fault."""
-    if task.cancelled():
-        message, reason = "canceled as asked", "canceled"
-        return {"status": TrainingStatusEnum.CANCELED, "message": message, "metadata": {"reason": reason}}
-    error = task.exception()
-    if error is None:
-        result = task.result()
-        told = {"message": result.message, "metadata": result.model_dump(mode="json")}
-        return {"status": TrainingStatusEnum.COMPLETED, "progress": 100.0, **told}
-    failure = error if isinstance(error, TrainingFailed) else TrainingFailed("backend_error", repr(error))
-    told = {"message": failure.message, "metadata": {"reason": failure.code}}
-    return {"status": TrainingStatusEnum.FAILED, **told}
+    async def _find(self, ref: TrainingJobRef) -> SubmittedJob:
+        name = str((ref.metadata or {}).get("job_id", ""))
+        async with self._adopting:
+            known = self._jobs.find(ref.run_id, name)
+            if known is not None:
+                return known
+            spec = await self.adopt(ref) if name else None
+            if spec is None:
+                raise UnknownJob(ref)
+            return self._begin(spec, ours=False)

@@ -10,15 +10,14 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
 from tunestream.config.run.trainers import Trainer
 from tunestream.events.base import FiniteFloat, Identifier, Wire
 from tunestream.events.models import Artifact, JudgedRow
-from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus
-from tunestream.events.trajectories import TrajectoryCollection
+from tunestream.events.training import DatasetFile
 
 __all__ = [
     "Backend",
@@ -31,27 +30,11 @@ __all__ = [
     "Report",
     "Start",
     "Stop",
-    "TrainerAdapter",
     "TrainingCanceled",
     "TrainingFailed",
     "TrainingResult",
-    "UnknownJob",
-    "is_infrastructure",
     "stop_of",
 ]
-
-_INFRASTRUCTURE: Final = frozenset(
-    {
-        "worker_died",
-        "store_unreachable",
-        "service_unreachable",
-        "unhealthy",
-        "job_vanished",
-        "closed",
-        "internal",
-        "backend_error",
-    }
-)
 
 
 class TrainingFailed(Exception):
@@ -59,18 +42,27 @@ class TrainingFailed(Exception):
 
     Attributes:
         code: the reason's stable name, e.g. ``out_of_memory``.
-        message: for people: what is wrong and what to do about it.
+        text: for people: what is wrong and what to do about it.
+        key: of the trainer section, where one is at fault, e.g. ``model.hf_model_ckpt``.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, text: str, *, key: str | None = None) -> None:
+        super().__init__(code, text, key)
         self.code = code
-        self.message = message
+        self.text = text
+        self.key = key
 
+    def __str__(self) -> str:
+        return self.message
 
-def is_infrastructure(code: str) -> bool:
-    """Tell whether another attempt may succeed though nobody changes the job: the one table of such codes."""
-    return code in _INFRASTRUCTURE
+    @property
+    def message(self) -> str:
+        """The text behind the key as it stands in a run's file."""
+        return self.message_in("trainer.")
+
+    def message_in(self, prefix: str) -> str:
+        """Return the text behind the key, in a file whose trainer section has this prefix, e.g. ""."""
+        return self.text if self.key is None else f"{prefix}{self.key}: {self.text}"
 
 
 class TrainingCanceled(Exception):
@@ -115,13 +107,6 @@ class Start(StrEnum):
     """What the service trained last under the model's name."""
 
 
-class UnknownJob(ValueError):
-    """A reference names a job that this adapter never took."""
-
-    def __init__(self, ref: TrainingJobRef) -> None:
-        super().__init__(f"no job {ref.metadata} of run {ref.run_id!r} was submitted to this adapter")
-
-
 class JobSpec(Wire):
     """What to train, from what, and where to put it.
 
@@ -151,19 +136,8 @@ class JobSpec(Wire):
 class TrainingResult(Wire):
     """What a job made.
 
-    ``metrics`` holds ``train_loss``, ``steps``, ``rows``, ``seconds``, ``train_seconds``,
-    ``tokens_per_second``, what was logged last (``reward_accuracy`` and ``reward_margin``,
-    ``token_accuracy`` or ``clip_fraction``), and of held-out rows, before and after the training:
-
-    - of preferences: ``validation_rows``, ``validation_accuracy_before`` and ``_after`` (share of rows
-      whose chosen response is the likelier one), ``validation_margin_before`` and ``_after`` (mean
-      difference of log-probabilities, nats); with dpo and kto also ``validation_reward_accuracy`` and
-      ``validation_reward_margin`` (the implicit reward against the parent version);
-    - of responses (sft): ``validation_responses``, ``validation_loss_before`` and ``_after`` (nats a
-      token), ``validation_token_accuracy_before`` and ``_after``;
-    - of episodes (grpo): ``validation_rows``, ``validation_advantage_gain`` (mean of advantage x gained
-      log-probability, nats) and ``validation_logprob_gap`` (mean distance a token of the recorded
-      log-probabilities from the parent's).
+    ``metrics`` holds what was measured, e.g. ``train_loss``, ``steps``, ``seconds``, ``tokens_per_second``,
+    what was logged last, and of held-out rows ``validation_…``, before and after the training.
     """
 
     artifact: Artifact
@@ -192,13 +166,20 @@ class Progress(Wire):
 
     type: Literal["progress"] = "progress"
     percent: float = Field(default=0.0, ge=0.0, le=100.0, description="finished share; it never falls")
-    message: str = Field(default="", description="for people; empty: made of phase and step")
+    message: str = Field(default="", description="for people; by default made of phase and step")
     phase: Phase | None = None
     step: int = Field(default=0, ge=0)
     total: int = Field(default=0, ge=0, description="steps of the job; 0 while unknown")
     metrics: dict[str, FiniteFloat] = Field(
         default_factory=dict, description="loss, reward_accuracy, reward_margin and the like"
     )
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        if self.message or self.phase is None:
+            return self.message or "it trains"
+        return f"{self.phase}, step {self.step} of {self.total}"
 
 
 class Checkpoint(Wire):
@@ -217,7 +198,10 @@ class LogLine(Wire):
 
 JobReport = Progress | Checkpoint | LogLine
 Report = Callable[[JobReport], None]
-"""Takes reports of one job. It returns at once and never raises; of too many the oldest are dropped."""
+"""Takes reports of one job, in the thread of the event loop.
+
+It returns at once and never raises. Of progress the latest counts; of too many lines the oldest are dropped.
+"""
 
 
 class Backend(Protocol):
@@ -251,63 +235,8 @@ class Backend(Protocol):
         """
 
     async def close(self) -> None:
-        """Release everything: processes, connections. Jobs that run are stopped. Harmless when repeated."""
+        """Release everything: processes, connections. Harmless when repeated.
 
-
-class TrainerAdapter(Protocol):
-    """A backend that trains.
-
-    The names are those of the NeMo Agent Toolkit's harness; ``job``, ``cancel`` and ``close`` are ours.
-    """
-
-    async def initialize(self) -> None:
-        """Make the backend ready.
-
-        Raises:
-            TrainingFailed: when it cannot be reached or lacks something.
+        Callers stop their jobs before. A backend with processes of its own ends what runs in them all the
+        same.
         """
-
-    async def is_healthy(self) -> bool:
-        """Ask whether jobs can be run; where the backend has no ``check``, before :meth:`initialize` too."""
-
-    async def submit(
-        self, trajectories: TrajectoryCollection, *, job: JobSpec | None = None
-    ) -> TrainingJobRef:
-        """Take a job and return at once. A job that was taken before is not taken again.
-
-        Args:
-            trajectories: what to train on, unless ``job`` names stored datasets.
-            job: names the job and its parent version; by default both follow from the trajectories.
-
-        Raises:
-            ValueError: when there is nothing to train on, or nothing that this backend can train.
-        """
-
-    async def status(self, ref: TrainingJobRef) -> TrainingJobStatus:
-        """Return a job's latest status; a finished one's again and again.
-
-        The metadata of a completed job holds its :class:`TrainingResult`, that of a failed one a
-        ``reason``.
-
-        Raises:
-            UnknownJob: when the job was never submitted.
-        """
-
-    async def wait_until_complete(
-        self, ref: TrainingJobRef, poll_interval: float = 10.0
-    ) -> TrainingJobStatus:
-        """Return the terminal status; ``poll_interval`` in seconds.
-
-        Raises:
-            UnknownJob: when the job was never submitted.
-        """
-
-    async def cancel(self, ref: TrainingJobRef) -> None:
-        """End a job as CANCELED, unless it is finished.
-
-        Raises:
-            UnknownJob: when the job was never submitted.
-        """
-
-    async def close(self) -> None:
-        """Stop everything that runs; further calls are harmless."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from tunestream.config.run.plugins import NotInstalled, load_trainer
 from tunestream.config.run.trainers import TrainerSection, resolved
+from tunestream.trainers.attempt import as_training_failure
 from tunestream.trainers.backend import TrainerBackend
-from tunestream.trainers.port import TrainingFailed
+from tunestream.trainers.port import Backend, TrainingFailed
 
-__all__ = ["check_backend", "find_backend"]
+__all__ = ["check_backend", "find_backend", "open_backend"]
 
 
 def find_backend(kind: str) -> TrainerBackend[Any]:
@@ -41,9 +42,22 @@ async def check_backend(config: TrainerSection, artifacts: str) -> None:
     if backend.check is not None:
         await backend.check(config)
         return
-    adapter = backend.adapter(config, artifacts)
-    try:
-        if not await adapter.is_healthy():
-            raise TrainingFailed("unhealthy", f"the backend {config.type} says that it is not healthy")
-    finally:
-        await adapter.close()
+    with as_training_failure():
+        opened = open_backend(backend, config, artifacts)
+        try:
+            await opened.check()
+        finally:
+            await opened.close()
+
+
+def open_backend(backend: TrainerBackend[Any], config: TrainerSection, artifacts: str) -> Backend:
+    """Open a backend.
+
+    Raises:
+        TrainingFailed: when it cannot be opened, e.g. what it needs is not installed.
+    """
+    with as_training_failure():
+        try:
+            return backend.open(config, artifacts)
+        except ValueError as error:
+            raise TrainingFailed("refused", f"the backend refuses the job: {error}") from error

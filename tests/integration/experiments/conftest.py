@@ -17,6 +17,7 @@ from tests.helpers.tiny_model import COLD, WARM
 from tests.helpers.training import tiny_model, trl_worker
 from tunestream.experiments.models import ModelWorker
 from tunestream.experiments.stage_runner import Processes
+from tunestream.trainers.trl.backend import TRLBackend
 from tunestream.trainers.worker.handle import WorkerHandle
 
 __all__ = ["model_worker", "tiny_model", "trl_worker"]
@@ -26,7 +27,7 @@ MakeFile = Callable[..., Path]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def processes(trl_worker: WorkerHandle, model_worker: ModelWorker) -> AsyncIterator[Processes]:
-    yield Processes(trl_worker, model_worker)
+    yield Processes(TRLBackend(worker=trl_worker), model_worker)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tunestream.experiments.report import write_report
 from tunestream.experiments.stage_runner import Processes
 from tunestream.experiments.stages import Choice, Stage
 from tunestream.experiments.store import ExperimentStore
+from tunestream.trainers.worker.handle import WorkerHandle
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -198,7 +199,7 @@ async def uninterrupted(file: Path, processes: Processes, folder: Path) -> Ran:
 
 
 async def test_training_whose_worker_was_killed_goes_on_from_its_checkpoint(
-    make_file: MakeFile, processes: Processes, tmp_path: Path
+    make_file: MakeFile, processes: Processes, trl_worker: WorkerHandle, tmp_path: Path
 ) -> None:
     file = make_file(training={"training_args": LONG})
     await run(file, processes, choice=Choice(only=Stage.INGEST))
@@ -207,8 +208,8 @@ async def test_training_whose_worker_was_killed_goes_on_from_its_checkpoint(
     while not list(checkpoints.glob("*/1/*/manifest.json")):
         assert not running.done()
         await asyncio.sleep(0.01)
-    assert processes.training.pid is not None
-    os.kill(processes.training.pid, signal.SIGKILL)
+    assert trl_worker.pid is not None
+    os.kill(trl_worker.pid, signal.SIGKILL)
     killed = await running
     done = [u.done for u in killed.updates if u.stage is Stage.FINETUNE and u.total]
     assert done[-1] == 320

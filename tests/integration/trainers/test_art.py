@@ -35,7 +35,7 @@ from tunestream.events.trajectories import (
     TrajectoryCollection,
 )
 from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult
-from tunestream.trainers.art.adapter import ARTTrainerAdapter
+from tunestream.trainers.art.backend import ARTBackend, ARTTrainerAdapter
 from tunestream.trainers.art.config import ARTTrainerAdapterConfig
 from tunestream.trainers.art.episodes import examine, ids_as_written
 from tunestream.trainers.art.worker import ARTWorkerHandle
@@ -70,7 +70,8 @@ def adapt(service: FakeART, art_worker: ARTWorkerHandle, artifacts: ArtifactStor
 
     def make(training: dict[str, Any] | None = None, **backend: Any) -> ARTTrainerAdapter:
         config = art_config(service, training, **backend)
-        return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=art_worker)
+        trains = ARTBackend(config, art_settings(), worker=art_worker)
+        return ARTTrainerAdapter(config, artifacts=artifacts.url, backend=trains)
 
     return make
 
@@ -84,7 +85,8 @@ def adapt_here(
     def make(training: dict[str, Any] | None = None, **backend: Any) -> ARTTrainerAdapter:
         path = backend.pop("path", tmp_path / "art")
         config = local_config(tiny_model, path, training, **backend)
-        return ARTTrainerAdapter(config, artifacts=artifacts.url, settings=art_settings(), worker=art_worker)
+        trains = ARTBackend(config, art_settings(), worker=art_worker)
+        return ARTTrainerAdapter(config, artifacts=artifacts.url, backend=trains)
 
     return make
 
@@ -230,7 +232,7 @@ async def test_a_stored_dataset_without_a_good_row_fails_the_job(
 ) -> None:
     adapter = adapt()
     train_file = put_rows(artifacts, [EpisodeRow(group_id="g", example_id="e", items=[asked()], reward=1.0)])
-    spec = spec_of(artifacts, adapter._config, train=train_file)
+    spec = spec_of(artifacts, adapter.adapter_config, train=train_file)
     status = await train(adapter, job=spec)
     assert (status.status, status.metadata) == (FAILED, {"reason": "empty_dataset"})
 
@@ -351,7 +353,7 @@ async def test_a_service_that_goes_away_loses_no_job(
 ) -> None:
     service.state.script = list(ENDLESS)
     adapter = adapt()
-    spec = spec_of(artifacts, adapter._config)
+    spec = spec_of(artifacts, adapter.adapter_config)
     ref = await adapter.submit(played(), job=spec)
     await until(lambda: any(job["told"] > 1 for job in service.state.jobs.values()))
     service.fail(r"GET", "reset", times=10_000)
@@ -367,7 +369,7 @@ async def test_a_service_that_goes_away_loses_no_job(
 async def test_a_job_that_comes_again_is_not_trained_again(
     adapt: Adapt, service: FakeART, artifacts: ArtifactStore
 ) -> None:
-    spec = spec_of(artifacts, adapt()._config)
+    spec = spec_of(artifacts, adapt().adapter_config)
     first = result_of(await train(adapt(), job=spec))
     second = result_of(await train(adapt(), job=spec.model_copy(update={"attempt": 2})))
     assert second == first
@@ -400,10 +402,10 @@ async def test_a_parent_that_is_not_the_services_latest_step_is_told(
     adapter = adapt()
     first = result_of(await train(adapter))
     result_of(await train(adapter, played(seed=1)))
-    spec = spec_of(artifacts, adapter._config, parent=first.artifact)
+    spec = spec_of(artifacts, adapter.adapter_config, parent=first.artifact)
     status = await train(adapter, job=spec)
     assert "trained from its latest step 2" in (status.message or "")
-    fitting = spec_of(artifacts, adapter._config, parent=result_of(status).artifact)
+    fitting = spec_of(artifacts, adapter.adapter_config, parent=result_of(status).artifact)
     assert "latest step" not in ((await train(adapter, job=fitting)).message or "")
 
 
@@ -431,7 +433,7 @@ async def test_the_key_goes_to_the_service_and_nowhere_else(
 @pytest.mark.parametrize("kind", [500, "reset", "slow"])
 async def test_a_sick_service_is_not_healthy(adapt: Adapt, service: FakeART, kind: int | str) -> None:
     adapter = adapt()
-    adapter._settings = art_settings(request_timeout=0.2, attempts=2)
+    adapter.backend._settings = art_settings(request_timeout=0.2, attempts=2)
     service.fail(r"GET", kind, times=2)
     assert not await adapter.is_healthy()
     service.state.faults.clear()
@@ -469,7 +471,7 @@ async def test_a_parent_that_this_machine_lacks_is_fetched(
 ) -> None:
     first = result_of(await train(adapt_here()))
     elsewhere = adapt_here(path=tmp_path / "elsewhere")
-    spec = spec_of(artifacts, elsewhere._config, parent=first.artifact)
+    spec = spec_of(artifacts, elsewhere.adapter_config, parent=first.artifact)
     status = await train(elsewhere, job=spec)
     assert result_of(status).metrics["step"] == 2.0
     assert "its parent was fetched as step 1" in (status.message or "")
@@ -482,7 +484,7 @@ async def test_what_a_killed_attempt_left_is_used_if_it_is_whole(
     adapter = adapt_here()
     first = result_of(await train(adapter))
     (trace,) = (artifacts.files.read(f"art/{model}/{name}") for model, name in _traces(artifacts))
-    spec = spec_of(artifacts, adapter._config)
+    spec = spec_of(artifacts, adapter.adapter_config)
     begun = json.loads(trace) | {"job_id": spec.job_id, "result": None}
     (model, _), *_ = _traces(artifacts)
     artifacts.files.write(f"art/{model}/{spec.job_id}.json", json.dumps(begun).encode())
@@ -504,7 +506,7 @@ def _traces(artifacts: ArtifactStore) -> list[tuple[str, str]]:
     ("backend", "training", "reason"),
     [
         ({"base_model": "/nowhere/model"}, {}, "model_missing"),
-        ({"model_service": "unsloth"}, {}, "missing_dependency"),
+        ({"init_args": None}, {}, "missing_dependency"),
         ({}, {"packed_sequence_length": 2}, "empty_dataset"),
     ],
 )

@@ -26,9 +26,18 @@ from tunestream.events.trajectories import (
     Trajectory,
     TrajectoryCollection,
 )
-from tunestream.trainers import JobSpec, TrainingFailed, TrainingResult, UnknownJob
-from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
+from tunestream.trainers import (
+    JobSpec,
+    Stop,
+    TrainingCanceled,
+    TrainingFailed,
+    TrainingResult,
+    UnknownJob,
+    stop_of,
+)
+from tunestream.trainers.nemo.backend import NeMoBackend, NeMoCustomizerTrainerAdapter
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
+from tunestream.trainers.port import JobReport
 from tunestream.trainers.trl.config import TRLTrainerConfig
 
 COMPLETED, FAILED, CANCELED = (
@@ -54,18 +63,20 @@ def nemo(server: FakeNeMo) -> FakeNeMo:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def make(nemo: FakeNeMo) -> AsyncIterator[MakeAdapter]:
+async def make(nemo: FakeNeMo, artifacts: ArtifactStore) -> AsyncIterator[MakeAdapter]:
     """Make adapters that are closed afterwards; ``patience`` are settings."""
     made: list[NeMoCustomizerTrainerAdapter] = []
 
     def make(patience: dict[str, Any] | None = None, **config: Any) -> NeMoCustomizerTrainerAdapter:
-        settings = nemo_settings(**(patience or {}))
-        made.append(NeMoCustomizerTrainerAdapter(nemo_config(nemo, **config), settings=settings))
+        section = nemo_config(nemo, **config)
+        backend = NeMoBackend(section, nemo_settings(**(patience or {})))
+        made.append(NeMoCustomizerTrainerAdapter(section, artifacts=artifacts.url, backend=backend))
         return made[-1]
 
     yield make
     for adapter in made:
         await adapter.close()
+        await adapter.backend.close()
 
 
 def row(number: int, name: str = "q") -> PreferenceRow:
@@ -292,7 +303,9 @@ async def test_a_job_is_adopted_after_a_restart(
     assert mine["script"] == ENDLESS  # closing did not cancel it
     second = make()
     assert await second.submit(NOTHING, job=spec(artifacts, nemo, attempt=2)) == ref
-    await until(lambda: second._jobs["job1"].status.status is TrainingStatusEnum.RUNNING)
+    async with asyncio.timeout(90):
+        while (await second.status(ref)).progress != 5.0:  # noqa: ASYNC110 - the fake has a thread of its own
+            await asyncio.sleep(0.005)
     mine["script"] = [step("completed", 100)]
     status = await end(second, ref)
     assert status.status is COMPLETED
@@ -584,6 +597,72 @@ async def test_closing_cancels_jobs_that_nobody_else_watches(make: MakeAdapter, 
     await adapter.close()
     assert reason(await adapter.wait_until_complete(ref)) == "closed"
     assert nemo.asked("POST .*/cancel") == 1
+
+
+# -- through the port
+
+
+@pytest.mark.parametrize("stop", [Stop.SHUTDOWN, Stop.LOST])
+async def test_a_job_that_is_not_canceled_goes_on_and_its_next_attempt_watches_it(
+    nemo: FakeNeMo, artifacts: ArtifactStore, stop: Stop
+) -> None:
+    nemo.state.script = list(ENDLESS)
+    first, second = (NeMoBackend(nemo_config(nemo), nemo_settings()) for _ in range(2))
+    training = asyncio.create_task(first.train(spec(artifacts, nemo), no_report))
+    await until(lambda: nemo.asked("GET .*/status"))
+    training.cancel(stop)
+    with pytest.raises(asyncio.CancelledError):
+        await training
+    await first.close()
+    assert nemo.asked("POST .*/cancel") == 0
+    nemo.job()["script"] = [step("completed", 100)]
+    async with asyncio.timeout(90):
+        result = await second.train(spec(artifacts, nemo, attempt=2), no_report)
+    await second.close()
+    assert (result.rows_used, len(nemo.state.jobs)) == (4, 1)
+
+
+async def test_a_canceled_job_is_ended_in_the_service(nemo: FakeNeMo, artifacts: ArtifactStore) -> None:
+    nemo.state.script = list(ENDLESS)
+    backend = NeMoBackend(nemo_config(nemo), nemo_settings())
+    training = asyncio.create_task(backend.train(spec(artifacts, nemo), no_report))
+    await until(lambda: nemo.asked("GET .*/status"))
+    training.cancel(Stop.CANCELED)
+    with pytest.raises(asyncio.CancelledError) as stopped:
+        await training
+    await backend.close()
+    assert stop_of(stopped.value) is Stop.CANCELED
+    assert nemo.job()["status"] == "cancelled"
+
+
+async def test_an_end_that_the_service_does_not_confirm_has_a_reason_of_its_own(
+    nemo: FakeNeMo, artifacts: ArtifactStore
+) -> None:
+    nemo.state.script = list(ENDLESS)
+    nemo.fail("POST .*/cancel", 500, times=10_000)
+    backend = NeMoBackend(nemo_config(nemo), nemo_settings(cancel_timeout=0.2, attempts=1))
+    training = asyncio.create_task(backend.train(spec(artifacts, nemo), no_report))
+    await until(lambda: nemo.asked("GET .*/status"))
+    training.cancel(Stop.CANCELED)
+    with pytest.raises(TrainingCanceled) as ended:
+        await training
+    await backend.close()
+    assert ended.value.code == "cancel_unconfirmed"
+
+
+async def test_closing_the_backend_ends_the_watch_alone(nemo: FakeNeMo, artifacts: ArtifactStore) -> None:
+    nemo.state.script = list(ENDLESS)
+    backend = NeMoBackend(nemo_config(nemo), nemo_settings())
+    training = asyncio.create_task(backend.train(spec(artifacts, nemo), no_report))
+    await until(lambda: nemo.asked("GET .*/status"))
+    await backend.close()
+    with pytest.raises(TrainingFailed) as ended:
+        await training
+    assert (ended.value.code, nemo.asked("POST .*/cancel")) == ("closed", 0)
+
+
+def no_report(report: JobReport) -> None:
+    """Take a report, and forget it."""
 
 
 # -- tokens and health

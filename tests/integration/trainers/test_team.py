@@ -25,6 +25,7 @@ from tests.helpers.training import (
 )
 from tunestream.artifacts import ArtifactStore
 from tunestream.trainers import TrainingFailed
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 from tunestream.trainers.worker.handle import Program, WorkerDied, WorkerHandle
 from tunestream.trainers.worker.launching import launcher_arguments
 from tunestream.trainers.worker.protocol import Canceled, Finished, Progress
@@ -61,7 +62,7 @@ async def light_team(accelerate_config: Path) -> AsyncIterator[WorkerHandle]:
 
 @pytest.fixture
 async def team(accelerate_config: Path) -> AsyncIterator[WorkerHandle]:
-    handle = WorkerHandle(WorkerSettings(accelerate_config=accelerate_config, start_timeout=600))
+    handle = TRLWorkerHandle(WorkerSettings(accelerate_config=accelerate_config, start_timeout=600))
     yield handle
     await handle.close()
 

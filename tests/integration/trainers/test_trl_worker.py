@@ -48,9 +48,7 @@ async def test_training_raises_the_held_out_accuracy(
     assert (progress[0].phase, progress[0].step) == ("loading", 0)
     last = progress[-1]
     assert (last.step, last.total, last.percent) == (16, 16, 100.0)
-    assert last.loss is not None
-    assert last.reward_accuracy is not None
-    assert last.reward_margin is not None
+    assert last.metrics.keys() >= {"loss", "reward_accuracy", "reward_margin"}
     steps = [report.step for report in progress]
     assert steps == sorted(steps)
 
@@ -365,9 +363,9 @@ async def gone(pid: int) -> None:
 
 OWNER = """
 import asyncio
-from tunestream.trainers.worker.handle import WorkerHandle
+from tunestream.trainers.trl.worker import TRLWorkerHandle
 async def own():
-    worker = WorkerHandle()
+    worker = TRLWorkerHandle()
     starting = asyncio.create_task(worker.start())
     while worker.pid is None:
         await asyncio.sleep(0.01)
@@ -386,15 +384,6 @@ async def test_a_killed_owner_takes_its_worker_along() -> None:
     owner.kill()
     await owner.wait()
     await gone(pid)
-
-
-async def test_a_silent_owner_is_left(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tunestream.trainers.worker.main", "--heartbeat-timeout", "0.2"]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--scratch", str(tmp_path), stdin=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        assert await process.wait() == 3
 
 
 def test_importing_the_trainer_does_not_load_torch() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.helpers.trainer_plugin import install_trainer
 from tunestream.config.files.errors import ConfigError
@@ -107,6 +108,20 @@ def test_a_service_without_it_keeps_the_section_as_it_is(trainer: TrainerReading
     assert isinstance(config.trainer, OpaqueTrainer)
     assert config.trainer.type == "elsewhere"
     assert config.document()["trainer"].items() >= document["trainer"].items()
+
+
+def test_a_trainer_that_cannot_read_a_section_keeps_it_as_it_is() -> None:
+    config = parse_run(
+        "{run_id: r, trajectory_builder: {_type: openpipe_art_traj_builder}, "
+        "trainer: {_type: openpipe_art_trainer_adapter, backend: {kind: local}}}"
+    ).config
+    document = config.document()
+    document["trainer"]["backend"]["model_service"] = "cpu"  # as an earlier release wrote it
+    kept = RunConfig.from_record(RunRecord(run_id="r", digest="d", config=document), trainer="installed")
+    assert isinstance(kept.trainer, OpaqueTrainer)
+    assert kept.document() == document
+    with pytest.raises(ValidationError, match="model_service"):
+        resolved(kept.trainer)
 
 
 NEMO = "{_type: nemo_customizer_trainer_adapter, entity_host: h, datastore_host: h, namespace: n, "

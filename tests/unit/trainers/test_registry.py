@@ -1,4 +1,4 @@
-"""Which backends there are, and the adapters that a trainer keeps of them."""
+"""Which backends there are, and those that a trainer service keeps open."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from tests.helpers.runs import run_config
 from tests.helpers.trainer_plugin import install_trainer
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.trainers import TrainerSection
-from tunestream.trainers import TaskAdapter, TrainingFailed, find_backend, is_infrastructure
-from tunestream_services.trainer.adapters import Adapters, asking
+from tunestream.trainers import (
+    Backend,
+    Start,
+    TrainerBackend,
+    TrainingFailed,
+    find_backend,
+    is_infrastructure,
+    open_backend,
+)
+from tunestream_services.trainer.backends import Backends
 
 NEMO = {
     "_type": "nemo_customizer_trainer_adapter",
@@ -37,7 +45,7 @@ def command(*words: str) -> TrainerSection:
     return section(_type="command", command=list(words))
 
 
-def test_runs_share_an_adapter_where_they_reach_the_same_backend() -> None:
+def test_runs_share_a_backend_where_they_reach_the_same_backend() -> None:
     nemo, trl = find_backend(NEMO["_type"]), find_backend("trl")
     assert nemo.shares(section(**NEMO)) == nemo.shares(section(**NEMO, max_pairs=3))
     assert nemo.shares(section(**NEMO)) != nemo.shares(section(**{**NEMO, "namespace": "chess"}))
@@ -80,42 +88,53 @@ def test_which_faults_get_another_attempt() -> None:
         (RuntimeError("a bug"), "backend_error"),
     ],
 )
-def test_whatever_an_adapter_raises_becomes_a_reason(raised: Exception, code: str) -> None:
-    with pytest.raises(TrainingFailed) as caught, asking():
+def test_a_backend_that_cannot_be_opened_has_a_reason(raised: Exception, code: str) -> None:
+    def fail(_config: TrainerSection, _artifacts: str) -> Backend:
         raise raised
+
+    with pytest.raises(TrainingFailed) as caught:
+        open_backend(TrainerBackend(config=TrainerSection, open=fail), command("a"), "")
     assert caught.value.code == code
     assert str(raised) in caught.value.message
 
 
-async def test_adapters_are_kept_and_shared_until_they_are_closed(tmp_path: Path) -> None:
-    adapters = Adapters(str(tmp_path))
-    async with adapters.use(command("a")) as one, adapters.use(command("a")) as same:
+@pytest.mark.parametrize(
+    ("trainer", "start"),
+    [({"_type": "trl", "model": {"hf_model_ckpt": "a"}}, Start.HEAD), (NEMO, Start.BASE)],
+)
+def test_from_which_weights_jobs_start(trainer: dict[str, Any], start: Start) -> None:
+    assert find_backend(trainer["_type"]).start_of(section(**trainer)) is start
+
+
+async def test_backends_are_kept_and_shared_until_they_are_closed(tmp_path: Path) -> None:
+    backends = Backends(str(tmp_path))
+    async with backends.use(command("a")) as one, backends.use(command("a")) as same:
         assert one is same
-        async with adapters.use(command("b")) as other:
+        async with backends.use(command("b")) as other:
             assert other is not one
-    async with adapters.use(command("a")) as again:
+    async with backends.use(command("a")) as again:
         assert again is one
-        await adapters.discard(one)
-    async with adapters.use(command("a")) as new:
+        await backends.discard(one)
+    async with backends.use(command("a")) as new:
         assert new is not one
-    await adapters.close()
+    await backends.close()
 
 
-async def test_adapters_that_nobody_used_for_long_are_closed(
+async def test_backends_that_nobody_used_for_long_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed: list[TaskAdapter] = []
+    closed: list[Backend] = []
 
-    async def close(adapter: TaskAdapter) -> None:
-        closed.append(adapter)
+    async def close(backend: Backend) -> None:
+        closed.append(backend)
 
-    monkeypatch.setattr(TaskAdapter, "close", close)
-    adapters = Adapters(str(tmp_path))
-    async with adapters.use(command("in use")):
-        async with adapters.use(command("oldest")) as oldest:
+    monkeypatch.setattr(type(open_backend(find_backend("command"), command("a"), "")), "close", close)
+    backends = Backends(str(tmp_path))
+    async with backends.use(command("in use")):
+        async with backends.use(command("oldest")) as oldest:
             pass
         for number in range(15):
-            async with adapters.use(command(str(number))):
+            async with backends.use(command(str(number))):
                 pass
         assert closed == [], "what is in use does not count"
     assert closed == [oldest]

@@ -142,7 +142,7 @@ class RunConfig(Section):
         Args:
             record: of the topic.
             trainer: ``opaque`` keeps the trainer section as it was written; ``installed`` reads it as its
-                backend's, and keeps it as it was written where the backend is not installed here.
+                backend's, and keeps it as it was written where no backend here can read it.
 
         Raises:
             pydantic.ValidationError: when another version of tunestream wrote what this one cannot read.

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializeAsAny,
+    ValidationError,
     ValidationInfo,
     WrapValidator,
 )
@@ -117,16 +118,27 @@ def _read(value: object, handler: object, info: ValidationInfo) -> TrainerSectio
     del handler
     if isinstance(value, TrainerSection):
         return value
-    reading = (info.context or {}).get("trainer")
-    if reading == "opaque":
-        return OpaqueTrainer.model_validate(value)
+    reading: TrainerReading | None = (info.context or {}).get("trainer")
+    if reading is not None:
+        return _kept(value) if reading == "opaque" else _readable(value)
     try:
         return trainer_section(str(kind_of(value, default=DEFAULT_TRAINER))).model_validate(value)
     except NotInstalled as missing:
-        if reading == "installed":
-            return OpaqueTrainer.model_validate(value)
         kinds = sorted(installed_trainers(), key=lambda kind: (kind != DEFAULT_TRAINER, kind))
         raise ValueError(f"{missing}; choose one of {', '.join(map(repr, kinds))}") from missing
+
+
+def _kept(value: object) -> OpaqueTrainer:
+    return OpaqueTrainer.model_validate(value)
+
+
+def _readable(value: object) -> TrainerSection:
+    """Read a section as its backend's where that can be; what it means is asked when it is trained."""
+    opaque = _kept(value)
+    try:
+        return resolved(opaque)
+    except (NotInstalled, ValidationError):
+        return opaque
 
 
 class _AnySection:

@@ -14,7 +14,7 @@ import httpx
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.inference.options import request_options
-from tunestream.experiments.models.protocol import Answer
+from tunestream.experiments.models.protocol import GeneratedAnswer
 from tunestream.experiments.requests import ModelReference
 from tunestream.experiments.results import TestRow
 from tunestream.experiments.stages import StageFailed
@@ -70,8 +70,8 @@ class Endpoint:
                 await endpoint._serve(str(model.weights.absolute()))
             yield endpoint
 
-    async def ask(self, row: TestRow, seed: int) -> Answer:
-        """Answer one row; what the server has against the prompt itself is the answer's error.
+    async def ask(self, row: TestRow, seed: int) -> GeneratedAnswer:
+        """GeneratedAnswer one row; what the server has against the prompt itself is the answer's error.
 
         Raises:
             StageFailed: for everything else.
@@ -81,9 +81,9 @@ class Endpoint:
             body["seed"] = _seed_of(row, seed)
         response = await self._post("chat/completions", body)
         if response.status_code in _OF_THE_ROW:
-            return Answer(error=f"refused: {_text_of(response)}")
+            return GeneratedAnswer(error=f"refused: {_text_of(response)}")
         content = self._check(response)["choices"][0]["message"]["content"]
-        return Answer(text=content or "")
+        return GeneratedAnswer(text=content or "")
 
     async def _serve(self, folder: str) -> None:
         listed = await self._send("GET", "models", None)

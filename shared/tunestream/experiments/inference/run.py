@@ -17,7 +17,7 @@ from tunestream.experiments.inference.endpoint import Endpoint
 from tunestream.experiments.inference.options import generation_options, idle_settings
 from tunestream.experiments.journal import Journal, read_lines
 from tunestream.experiments.models import ModelWorker, worker_or_own
-from tunestream.experiments.models.protocol import Answer
+from tunestream.experiments.models.protocol import GeneratedAnswer
 from tunestream.experiments.requests import InferenceRequest, StageReport
 from tunestream.experiments.results import ResultRow, TestRow
 from tunestream.experiments.stages import OnProgress, StageFailed
@@ -33,7 +33,7 @@ _HEADER: Final = ("Prompt", "Ground Truth", "Predicted")
 def infer(
     request: InferenceRequest, *, progress: OnProgress, worker: ModelWorker | None = None
 ) -> StageReport:
-    """Answer every row of the test; see :class:`InferenceRequest`.
+    """GeneratedAnswer every row of the test; see :class:`InferenceRequest`.
 
     Args:
         request: what to answer, by which model.
@@ -113,7 +113,7 @@ class _Answering:
         for row in waiting:
             self._keep([(row, await endpoint.ask(row, self._request.seed))])
 
-    def _keep(self, answered: Iterable[tuple[TestRow, Answer]]) -> None:
+    def _keep(self, answered: Iterable[tuple[TestRow, GeneratedAnswer]]) -> None:
         rows = [ResultRow(**dict(row), predicted=answer.text, error=answer.error) for row, answer in answered]
         self._journal.add(row for row in rows if not (row.error and self._request.config.endpoint))
         for row in rows:

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from tunestream.config.run.model import ModelConfig
 from tunestream.events.trajectories import Prompt
-from tunestream.experiments.models.protocol import Answer, Generate
+from tunestream.experiments.models.protocol import Generate, GeneratedAnswer
 from tunestream.experiments.requests import ModelReference
 from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.trl.models import context_length, load_tokenizer, load_weights
@@ -54,7 +54,7 @@ class Generator:
         self._context = context_length(self._model)
 
     @torch.inference_mode()
-    def answer(self, call: Generate) -> list[Answer]:
+    def answer(self, call: Generate) -> list[GeneratedAnswer]:
         """Answer the prompts; those whose answers may be equally long are generated together.
 
         The same call gives the same answers.
@@ -62,20 +62,20 @@ class Generator:
         Raises:
             StageFailed: when the options mean nothing to transformers.
         """
-        answers = [Answer(error="")] * len(call.prompts)
+        answers = [GeneratedAnswer(error="")] * len(call.prompts)
         groups: dict[_Lengths, list[tuple[int, list[int]]]] = defaultdict(list)
         for index, prompt in enumerate(call.prompts):
             ids = self._encode(prompt)
             lengths = ids if isinstance(ids, str) else self._lengths(len(ids), call.options)
             if isinstance(ids, str) or isinstance(lengths, str):
-                answers[index] = Answer(error=str(lengths))
+                answers[index] = GeneratedAnswer(error=str(lengths))
             else:
                 groups[lengths].append((index, ids))
         torch.manual_seed(call.seed)
         for lengths, rows in groups.items():
             texts = self._generate([ids for _, ids in rows], lengths, call.options)
             for (index, _), text in zip(rows, texts, strict=True):
-                answers[index] = Answer(text=text)
+                answers[index] = GeneratedAnswer(text=text)
         return answers
 
     def _encode(self, prompt: Prompt) -> list[int] | str:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import os
-import queue
-import subprocess
-import sys
+import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -17,27 +12,39 @@ from typing import Any, Final, Self, TypeVar
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.models.protocol import (
     REPLIES,
-    Answer,
-    Answers,
-    Call,
     Embed,
+    EmbeddedTexts,
     Generate,
+    GeneratedAnswer,
+    GeneratedAnswers,
     Load,
-    Loaded,
-    Refused,
+    ModelLoaded,
+    ModelUnloaded,
     Reply,
-    Started,
     Unload,
-    Vectors,
 )
 from tunestream.experiments.requests import ModelReference
 from tunestream.experiments.stages import StageFailed
-from tunestream.trainers.worker.settings import ENVIRONMENT, WorkerSettings
+from tunestream.trainers.port import TrainingFailed
+from tunestream.trainers.worker.calls import ask
+from tunestream.trainers.worker.lines import CallRefused
+from tunestream.trainers.worker.process import ChildProcess, WorkerDied, WorkerSilent
+from tunestream.trainers.worker.program import Program
+from tunestream.trainers.worker.settings import WorkerSettings
 
-__all__ = ["ModelWorker", "worker_or_own"]
+__all__ = ["PROGRAM", "ModelWorker", "worker_or_own"]
 
-_NEEDED: Final = ("torch", "transformers")
-R = TypeVar("R", Loaded, Answers, Vectors)
+PROGRAM: Final = Program(
+    runner="tunestream.experiments.models.runner",
+    serves="calls",
+    extra="experiments",
+    needs=("torch", "transformers"),
+    name="the model process",
+    log="its log on standard error",
+    longest_message=1 << 30,  # vectors of all texts of a call
+)
+R = TypeVar("R", ModelLoaded, ModelUnloaded, GeneratedAnswers, EmbeddedTexts)
+T = TypeVar("T")
 
 
 class ModelWorker:
@@ -51,8 +58,9 @@ class ModelWorker:
 
     def __init__(self, settings: WorkerSettings | None = None) -> None:
         self.settings = settings or WorkerSettings()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._process: ChildProcess[Reply] = ChildProcess(PROGRAM, REPLIES, self.settings)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -66,8 +74,7 @@ class ModelWorker:
     @property
     def pid(self) -> int | None:
         """The living process's id."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return self._process.pid
 
     @contextmanager
     def holding(self, model: ModelReference) -> Iterator[list[str]]:
@@ -77,21 +84,23 @@ class ModelWorker:
             StageFailed: when the model cannot be used.
         """
         with self._lock:
-            notes = self._call(Load(model=model), Loaded).notes
+            notes = self._call(Load(model=model), ModelLoaded).notes
             try:
                 yield notes
             finally:
                 if self.pid is not None:
-                    self._call(Unload(), Loaded)
+                    self._call(Unload(), ModelUnloaded)
 
-    def generate(self, prompts: Sequence[Prompt], options: Mapping[str, Any], *, seed: int) -> list[Answer]:
+    def generate(
+        self, prompts: Sequence[Prompt], options: Mapping[str, Any], *, seed: int
+    ) -> list[GeneratedAnswer]:
         """Answer prompts with the model that is held.
 
         Raises:
             StageFailed: when the options mean nothing, the memory is too small or the process ended.
         """
         call = Generate(prompts=list(prompts), options=dict(options), seed=seed)
-        return self._call(call, Answers).answers
+        return self._call(call, GeneratedAnswers).answers
 
     def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """Turn texts into vectors of one length.
@@ -99,99 +108,62 @@ class ModelWorker:
         Raises:
             StageFailed: when the model cannot be used or the process ended.
         """
-        return self._call(Embed(model=model, texts=list(texts)), Vectors).vectors
+        return self._call(Embed(model=model, texts=list(texts)), EmbeddedTexts).vectors
 
     def close(self) -> None:
         """End the process: by closing its line, by force when that takes too long."""
         with self._lock:
-            process, self._process = self._process, None
-            if process is None:
+            if self._loop is None or self._thread is None:
                 return
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            try:
-                process.wait(self.settings.close_timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self._await(self._process.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop = self._thread = None
 
-    def _call(self, call: Call, expected: type[R]) -> R:
+    def _call(self, call: Load | Unload | Generate | Embed, expected: type[R]) -> R:
         with self._lock:
-            self._start()
-            self._send(call)
-            reply = self._receive(self.settings.stall_timeout)
-        if isinstance(reply, Refused):
+            reply = self._ask(call)
+        if isinstance(reply, CallRefused):
             raise StageFailed(reply.code, reply.message)
         if not isinstance(reply, expected):
             raise TypeError(f"the model process answered {call.type} with {reply.type}")
         return reply
 
-    def _start(self) -> None:
-        if self.pid is not None:
-            return
-        self.close()
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise StageFailed(
-                "missing_dependency",
-                f"models here need {', '.join(missing)}: pip install 'tunestream[experiments]'",
-            )
-        self._spawn()
-        if not isinstance(self._receive(self.settings.start_timeout), Started):
-            raise TypeError("the model process did not begin with its start")
-
-    def _spawn(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tunestream.experiments.models.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**ENVIRONMENT, **os.environ},
-        )
-        self._lines = queue.SimpleQueue()
-        threading.Thread(
-            target=_forward, args=(self._process.stdout, self._lines), name="model-process", daemon=True
-        ).start()
-
-    def _send(self, call: Call) -> None:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        # A line that broke means a dead process, which the next read tells with its reason.
-        with contextlib.suppress(OSError):
-            process.stdin.write(call.to_json() + b"\n")
-            process.stdin.flush()
-
-    def _receive(self, timeout: float) -> Reply:
+    def _ask(self, call: Load | Unload | Generate | Embed) -> Reply:
+        limits = self.settings
         try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            self._kill()
+            return self._await(
+                ask(self._process, call, within=limits.stall_timeout, silence=limits.silence_timeout)
+            )
+        except TrainingFailed as failure:
+            raise StageFailed(failure.code, failure.message) from failure
+        except WorkerSilent as death:
+            raise StageFailed("model_process_stalled", f"{death}; run the stage again") from death
+        except WorkerDied as death:
+            message = f"{death}. What it had answered is kept: run the stage again to go on"
+            raise StageFailed("model_process_died", message) from death
+        except TimeoutError as error:
             raise StageFailed(
                 "model_process_stalled",
-                f"the model process said nothing for {timeout:g} s and was killed; run the stage again, or "
-                "set TUNESTREAM_WORKER_STALL_TIMEOUT higher",
-            ) from None
-        if not line.endswith(b"\n"):
-            raise StageFailed("model_process_died", self._epitaph())
-        return REPLIES.validate_json(line)
+                f"the model process gave no answer within {limits.stall_timeout:g} s and was killed; run the "
+                "stage again, or set TUNESTREAM_WORKER_STALL_TIMEOUT higher",
+            ) from error
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _epitaph(self) -> str:
-        process, self._process = self._process, None
-        code = process.wait() if process is not None else None
-        if code == -9:
-            how = "was killed by signal 9; if nobody did it, the machine ran out of memory"
-        elif code is not None and code < 0:
-            how = f"was ended by signal {-code}"
-        else:
-            how = f"exited with {code}; its log on standard error has the reason"
-        return f"the model process {how}. What it had answered is kept: run the stage again to go on"
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop that the process belongs to; it sends signs of life while no call runs."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_run, args=(self._loop,), name="model-process", daemon=True
+            )
+            self._thread.start()
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            running.cancel()
+            asyncio.run_coroutine_threadsafe(self._process.kill(), self._loop).result()
+            raise
 
 
 @contextmanager
@@ -204,9 +176,9 @@ def worker_or_own(worker: ModelWorker | None) -> Iterator[ModelWorker]:
         yield own
 
 
-def _forward(stream: Any, lines: queue.SimpleQueue[bytes]) -> None:
-    """Pass on the lines of a pipe, and at its end one that is not whole."""
-    with stream:
-        for line in stream:
-            lines.put(line)
-    lines.put(b"")
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

@@ -1,4 +1,4 @@
-"""What the model process and its owner say to each other: one JSON object a line, an answer a call."""
+"""The messages between the model process and its owner: a call, and one reply to it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pydantic import Field, TypeAdapter
 from tunestream.events.base import FiniteFloat, Wire
 from tunestream.events.trajectories import Prompt
 from tunestream.experiments.requests import ModelReference
+from tunestream.trainers.worker.lines import CallRefused
 
 __all__ = [
     "CALLS",
     "REPLIES",
-    "Answer",
-    "Answers",
     "Call",
     "Embed",
+    "EmbeddedTexts",
     "Generate",
+    "GeneratedAnswer",
+    "GeneratedAnswers",
     "Load",
-    "Loaded",
-    "Refused",
+    "ModelLoaded",
+    "ModelUnloaded",
     "Reply",
-    "Started",
     "Unload",
-    "Vectors",
 ]
 
 
@@ -62,50 +62,42 @@ class Embed(Wire):
     texts: list[str]
 
 
-class Started(Wire):
-    """The process takes calls now."""
-
-    type: Literal["started"] = "started"
-
-
-class Loaded(Wire):
+class ModelLoaded(Wire):
     """The model is held; ``notes`` on what this machine lacks and was changed."""
 
     type: Literal["loaded"] = "loaded"
-    notes: list[str] = Field(default_factory=list)
+    notes: list[str]
 
 
-class Answer(Wire):
+class ModelUnloaded(Wire):
+    """No model is held any more."""
+
+    type: Literal["unloaded"] = "unloaded"
+
+
+class GeneratedAnswer(Wire):
     """An answer, or why there is none."""
 
     text: str = ""
     error: str | None = None
 
 
-class Answers(Wire):
+class GeneratedAnswers(Wire):
     """The answers, in the order of the prompts."""
 
     type: Literal["answers"] = "answers"
-    answers: list[Answer]
+    answers: list[GeneratedAnswer]
 
 
-class Vectors(Wire):
-    """The embeddings, in the order of the texts."""
+class EmbeddedTexts(Wire):
+    """The vectors of the texts, in their order."""
 
     type: Literal["vectors"] = "vectors"
     vectors: list[list[FiniteFloat]]
 
 
-class Refused(Wire):
-    """The call cannot be answered; codes and messages are those of a StageFailed."""
-
-    type: Literal["refused"] = "refused"
-    code: str
-    message: str
-
-
 Call = Annotated[Load | Unload | Generate | Embed, Field(discriminator="type")]
-Reply = Annotated[Started | Loaded | Answers | Vectors | Refused, Field(discriminator="type")]
+Reply = ModelLoaded | ModelUnloaded | GeneratedAnswers | EmbeddedTexts | CallRefused
 
 CALLS: TypeAdapter[Call] = TypeAdapter(Call)
-REPLIES: TypeAdapter[Reply] = TypeAdapter(Reply)
+REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

@@ -5,30 +5,33 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 
 from tunestream.experiments.models.embedding import Embedder
 from tunestream.experiments.models.generation import Generator
 from tunestream.experiments.models.protocol import (
-    Answers,
+    CALLS,
     Call,
     Embed,
+    EmbeddedTexts,
     Generate,
+    GeneratedAnswers,
     Load,
-    Loaded,
-    Refused,
+    ModelLoaded,
+    ModelUnloaded,
     Reply,
-    Vectors,
 )
 from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.port import TrainingFailed
+from tunestream.trainers.worker.lines import CallRefused
 
-__all__ = ["Runner"]
+__all__ = ["CALLS", "answer"]
 
 
-class Runner:
+class _Models:
     """Holds at most one model that generates and one that embeds."""
 
     def __init__(self) -> None:
@@ -40,31 +43,31 @@ class Runner:
         try:
             return self._answer(call)
         except StageFailed as failure:
-            return Refused(code=failure.code, message=failure.message)
+            return CallRefused(code=failure.code, message=failure.message)
         except TrainingFailed as failure:
-            return Refused(code=failure.code, message=failure.message.replace("trainer.model.", "model."))
+            return CallRefused(code=failure.code, message=failure.message_in(""))
         except (torch.OutOfMemoryError, MemoryError) as error:
-            return Refused(code="out_of_memory", message=_smaller(error))
+            return CallRefused(code="out_of_memory", message=_smaller(error))
         except Exception as error:  # noqa: BLE001 - the fault is this call's; it is reported, and the log has it
             traceback.print_exc(file=sys.stderr)
             message = f"{type(error).__name__}: {error} (the log on standard error has the traceback)"
-            return Refused(code="internal", message=message)
+            return CallRefused(code="internal", message=message)
 
     def _answer(self, call: Call) -> Reply:
         match call:
             case Load():
                 self._unload()
                 self._generator = Generator(call.model)
-                return Loaded(notes=self._generator.notes)
+                return ModelLoaded(notes=self._generator.notes)
             case Generate():
                 if self._generator is None:
                     raise StageFailed("no_model", "no model is loaded")
-                return Answers(answers=self._generator.answer(call))
+                return GeneratedAnswers(answers=self._generator.answer(call))
             case Embed():
-                return Vectors(vectors=self._embed(call))
+                return EmbeddedTexts(vectors=self._embed(call))
             case _:
                 self._unload()
-                return Loaded()
+                return ModelUnloaded()
 
     def _embed(self, call: Embed) -> list[list[float]]:
         if self._embedder is None or self._embedder.name != call.model:
@@ -77,6 +80,14 @@ class Runner:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+_MODELS: Final = _Models()
+
+
+def answer(call: Call, scratch: Path) -> Reply:  # noqa: ARG001 - nothing is written
+    """Answer a call; whatever becomes of it, the next one can be answered."""
+    return _MODELS.answer(call)
 
 
 def _smaller(error: Any) -> str:

@@ -37,7 +37,7 @@ class ARTBackendConfig(Section):
     """Delete all but the latest checkpoint in ART before each training."""
     path: str = ".art"
     """Local: the folder where ART keeps its models."""
-    model_service: Literal["unsloth", "cpu"] = "unsloth"
+    model_service: Literal["unsloth"] = "unsloth"
     """Local: who trains; `unsloth` needs a GPU and an environment of its own."""
     init_args: FreeForm | None = None
     """Local: how the model is loaded."""
@@ -46,9 +46,9 @@ class ARTBackendConfig(Section):
     trainer_args: FreeForm | None = None
     """Local: ART's trainer arguments, as `per_device_train_batch_size`, `max_grad_norm`, `weight_decay`."""
     engine_args: FreeForm | None = None
-    """Local with unsloth: of the vLLM engine."""
+    """Local: of the vLLM engine."""
     server_config: FreeForm | None = None
-    """Local with unsloth: of the inference server."""
+    """Local: of the inference server."""
 
     @property
     def url(self) -> str:

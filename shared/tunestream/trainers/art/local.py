@@ -7,7 +7,7 @@ import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import art
 from art.local import LocalBackend
@@ -18,14 +18,11 @@ from transformers import AutoTokenizer, set_seed
 from tunestream.artifacts.trees import Manifest
 from tunestream.events.models import Artifact
 from tunestream.trainers.art.checkpoints import check_adapter
-from tunestream.trainers.art.cpu import CPUService
 from tunestream.trainers.art.episodes import TokenIds
+from tunestream.trainers.art.job import Job
 from tunestream.trainers.art.traces import Trace
 from tunestream.trainers.port import TrainingFailed
 from tunestream.trainers.trl.logprobs import sampled_ids
-
-if TYPE_CHECKING:
-    from tunestream.trainers.art.job import Job
 
 __all__ = ["Local"]
 
@@ -40,11 +37,25 @@ class Local(LocalBackend):  # type: ignore[misc]
     """
 
     def __init__(self, job: Job) -> None:
-        _check_installed(job.config.backend.model_service)
+        self.prepare()
         super().__init__(path=job.config.backend.path)
         self._job = job
         self._model = job.model()
         self._folder = Path(get_model_dir(self._model, job.config.backend.path))
+
+    def prepare(self) -> None:
+        """Prepare this process for what trains.
+
+        Raises:
+            TrainingFailed: when it is not installed.
+        """
+        if importlib.util.find_spec("unsloth") is None:
+            raise TrainingFailed(
+                "missing_dependency",
+                "model_service unsloth needs a GPU and openpipe-art[backend] in an environment of its own: "
+                "name its interpreter in TUNESTREAM_ART_PYTHON",
+            )
+        patch_preprocess_mask_arguments()  # made for the transformers that unsloth needs
 
     def token_ids(self) -> TokenIds:
         """Texts of tokens are found in the message by the model's tokenizer."""
@@ -56,12 +67,9 @@ class Local(LocalBackend):  # type: ignore[misc]
         return lambda texts, content: sampled_ids(texts, content, tokenizer)
 
     async def open(self) -> None:
-        """Make the model known; with unsloth its inference server is started, too."""
+        """Make the model known, and start its inference server."""
         set_seed(0)  # ART shuffles without one of its own
-        if self._job.config.backend.model_service == "cpu":
-            await self.register(self._model)
-        else:
-            await self._model.register(self, self._job.config.backend.server_config)
+        await self._model.register(self, self._job.config.backend.server_config)
 
     async def step(self) -> int:
         """Return the model's latest step in its folder."""
@@ -86,7 +94,7 @@ class Local(LocalBackend):  # type: ignore[misc]
         await self._delete_checkpoint_files(self._model, [step])
 
     async def train(self, groups: list[art.TrajectoryGroup], options: dict[str, Any]) -> dict[str, float]:
-        """Train, in this process with the CPU's service."""
+        """Train one step."""
         done = await super().train(self._model, groups, **options)
         metrics: dict[str, float] = done.metrics
         if not metrics.get(_STEPS):
@@ -95,7 +103,7 @@ class Local(LocalBackend):  # type: ignore[misc]
         return metrics
 
     async def is_complete(self, step: int) -> bool:
-        """Tell whether a step's folder holds a whole adapter; another one is removed."""
+        """Return whether a step's folder holds a whole adapter; another one is removed."""
         folder = self._checkpoint(step)
         try:
             check_adapter(folder)
@@ -116,33 +124,11 @@ class Local(LocalBackend):  # type: ignore[misc]
     def _checkpoint(self, step: int) -> Path:
         return Path(get_step_checkpoint_dir(str(self._folder), step))
 
-    async def _get_service(self, model: art.TrainableModel) -> Any:
-        """Return what holds the model: ART's hook for services of one's own."""
-        backend = self._job.config.backend
-        if backend.model_service != "cpu":
-            return await super()._get_service(model)
-        if model.name not in self._services:
-            config = model._internal_config or {}  # noqa: SLF001 - the name that ART gives it
-            self._services[model.name] = CPUService(model.name, model.base_model, config, str(self._folder))
-        return self._services[model.name]
-
     async def _train_model(self, *args: Any, **options: Any) -> AsyncIterator[dict[str, float]]:
-        """Yield the metrics of each gradient step, and tell how far it is; called by ``train``."""
+        """Yield the metrics of each gradient step, and report how far it is; called by ``train``."""
         step = 0
         async for metrics in super()._train_model(*args, **options):
             step += 1
             self._job.stepped(step, int(metrics.get(_STEPS, 0)), metrics)
             yield metrics
             await asyncio.sleep(0)
-
-
-def _check_installed(model_service: str) -> None:
-    if model_service == "cpu":
-        return
-    if importlib.util.find_spec("unsloth") is None:
-        raise TrainingFailed(
-            "missing_dependency",
-            "model_service unsloth needs a GPU and openpipe-art[backend] in an environment of its own: name "
-            "its interpreter in TUNESTREAM_ART_PYTHON; or set trainer.backend.model_service: cpu",
-        )
-    patch_preprocess_mask_arguments()  # made for the transformers that unsloth needs

@@ -7,11 +7,12 @@ import os
 import httpx
 
 from tunestream.trainers.art.config import ARTBackendConfig
+from tunestream.trainers.art.errors import as_failure
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.port import TrainingFailed
-from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
+from tunestream.trainers.remote import ServiceError, Unavailable, by_status, retrying
 
-__all__ = ["as_failure", "check_service", "read_key"]
+__all__ = ["check_service", "read_key"]
 
 _NOBODY = "tunestream-health"  # a model that nobody has: the service says so, once it knows who asks
 
@@ -42,16 +43,6 @@ async def check_service(backend: ARTBackendConfig, settings: ARTSettings) -> Non
         await retrying(settings)(_ask, backend.url, key, settings)
     except ServiceError as error:
         raise as_failure(error) from error
-
-
-def as_failure(error: ServiceError) -> TrainingFailed:
-    """Say why a job ends because of ``error``."""
-    if not isinstance(error, Refused):
-        return TrainingFailed("service_unreachable", f"ART's training service cannot be reached: {error}")
-    if error.status in {401, 403}:
-        remedy = "check the variable that trainer.backend.api_key_env names"
-        return TrainingFailed("unauthorized", f"ART's training service refuses the key: {error}; {remedy}")
-    return TrainingFailed("service_refused", f"ART's training service refuses: {error}")
 
 
 async def _ask(url: str, key: str, settings: ARTSettings) -> None:

@@ -9,10 +9,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tunestream.artifacts import ArtifactCorrupt, ArtifactError
+from tunestream.trainers.art.errors import failure_of
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.port import JobSpec, TrainingFailed
-from tunestream.trainers.remote import ServiceError
 from tunestream.trainers.worker.channel import Channel, JobCanceled
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 
@@ -37,6 +36,7 @@ def _without_transformers() -> Iterator[None]:
 
 with _without_transformers():
     from tunestream.trainers.art.job import Job
+    from tunestream.trainers.art.train import OpenWay, open_way, train
 
 _LOOP = asyncio.new_event_loop()
 
@@ -49,28 +49,19 @@ def settle() -> None:
     os.environ.pop("WANDB_API_KEY", None)
 
 
-def run(spec: JobSpec, channel: Channel) -> Terminal:
+def run(spec: JobSpec, channel: Channel, opened_by: OpenWay = open_way) -> Terminal:
     """Train one job; whatever becomes of it, the next one can be run."""
     try:
-        result = _LOOP.run_until_complete(Job(spec, channel, ARTSettings()).run())
+        result = _LOOP.run_until_complete(train(Job(spec, channel, ARTSettings()), opened_by))
     except JobCanceled:
         return Canceled(job_id=spec.job_id)
     except TrainingFailed as failure:
         return _failed(spec, failure)
     except Exception as error:  # noqa: BLE001 - the fault is this job's; it is reported, and the log has it
         traceback.print_exc(file=sys.stderr)
-        return _failed(spec, _explain(error))
+        return _failed(spec, failure_of(error))
     return Finished(job_id=spec.job_id, result=result)
 
 
-def _explain(error: Exception) -> TrainingFailed:
-    if isinstance(error, ArtifactError):
-        code = "artifact_corrupt" if isinstance(error, ArtifactCorrupt) else "artifact_missing"
-        return TrainingFailed(code, f"an artifact cannot be read: {error}")
-    if isinstance(error, ServiceError):
-        return TrainingFailed("service_unreachable", f"ART's training service cannot be reached: {error}")
-    return TrainingFailed("internal", f"{type(error).__name__}: {error} (the job's log has the traceback)")
-
-
 def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
-    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+    return Failed.of(failure, spec.job_id)

@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import art
-import httpx
-import openai
 from art.metrics_taxonomy import build_training_summary_metrics, summarize_trajectory_groups
 from art.serverless.client import ExperimentalTrainingConfig
-from openai._types import NOT_GIVEN
-from pydantic import ValidationError
 
-from tunestream.events.base import Foreign
 from tunestream.events.models import Artifact
 from tunestream.trainers.art.checkpoints import check_adapter
 from tunestream.trainers.art.episodes import TokenIds, ids_as_written
-from tunestream.trainers.art.probe import as_failure, read_key
+from tunestream.trainers.art.errors import as_failure
+from tunestream.trainers.art.job import Job
+from tunestream.trainers.art.service import Event, NotTaken, Service
 from tunestream.trainers.art.traces import Trace
 from tunestream.trainers.port import TrainingFailed
-from tunestream.trainers.remote import Refused, ServiceError, Unavailable, by_status, retrying
-
-if TYPE_CHECKING:
-    from tunestream.trainers.art.job import Job
+from tunestream.trainers.remote import Refused, ServiceError, Unavailable
 
 __all__ = ["Serverless"]
 
-Answer = TypeVar("Answer")
 _STEPS: Final = "data/step_num_gradient_steps"
-_NOT_TAKEN: Final = (429, 503)
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-
-
-class _Event(Foreign):
-    id: str
-    type: str
-    data: dict[str, Any] = {}
-
-
-class _NotTaken(Unavailable):
-    """The service certainly did not do what it was asked for."""
 
 
 class _Adopted(Exception):
     """The model has a new step though nobody answered that the job was taken."""
 
 
-class Serverless(art.ServerlessBackend):  # type: ignore[misc]
+class Serverless(Service):
     """The service as one job uses it.
 
     What goes over the wire is ART's; watched is by us: a service that is away for a while, or answers
@@ -62,12 +42,8 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
     """
 
     def __init__(self, job: Job) -> None:
-        backend, settings = job.config.backend, job.settings
-        super().__init__(api_key=read_key(backend), base_url=backend.url)
-        self._client.max_retries = 0
-        self._client.timeout = httpx.Timeout(settings.request_timeout, connect=settings.connect_timeout)
+        super().__init__(job.config.backend, job.settings)
         self._job = job
-        self._settings = settings
         self._model = job.model()
 
     def token_ids(self) -> TokenIds:
@@ -124,8 +100,8 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
                 await asyncio.to_thread(self._pull, step, folder)
             check_adapter(folder)
         except Exception as error:  # noqa: BLE001 - weights that cannot be copied were trained all the same
-            said = f"its weights stay at {uri}, for they cannot be copied: {type(error).__name__}: {error}"
-            return Artifact(uri=uri, sha256="", kind="adapter"), said
+            note = f"its weights stay at {uri}, for they cannot be copied: {type(error).__name__}: {error}"
+            return Artifact(uri=uri, sha256="", kind="adapter"), note
         stored = await asyncio.to_thread(self._job.store.put_directory, folder)
         return Artifact(uri=stored.uri, sha256=stored.sha256, kind="adapter"), f"copied from {uri}"
 
@@ -160,10 +136,10 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
         step, total, found = 0, 0, list[dict[str, float]]()
         async for event in self._events(remote):
             if event.type == "training_started":
-                total = int(_numbers(event.data).get("num_sequences", 0))
+                total = int(event.numbers.get("num_sequences", 0))
             elif event.type == "gradient_step":
                 step += 1
-                found.append(_renamed(_numbers(event.data)))
+                found.append(event.metrics)
                 self._job.stepped(step, total, found[-1])
         self._over()
         for metrics in found:
@@ -178,7 +154,7 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
         for left in reversed(range(self._settings.attempts)):
             try:
                 return await self._create(body)
-            except _NotTaken:
+            except NotTaken:
                 if not left:
                     raise
                 await asyncio.sleep(self._settings.retry_delay)
@@ -207,8 +183,8 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
             self._job.channel.update()
             await asyncio.sleep(self._settings.poll_interval)
 
-    async def _events(self, remote: str) -> AsyncIterator[_Event]:
-        """Yield what the service tells of a job, until it has ended.
+    async def _events(self, remote: str) -> AsyncIterator[Event]:
+        """Yield what the service reports of a job, until it has ended.
 
         Raises:
             TrainingFailed: when the job failed or vanished, or nothing is heard of it any more.
@@ -232,8 +208,8 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
                 if event.type == "training_ended":
                     return
                 if event.type == "training_failed":
-                    said = event.data.get("error_message") or "it says no reason"
-                    raise TrainingFailed("training_failed", f"the service's job {remote} failed: {said}")
+                    reason = event.data.get("error_message") or "without a reason"
+                    raise TrainingFailed("training_failed", f"the service's job {remote} failed: {reason}")
                 yield event
             if monotonic() - changed > self._settings.silent_timeout:
                 limit = self._settings.silent_timeout
@@ -269,76 +245,8 @@ class Serverless(art.ServerlessBackend):  # type: ignore[misc]
         if trace is not None and trace.running:
             self._job.traces.keep(trace.model_copy(update={"running": False}))
 
-    async def _list_events(self, remote: str, after: str | None) -> list[_Event]:
-        page = await self._client.training_jobs.events.list(training_job_id=remote, after=after or NOT_GIVEN)
-        _listed(page)
-        return [_Event.model_validate(event.model_dump(warnings=False)) async for event in page]
-
     def _is_step(self, parent: Artifact, step: int) -> bool:
         if parent.uri == self._model_inference_name(self._model, step):
             return True
         made = (trace.result for trace in self._job.traces.all())
         return any(one.artifact == parent and one.metrics.get("step") == step for one in made if one)
-
-    # -- requests
-
-    async def _get_step(self, model: art.TrainableModel) -> int:
-        """Return the model's latest step; ART's own takes nonsense for step 0."""
-        return int(await self._ask(lambda: self._latest_step(model)))
-
-    async def _latest_step(self, model: art.TrainableModel) -> int:
-        page = await self._client.models.checkpoints.list(limit=1, order="desc", model_id=model.id)
-        latest = next(iter(_listed(page)), None)
-        step = 0 if latest is None else getattr(latest, "step", None)
-        if not isinstance(step, int):
-            raise Unavailable("the answer names no step")
-        return step
-
-    async def _ask(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Send a request that may be repeated."""
-        answer: Answer = await retrying(self._settings)(self._once, send)
-        return answer
-
-    async def _once(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                return await send()
-        except openai.APIStatusError as error:
-            if error.status_code in _NOT_TAKEN:
-                raise _NotTaken(str(error)) from error
-            raise by_status(error.status_code, str(error)) from error
-        except openai.APIConnectionError as error:
-            kind = _NotTaken if isinstance(error.__cause__, _NEVER_SENT) else Unavailable
-            raise kind(f"{type(error).__name__}: {error.__cause__ or error}") from error
-        except (openai.APIError, TimeoutError) as error:
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
-        except (ValidationError, ValueError, TypeError, AttributeError) as error:  # odd JSON
-            raise Unavailable(f"the answer makes no sense: {error}") from error
-
-
-def _listed(page: Any) -> list[Any]:
-    """Return what a page of a list holds.
-
-    Raises:
-        Unavailable: when it is none.
-    """
-    if not isinstance(getattr(page, "data", None), list):
-        raise Unavailable("the answer is no list")
-    listed: list[Any] = page.data
-    return listed
-
-
-def _numbers(data: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers among what an event holds."""
-    return {
-        name: float(value)
-        for name, value in data.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
-def _renamed(metrics: dict[str, float]) -> dict[str, float]:
-    from art.serverless.backend import _canonicalize_upstream_metrics  # noqa: PLC0415
-
-    named: dict[str, float] = _canonicalize_upstream_metrics(metrics)
-    return named

@@ -23,13 +23,16 @@ class ARTWorkerHandle(WorkerHandle):
 
     Args:
         settings: deadlines, and the interpreter that has ART; by default from the environment.
+        runner: the module that trains a job.
     """
 
-    def __init__(self, settings: ARTSettings | None = None) -> None:
+    def __init__(
+        self, settings: ARTSettings | None = None, *, runner: str = "tunestream.trainers.art.runner"
+    ) -> None:
         settings = settings or ARTSettings()
         program = Program(
             extra="art",
-            runner="tunestream.trainers.art.runner",
+            runner=runner,
             needs=("art", "openai", "wandb"),
             python=str(settings.python or sys.executable),
             environment={**_ENVIRONMENT, **settings.environment()},

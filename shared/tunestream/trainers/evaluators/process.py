@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import shutil
-import signal
-import sys
-import tempfile
-from asyncio.subprocess import PIPE, Process
-from typing import Any
+from typing import Annotated, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.durations import format_duration
@@ -20,25 +13,46 @@ from tunestream.config.run.evaluation import PythonEvaluatorConfig
 from tunestream.events.base import Wire
 from tunestream.events.models import ItemScore
 from tunestream.trainers.evaluators.request import EvaluationRequest, EvaluatorFailed, check_count
-from tunestream.trainers.worker.settings import ENVIRONMENT
+from tunestream.trainers.worker.calls import ask
+from tunestream.trainers.worker.lines import CallRefused
+from tunestream.trainers.worker.process import ChildProcess, WorkerDied
+from tunestream.trainers.worker.program import Program
 
-__all__ = ["Answer", "Order", "score_in_process"]
+__all__ = ["EvaluatorCall", "EvaluatorScores", "score_in_process"]
+
+_PROGRAM: Final = Program(
+    runner="tunestream.trainers.evaluators.runner",
+    serves="call",
+    ends_children=True,
+    name="its process",
+    log="the trainer's log",
+    longest_message=1 << 30,
+)
 
 
-class Order(Wire):
-    """What the process is to do: one line on its standard input."""
+class EvaluatorCall(Wire):
+    """What the process is to do.
+
+    Attributes:
+        entry_point: names the function.
+        artifacts: URL of the artifact store.
+        request: what the function is asked.
+    """
 
     entry_point: str
     artifacts: str
-    scratch: str
     request: EvaluationRequest
 
 
-class Answer(Wire):
-    """What became of it: all that the process writes to its standard output."""
+class EvaluatorScores(Wire):
+    """What the function gave."""
 
-    scores: list[ItemScore] | None = None
-    error: str | None = None
+    type: Literal["scores"] = "scores"
+    scores: list[ItemScore]
+
+
+_Reply = EvaluatorScores | CallRefused
+_REPLIES: Final[TypeAdapter[_Reply]] = TypeAdapter(Annotated[_Reply, Field(discriminator="type")])
 
 
 async def score_in_process(
@@ -59,51 +73,20 @@ async def score_in_process(
                 f"the weights of version {policy.version} stay with the backend that trained them "
                 f"({policy.uri}); have an HTTP evaluator ask that one"
             )
-    scratch = await asyncio.to_thread(tempfile.mkdtemp, prefix="tunestream-evaluator-")
-    order = Order(entry_point=config.entry_point, artifacts=store.url, scratch=scratch, request=request)
+    call = EvaluatorCall(entry_point=config.entry_point, artifacts=store.url, request=request)
+    process = ChildProcess(_PROGRAM, _REPLIES)
     try:
         async with asyncio.timeout(config.timeout.total_seconds()):
-            answer = await _run(order)
+            reply = await ask(process, call)
+            await process.ended()
     except TimeoutError:
         raise EvaluatorFailed(
             f"it took longer than its timeout of {format_duration(config.timeout)}"
         ) from None
+    except WorkerDied as death:
+        raise EvaluatorFailed(str(death)) from death
     finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    if answer.scores is None:
-        raise EvaluatorFailed(answer.error or "it gave no scores")
-    return check_count(answer.scores, request)
-
-
-async def _run(order: Order) -> Answer:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tunestream.trainers.evaluators.child",
-        stdin=PIPE,
-        stdout=PIPE,
-        env={**ENVIRONMENT, **os.environ},
-        start_new_session=True,
-    )
-    try:
-        output = await _converse(process, order)
-        await process.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    try:
-        return Answer.model_validate_json(output)
-    except ValidationError:
-        return Answer(error=f"its process ended with {process.returncode}; the trainer's log has the reason")
-
-
-async def _converse(process: Process, order: Order) -> bytes:
-    """Send the order and read to the end; the line stays open, by which the process knows that we live."""
-    stdin: Any = process.stdin
-    stdout: Any = process.stdout
-    with contextlib.suppress(ConnectionError):  # a process that died early is told by its silence
-        stdin.write(order.to_json() + b"\n")
-        await stdin.drain()
-    output: bytes = await stdout.read()
-    return output
+        await process.kill()
+    if isinstance(reply, CallRefused):
+        raise EvaluatorFailed(reply.message)
+    return check_count(reply.scores, request)

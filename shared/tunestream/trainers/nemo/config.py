@@ -63,7 +63,7 @@ class NeMoCustomizerHyperparameters(Section):
     """The hyperparameters of a NeMo Customizer job; what is `null` is left to the service."""
 
     training_type: Literal["sft", "dpo"] = "dpo"
-    """By default what `objective` says."""
+    """By default as `objective`."""
     finetuning_type: Literal["lora", "lora_merged", "all_weights"] = "all_weights"
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=4, ge=1)
@@ -130,7 +130,7 @@ class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
     use_full_message_history: bool = True
     """False trains on the last message of each prompt alone."""
     deploy_on_completion: bool = False
-    """A deployment that fails is told in the status; the training counts all the same."""
+    """The status shows a deployment that fails; the training counts all the same."""
     deployment_config: NIMDeploymentConfig = NIMDeploymentConfig()
     poll_interval_seconds: float = Field(default=30.0, gt=0.0)
     deployment_timeout_seconds: float = Field(default=1800.0, gt=0.0)
@@ -164,7 +164,7 @@ class NeMoCustomizerTrainerAdapterConfig(TrainerSection):
     @model_validator(mode="before")
     @classmethod
     def _one_objective(cls, values: Any) -> Any:
-        """What is said once, as ``objective`` or as ``training_type``, holds for both."""
+        """What is given once, as ``objective`` or as ``training_type``, holds for both."""
         if not isinstance(values, dict):
             return values
         sent, objective = values.get("hyperparameters"), values.get("objective")

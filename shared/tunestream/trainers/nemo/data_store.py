@@ -88,7 +88,7 @@ class DataStore:
             repository, additions, repo_type="dataset", revision="main", commit_message=message
         )
         if not isinstance(commit.oid, str) or not commit.oid:
-            raise Unavailable("the data store told no id of the commit")
+            raise Unavailable("the data store returned no id of the commit")
         return commit.oid
 
     async def _in_thread(self, work: Callable[[], Result], deadline: float) -> Result:

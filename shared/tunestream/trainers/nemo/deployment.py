@@ -19,7 +19,7 @@ _BROKEN: Final = frozenset({"failed", "error", "cancelled", "canceled"})
 
 
 class _NotDeployed(Exception):
-    """The model does not serve; the message says why."""
+    """The model does not serve; the message is the reason."""
 
 
 async def deploy(
@@ -40,7 +40,7 @@ async def deploy(
         config: image, name and deadlines.
         job_id: names the deployment's configuration.
         output_model: what to serve.
-        unwanted: tells whether to stop waiting.
+        unwanted: returns whether to stop waiting.
 
     Returns:
         How it went, for people: training does not fail because of it.
@@ -121,8 +121,8 @@ async def _ready(
             if state in _SERVES:
                 return found.url
             if state in _BROKEN:
-                said = found.status_details.description or "it says no reason"
-                raise _NotDeployed(f"{name} is {state}: {said}")
+                reason = found.status_details.description or "without a reason"
+                raise _NotDeployed(f"{name} is {state}: {reason}")
         await asyncio.sleep(config.poll_interval_seconds)
     raise _NotDeployed("canceled")
 

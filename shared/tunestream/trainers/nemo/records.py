@@ -52,7 +52,9 @@ class _Unusable(Exception):
     """A row teaches nothing; the argument is the reason's name."""
 
 
-def split(run_id: str, rows: Sequence[DatasetRow], fraction: float) -> tuple[_Rows, _Rows]:
+def split(
+    run_id: str, rows: Sequence[DatasetRow], fraction: float
+) -> tuple[Sequence[DatasetRow], Sequence[DatasetRow]]:
     """Hold out all rows of some prompts; none when nothing would be left to train on."""
     held_out = [is_held_out(run_id, _prompt(row), fraction) for row in rows]
     if all(held_out):

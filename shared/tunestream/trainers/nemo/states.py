@@ -1,4 +1,4 @@
-"""What the customizer says of a job → what we say. Every path ends: no state lasts for ever."""
+"""What the customizer reports of a job → what we report. Every path ends: no state lasts for ever."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be told; ``reason`` names why an end was reached, ``progress`` is in per cent."""
+    """What is to be reported; ``reason`` names why an end was reached, ``progress`` is in per cent."""
 
     status: TrainingStatusEnum
     message: str
@@ -92,20 +92,20 @@ class Watch:
             return Verdict(status, "trained by the customizer", 100.0)
         if status is _CANCELED:
             return Verdict(status, "canceled as asked", self._progress, "canceled")
-        said = view.last_words or "it says no reason; look at its container logs"
-        return Verdict(status, f"the customizer's job failed: {said}", self._progress, "training_failed")
+        message = view.last_words or "without a reason; look at its container logs"
+        return Verdict(status, f"the customizer's job failed: {message}", self._progress, "training_failed")
 
     def _overdue(self, state: str, now: float) -> Verdict | None:
         limits = self.settings
         if self._cancel_since is not None and now - self._cancel_since >= limits.cancel_timeout:
-            said = f"the customizer did not confirm the end within {limits.cancel_timeout:g} s"
-            return Verdict(_CANCELED, said, self._progress, "cancel_unconfirmed")
+            message = f"the customizer did not confirm the end within {limits.cancel_timeout:g} s"
+            return Verdict(_CANCELED, message, self._progress, "cancel_unconfirmed")
         if self._unknown_since is not None and now - self._unknown_since >= limits.unknown_timeout:
-            said = f"the job is {state!r} for {limits.unknown_timeout:g} s, a state that nobody knows"
-            return Verdict(_FAILED, said, self._progress, "state_unknown")
+            message = f"the job is {state!r} for {limits.unknown_timeout:g} s, a state that nobody knows"
+            return Verdict(_FAILED, message, self._progress, "state_unknown")
         if now - self._changed >= limits.stall_timeout:
-            said = f"the job is {state!r} without any change for {limits.stall_timeout:g} s"
-            return Verdict(_FAILED, said, self._progress, "stalled")
+            message = f"the job is {state!r} without any change for {limits.stall_timeout:g} s"
+            return Verdict(_FAILED, message, self._progress, "stalled")
         return None
 
     def _going_on(self, known: TrainingStatusEnum | None, view: StatusView, state: str) -> Verdict:

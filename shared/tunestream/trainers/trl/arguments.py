@@ -56,8 +56,8 @@ def make_arguments(
     try:
         return kind(**values, **_fixed(output, cuda=cuda)), notes
     except (ValueError, ImportError) as error:
-        message = f"trainer.training.training_args cannot be used: {error}"
-        raise TrainingFailed("bad_arguments", message) from error
+        message = f"they cannot be used: {error}"
+        raise TrainingFailed("bad_arguments", message, key="training.training_args") from error
 
 
 def _fixed(output: Path, *, cuda: bool) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def _fixed(output: Path, *, cuda: bool) -> dict[str, Any]:
 def _check_optimiser(name: str) -> None:
     known = [one.value for one in OptimizerNames]
     if name not in known:
-        message = f"trainer.training.training_args.optim: {name!r} is none of {', '.join(known)}"
-        raise TrainingFailed("bad_arguments", message)
+        message = f"{name!r} is none of {', '.join(known)}"
+        raise TrainingFailed("bad_arguments", message, key="training.training_args.optim")
 
 
 def _fit_cpu(values: dict[str, Any]) -> list[str]:

@@ -20,7 +20,18 @@ class HeldOut(Protocol):
         """Score the rows by the trainer's model as it is."""
 
     def compare(self, before: Sequence[Scores], after: Sequence[Scores]) -> dict[str, float]:
-        """Return metrics of the parent and of the trained policy."""
+        """Return metrics of the parent and of the trained policy.
+
+        - of preferences: ``validation_rows``, ``validation_accuracy_before`` and ``_after`` (share of rows
+          whose chosen response is the likelier one), ``validation_margin_before`` and ``_after`` (mean
+          difference of log-probabilities, nats); with dpo and kto also ``validation_reward_accuracy`` and
+          ``validation_reward_margin`` (the implicit reward against the parent version);
+        - of responses (sft): ``validation_responses``, ``validation_loss_before`` and ``_after`` (nats a
+          token), ``validation_token_accuracy_before`` and ``_after``;
+        - of episodes (grpo): ``validation_rows``, ``validation_advantage_gain`` (mean of advantage x gained
+          log-probability, nats) and ``validation_logprob_gap`` (mean distance a token of the recorded
+          log-probabilities from the parent's).
+        """
 
 
 class HeldOutPreferences:

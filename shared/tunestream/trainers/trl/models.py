@@ -130,7 +130,8 @@ def _check_kind(parent: Path, marker: str, what: str) -> None:
         raise TrainingFailed(
             "parent_mismatch",
             f"the configuration trains {what}, but the run's current version is of the other kind: "
-            "set trainer.lora as it was, or start a new run",
+            "set it as it was, or start a new run",
+            key="lora",
         )
 
 
@@ -139,8 +140,9 @@ def _check_path(path: str) -> None:
     if looks_local and not Path(path).is_dir():
         raise TrainingFailed(
             "model_missing",
-            f"trainer.model.hf_model_ckpt: there is no folder {path!r} on the trainer's machine; "
+            f"there is no folder {path!r} on the trainer's machine; "
             "write the path of a model's folder there, or a name on the Hugging Face hub",
+            key="model.hf_model_ckpt",
         )
 
 
@@ -148,11 +150,13 @@ def _unusable(path: str, error: Exception) -> TrainingFailed:
     if Path(path).is_dir():
         return TrainingFailed(
             "model_unusable",
-            f"trainer.model.hf_model_ckpt: the folder {path!r} holds no causal language model with "
-            f"safetensors weights and a tokenizer: {error}",
+            f"the folder {path!r} holds no causal language model with safetensors weights and a tokenizer: "
+            f"{error}",
+            key="model.hf_model_ckpt",
         )
     return TrainingFailed(
         "model_missing",
-        f"trainer.model.hf_model_ckpt: {path!r} is neither a folder on the trainer's machine nor a model "
-        f"that it can get from the Hugging Face hub: {error}",
+        f"{path!r} is neither a folder on the trainer's machine nor a model that it can get from the "
+        f"Hugging Face hub: {error}",
+        key="model.hf_model_ckpt",
     )

@@ -29,5 +29,5 @@ def find_method(objective: Objective) -> Method[Any]:
     """
     if objective not in _METHODS:
         known = ", ".join(_METHODS)
-        raise TrainingFailed("unknown_objective", f"trainer.objective {objective} is none of {known}")
+        raise TrainingFailed("unknown_objective", f"{objective} is none of {known}", key="objective")
     return _METHODS[objective]

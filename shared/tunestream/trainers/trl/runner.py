@@ -9,8 +9,8 @@ import traceback
 import datasets
 
 from tunestream.trainers.port import JobSpec, TrainingFailed
-from tunestream.trainers.trl.failures import explain
-from tunestream.trainers.trl.training import train
+from tunestream.trainers.trl.errors import explain
+from tunestream.trainers.trl.train import train
 from tunestream.trainers.worker.channel import JobCanceled, Line
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Terminal
 
@@ -41,4 +41,4 @@ def run(spec: JobSpec, line: Line) -> Terminal:
 
 
 def _failed(spec: JobSpec, failure: TrainingFailed) -> Failed:
-    return Failed(job_id=spec.job_id, code=failure.code, message=failure.message)
+    return Failed.of(failure, spec.job_id)

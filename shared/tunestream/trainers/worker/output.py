@@ -1,15 +1,15 @@
-"""What a worker prints, line by line."""
+"""What a child process prints, line by line."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Final
 
 from tunestream.trainers.redaction import Redactor
-from tunestream.trainers.worker.protocol import end_of_output
-from tunestream.trainers.worker.recorder import Recorder
+from tunestream.trainers.worker.lines import end_of_output
 
 __all__ = ["OutputReader"]
 
@@ -20,29 +20,30 @@ _DRAIN_SECONDS: Final = 5.0
 
 
 class OutputReader:
-    """Passes on what a worker prints, without secrets: to this process's standard error and to the log.
+    """Passes on what a process prints, without secrets: to this process's standard error and to a keeper.
 
     Args:
-        stream: the worker's standard error.
+        stream: the process's standard error.
         redact: takes secrets out.
+        keep: takes every line that is not empty, without its end.
     """
 
-    def __init__(self, stream: asyncio.StreamReader, redact: Redactor) -> None:
-        self.recorder: Recorder | None = None
+    def __init__(self, stream: asyncio.StreamReader, redact: Redactor, keep: Callable[[str], None]) -> None:
         self._stream = stream
         self._redact = redact
+        self._keep = keep
         self._ended: asyncio.Queue[bytes] = asyncio.Queue()
         self._task = asyncio.create_task(self._read(), name="worker-output")
 
-    async def until_end_of(self, job_id: str) -> None:
-        """Wait until all that a finished job printed was read."""
+    async def until_end_of(self, mark: str) -> None:
+        """Wait until all that a finished command printed was read, a few seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while await self._ended.get() != end_of_output(job_id):
+                while await self._ended.get() != end_of_output(mark):
                     pass
 
     async def close(self) -> None:
-        """Read what a worker that has ended left behind."""
+        """Read what a process that has ended left behind."""
         await asyncio.wait([self._task], timeout=_DRAIN_SECONDS)
         self._task.cancel()
 
@@ -65,5 +66,5 @@ class OutputReader:
         text = self._redact(line.decode(errors="replace").rstrip())
         with contextlib.suppress(OSError):  # a log that nobody reads any more
             os.write(_STDERR, f"{text}\n".encode())
-        if self.recorder is not None and text:
-            self.recorder.printed(text)
+        if text:
+            self._keep(text)

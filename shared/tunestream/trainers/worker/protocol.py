@@ -1,36 +1,27 @@
-"""What a worker and its owner say to each other: one JSON object a line.
-
-What the worker prints goes another way, its standard error. A line there marks the end of a job's output.
-"""
+"""The messages between a worker that trains and its owner."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
-from tunestream.events.base import FiniteFloat, Wire
-from tunestream.trainers.port import JobSpec, TrainingResult
+from tunestream.events.base import Wire
+from tunestream.trainers import port
+from tunestream.trainers.port import JobSpec, Phase, TrainingFailed, TrainingResult
 
 __all__ = [
     "COMMANDS",
     "REPORTS",
     "CancelJob",
     "Canceled",
-    "Command",
     "Failed",
     "Finished",
-    "Heartbeat",
-    "Phase",
     "Progress",
-    "Ready",
-    "Report",
     "RunJob",
     "Terminal",
-    "end_of_output",
 ]
-
-Phase = Literal["loading", "training", "evaluating", "saving"]
 
 
 class RunJob(Wire):
@@ -47,39 +38,26 @@ class CancelJob(Wire):
     job_id: str
 
 
-class Heartbeat(Wire):
-    """The owner lives."""
+class Progress(port.Progress):
+    """Where which job is, with what was measured last."""
 
-    type: Literal["heartbeat"] = "heartbeat"
-
-
-class Ready(Wire):
-    """The worker takes jobs now; ``seconds`` it took to get there."""
-
-    type: Literal["ready"] = "ready"
-    pid: int
-    seconds: float
-
-
-class Progress(Wire):
-    """Where a job is; sent once a second, and whenever its phase changes."""
-
-    type: Literal["progress"] = "progress"
     job_id: str
     phase: Phase = "loading"
-    step: int = 0
-    total: int = 0
-    loss: FiniteFloat | None = None
-    reward_accuracy: FiniteFloat | None = None
-    reward_margin: FiniteFloat | None = None
-    token_accuracy: FiniteFloat | None = None
-    clip_fraction: FiniteFloat | None = None
     checkpoint: int = Field(default=0, description="step of the latest stored checkpoint")
 
-    @property
-    def percent(self) -> float:
-        """Finished steps, 0 to 100."""
-        return 100.0 * self.step / self.total if self.total else 0.0
+    def after(self, **changes: Any) -> Self:
+        """Return where the job is after changes.
+
+        Args:
+            **changes: ``phase``, ``step``, ``total``, ``checkpoint``; any other name is a metric, which
+                keeps its value where the new one is None or not finite.
+        """
+        fields = {name: changes.pop(name) for name in _FIELDS & changes.keys()}
+        measured = {name: value for name, value in changes.items() if value is not None}
+        finite = {name: value for name, value in measured.items() if math.isfinite(value)}
+        after = self.model_copy(update={**fields, "metrics": {**self.metrics, **finite}})
+        percent = 100.0 * after.step / after.total if after.total else 0.0
+        return after.model_copy(update={"percent": min(max(percent, self.percent), 100.0)})
 
 
 class Finished(Wire):
@@ -91,12 +69,23 @@ class Finished(Wire):
 
 
 class Failed(Wire):
-    """The job cannot be trained."""
+    """The job cannot be trained; ``key`` of the trainer section is at fault, where one is."""
 
     type: Literal["failed"] = "failed"
     job_id: str
     code: str
     message: str
+    key: str | None = None
+
+    @classmethod
+    def of(cls, failure: TrainingFailed, job_id: str) -> Self:
+        """Return the report of a failure."""
+        return cls(job_id=job_id, code=failure.code, message=failure.text, key=failure.key)
+
+    @property
+    def failure(self) -> TrainingFailed:
+        """What the owner raises."""
+        return TrainingFailed(self.code, self.message, key=self.key)
 
 
 class Canceled(Wire):
@@ -106,14 +95,13 @@ class Canceled(Wire):
     job_id: str
 
 
-Command = Annotated[RunJob | CancelJob | Heartbeat, Field(discriminator="type")]
+_FIELDS: Final = frozenset({"phase", "step", "total", "checkpoint"})
+
 Terminal = Finished | Failed | Canceled
-Report = Annotated[Ready | Progress | Finished | Failed | Canceled, Field(discriminator="type")]
 
-COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
-REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
-
-
-def end_of_output(job_id: str) -> bytes:
-    """Return the line behind everything that a job printed; no library prints its first character."""
-    return f"\x1eend {job_id}\n".encode()
+COMMANDS: TypeAdapter[RunJob | CancelJob] = TypeAdapter(
+    Annotated[RunJob | CancelJob, Field(discriminator="type")]
+)
+REPORTS: TypeAdapter[Progress | Terminal] = TypeAdapter(
+    Annotated[Progress | Terminal, Field(discriminator="type")]
+)

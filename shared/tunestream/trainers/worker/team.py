@@ -1,7 +1,7 @@
 """Several processes that train one job together, launched by ``accelerate``.
 
 Each works on its share of every batch; torch's data parallelism keeps their weights equal. The first one
-leads: it alone speaks to the owner and writes to the artifact store. Whatever fails in one of them, the
+leads: it alone reports to the owner and writes to the artifact store. Whatever fails in one of them, the
 owner ends all of them and starts anew, for the others may wait for that one forever.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tunestream.trainers.port import JobSpec
-from tunestream.trainers.worker.channel import EXIT_ORPHANED, Channel, JobCanceled
+from tunestream.trainers.worker.channel import Channel, JobCanceled
+from tunestream.trainers.worker.lines import EXIT_ORPHANED
 from tunestream.trainers.worker.protocol import Failed, Terminal
 
 __all__ = ["TeamChannel", "open_channel"]
@@ -56,8 +57,8 @@ class TeamChannel:
         self._parent = os.getppid()
         threading.Thread(target=self._watch, name="team", daemon=True).start()
 
-    def ready(self, seconds: float) -> None:
-        """Meet the other processes; the leader says that jobs are taken now."""
+    def ready(self) -> None:
+        """Meet the other processes; the leader reports that jobs are taken now."""
         import torch  # noqa: PLC0415 - takes many seconds, in which the watch must run already
         from accelerate import PartialState  # noqa: PLC0415
 
@@ -65,7 +66,7 @@ class TeamChannel:
         self._group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
         self.wait()
         if self._channel is not None:
-            self._channel.ready(seconds)
+            self._channel.ready()
 
     def jobs(self) -> Iterator[JobSpec]:
         """Yield the jobs as they come."""
@@ -77,7 +78,7 @@ class TeamChannel:
             yield JobSpec.model_validate_json(self.share(""))
 
     def update(self, **changes: Any) -> None:
-        """Change what the job's progress says.
+        """Change what the job's progress says, as :meth:`Progress.after` does.
 
         Raises:
             JobCanceled: in all processes, when the job should stop.
@@ -92,7 +93,7 @@ class TeamChannel:
             raise JobCanceled(canceled)
 
     def finish(self, report: Terminal) -> None:
-        """Say how the job ended. A process that does not lead and failed waits for its end."""
+        """Report how the job ended. A process that does not lead and failed waits for its end."""
         if self._channel is not None:
             self._channel.finish(report)
         elif isinstance(report, Failed):
@@ -125,15 +126,15 @@ class TeamChannel:
         torch.distributed.barrier(group=self._group)
 
     def _watch(self) -> None:
-        told = False
+        reported = False
         while os.getppid() == self._parent:
             time.sleep(_LOOK_SECONDS)
-            if self._channel is not None and not told:
-                told = self._tell_failure(self._channel)
+            if self._channel is not None and not reported:
+                reported = self._report_failure(self._channel)
         os._exit(EXIT_ORPHANED)  # the launcher is gone, and with it the owner's way to end this process
 
-    def _tell_failure(self, channel: Channel) -> bool:
-        """Tell the failure of another process, for which this one may wait forever."""
+    def _report_failure(self, channel: Channel) -> bool:
+        """Report the failure of another process, for which this one may wait forever."""
         for file in self.scratch.glob(_FAILURES):
             channel.finish(Failed.model_validate_json(file.read_bytes()))
             return True

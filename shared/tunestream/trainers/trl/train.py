@@ -208,7 +208,7 @@ class _Job:
 
 def _supported(spec: JobSpec) -> TRLTrainerConfig:
     if not isinstance(spec.config, TRLTrainerConfig):
-        raise TrainingFailed("wrong_backend", f"trainer._type is {spec.config.type}; this is the trl trainer")
+        raise TrainingFailed("wrong_backend", f"{spec.config.type} is not the trl trainer", key="_type")
     return spec.config
 
 

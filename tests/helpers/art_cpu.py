@@ -1,4 +1,4 @@
-"""A model service for machines without a GPU: ART gives it packed sequences, it trains an adapter."""
+"""ART on a machine without a GPU: it gives a service of ours packed sequences, which trains an adapter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import art
 import torch
 from art.loss import loss_fn, shift_tensor
 from art.preprocessing.inputs import TrainInputs
@@ -14,11 +15,12 @@ from art.preprocessing.pack import DiskPackedTensors, packed_tensors_from_dir
 from art.utils.get_model_step import get_step_from_dir
 from art.utils.output_dirs import get_step_checkpoint_dir
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, set_seed
 
+from tunestream.trainers.art.local import Local
 from tunestream.trainers.port import TrainingFailed
 
-__all__ = ["CPUService"]
+__all__ = ["LocalOnCPU"]
 
 _STEPS: Final = "data/step_num_gradient_steps"
 # ART's own, for its GPU service.
@@ -30,6 +32,25 @@ _TRAINER: Final = {
     "max_grad_norm": 0.1,
     "per_device_train_batch_size": 2,
 }
+
+
+class LocalOnCPU(Local):
+    """This machine as one job uses it, with the CPU's service."""
+
+    def prepare(self) -> None:
+        """Prepare nothing: what is patched for unsloth is not needed here."""
+
+    async def open(self) -> None:
+        """Make the model known; nothing serves it."""
+        set_seed(0)
+        await self.register(self._model)
+
+    async def _get_service(self, model: art.TrainableModel) -> Any:
+        """Return what holds the model: ART's hook for services of one's own."""
+        if model.name not in self._services:
+            config = model._internal_config or {}
+            self._services[model.name] = CPUService(model.name, model.base_model, config, str(self._folder))
+        return self._services[model.name]
 
 
 class CPUService:

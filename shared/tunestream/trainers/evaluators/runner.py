@@ -1,53 +1,41 @@
-"""The process of an evaluator's function: ``python -m tunestream.trainers.evaluators.child``."""
+"""What the process of an evaluator's function does."""
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pydantic import TypeAdapter
+
 from tunestream.artifacts import ArtifactError, ArtifactStore
 from tunestream.events.models import ItemScore
-from tunestream.trainers.evaluators.process import Answer, Order
+from tunestream.trainers.evaluators.process import EvaluatorCall, EvaluatorScores
 from tunestream.trainers.evaluators.request import EvaluationTask, EvaluatorFailed, Policy, PolicyRef
+from tunestream.trainers.worker.lines import CallRefused
 
-__all__ = ["GROUP", "main"]
+__all__ = ["CALLS", "GROUP", "answer"]
 
 GROUP: Final = "tunestream.evaluators"
-EXIT_ORPHANED: Final = 3
 _LONGEST: Final = 1000  # characters of an error
+CALLS: Final = TypeAdapter(EvaluatorCall)
 Function = Callable[[EvaluationTask], Iterable[ItemScore | tuple[float, float]]]
 
 
-def main() -> None:
-    """Take one order from standard input, write the answer to standard output."""
-    # Evaluators print: what they write to standard output goes to standard error from here on.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    order = Order.model_validate_json(sys.stdin.buffer.readline())
-    threading.Thread(target=_leave_with_owner, daemon=True).start()
-    with output:
-        output.write(_answer(order).to_json())
-
-
-def _leave_with_owner() -> None:
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(EXIT_ORPHANED)
-
-
-def _answer(order: Order) -> Answer:
+def answer(call: EvaluatorCall, scratch: Path) -> EvaluatorScores | CallRefused:
+    """Run the function; its faults are the evaluator's."""
     try:
-        return Answer(scores=list(_scores(_load(order.entry_point)(_task(order)))))
+        function, task = _load(call.entry_point), _task(call, scratch)
+        return EvaluatorScores(scores=list(_scores(function(task))))
     except EvaluatorFailed as failure:
-        return Answer(error=str(failure))
+        return CallRefused(code="evaluator_failed", message=str(failure))
     except Exception as error:  # noqa: BLE001 - the evaluator's fault, whatever it is; the log has its place
         traceback.print_exc(file=sys.stderr)
-        return Answer(error=f"{type(error).__name__}: {error}"[:_LONGEST])
+        message = f"{type(error).__name__}: {error}"[:_LONGEST]
+        return CallRefused(code="evaluator_failed", message=message)
 
 
 def _scores(given: Iterable[ItemScore | tuple[float, float]]) -> Iterator[ItemScore]:
@@ -70,8 +58,8 @@ def _load(name: str) -> Function:
     return cast("Function", found[name].load())
 
 
-def _task(order: Order) -> EvaluationTask:
-    request, store, scratch = order.request, ArtifactStore(order.artifacts), Path(order.scratch)
+def _task(call: EvaluatorCall, scratch: Path) -> EvaluationTask:
+    request, store = call.request, ArtifactStore(call.artifacts)
     current = request.current
     return EvaluationTask(
         run_id=request.run_id,
@@ -89,7 +77,3 @@ def _fetch(store: ArtifactStore, policy: PolicyRef, target: Path) -> Policy:
     except ArtifactError as error:
         raise EvaluatorFailed(f"the weights of version {policy.version} cannot be read: {error}") from error
     return Policy(version=policy.version, folder=folder, kind=policy.kind)
-
-
-if __name__ == "__main__":
-    main()
