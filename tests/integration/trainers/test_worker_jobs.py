@@ -85,10 +85,9 @@ async def test_a_worker_that_dies_or_stalls_breaks_its_job_off(
     dies, stalls = specify(DIES), specify(STALLS)
     with pytest.raises(WorkerDied, match="the worker ended with 7; its log has the reason"):
         await run(worker, dies)
-    assert log_of(artifacts, dies)[-2:] == [
-        "step 1",
-        "broken off: the worker ended with 7; its log has the reason",
-    ]
+    *lines, last = log_of(artifacts, dies)
+    assert "step 1" in lines, "what it printed last is kept"
+    assert last == "broken off: the worker ended with 7; its log has the reason"
     with pytest.raises(WorkerDied, match=r"no step finished for 1\.5 s while training"):
         await run(worker, stalls)
     assert worker.pid is None
