@@ -51,7 +51,20 @@ BASE = [
     "tunestream.cli.run",
     "tools.wire",
 ]
-COMMANDS = ["up", "run", "publish", "status", "jobs", "models", "dlq", "doctor", "topics", "serve", "kafka"]
+COMMANDS = [
+    "up",
+    "service",
+    "run",
+    "publish",
+    "status",
+    "jobs",
+    "models",
+    "dlq",
+    "doctor",
+    "topics",
+    "serve",
+    "kafka",
+]
 
 # Finders that know nothing of the extras, as if they were not installed.
 BLOCK = f"""
@@ -113,6 +126,74 @@ def loaded(code: str) -> list[str]:
     done = python(f"{code}\nimport sys; print(*sorted({set(MODELS)!r} & set(sys.modules)))")
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
+
+
+# Slow to import, and not needed by who publishes and follows. Rich and structlog cost 0.3 s.
+NOT_FOR_AGENTS = (
+    *EXTRAS,
+    "fsspec",
+    "httpx",
+    "pydantic_settings",
+    "rich",
+    "structlog",
+    "tenacity",
+    "typer",
+    "yaml",
+    "tunestream.artifacts",
+    "tunestream.cli",
+    "tunestream.config.run",
+    "tunestream.config.settings",
+    "tunestream.domain.turns",
+    "tunestream.telemetry",
+    "tunestream.trainers",
+)
+# Slow to import, and not needed to list the commands.
+NOT_FOR_HELP = (
+    *EXTRAS,
+    "aiokafka",
+    "fsspec",
+    "httpx",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "structlog",
+    "tenacity",
+    "yaml",
+    "tunestream.config",
+    "tunestream.events",
+    "tunestream.sdk",
+    "tunestream.streams",
+)
+AGENTS = ["BlockingTTCPublisher", "ModelSubscriber", "RunControl", "StatusSubscriber", "TTCPublisher", "Turn"]
+HELP = "import tunestream.cli\ntry: tunestream.cli.app(['--help'])\nexcept SystemExit: pass"
+
+
+@pytest.mark.parametrize(
+    ("code", "slow"),
+    [
+        ("import tunestream", ("asyncio", "pydantic", *NOT_FOR_AGENTS)),
+        ("import tunestream.sdk", ("asyncio", "pydantic", *NOT_FOR_AGENTS)),
+        (f"from tunestream.sdk import {', '.join(AGENTS)}", NOT_FOR_AGENTS),
+        ("import tunestream.events.types, tunestream.topics", NOT_FOR_AGENTS),
+        (HELP, NOT_FOR_HELP),
+    ],
+    ids=["tunestream", "tunestream.sdk", "agents", "events", "help"],
+)
+def test_what_starts_often_is_imported_without_what_is_slow(code: str, slow: tuple[str, ...]) -> None:
+    done = python(f"{code}\nimport sys; print('loaded:', *sorted({set(slow)!r} & set(sys.modules)))")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+def test_no_command_imports_matplotlib_for_its_help() -> None:
+    code = "from tunestream.cli.app import COMMANDS, load\nfor name in COMMANDS: load(name)"
+    done = python(f"{code}\nimport sys; print({{'matplotlib', 'torch'}} & set(sys.modules))")
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+
+
+def test_settings_of_the_environment_are_read_when_a_publisher_is_made() -> None:
+    code = "from tunestream.sdk import RunControl; print(RunControl('run')._settings.bootstrap_servers)"
+    assert python(code).stdout == "broker:9092\n"
 
 
 def test_the_base_installation_is_enough_for_the_library() -> None:

@@ -1,12 +1,17 @@
-"""What goes wrong in a command, and the exit code that it becomes."""
+"""What goes wrong in a command, and the exit code that it becomes.
+
+Errors of other packages are recognised only when those packages are loaded: help needs none of them.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import ValidationError
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from pydantic_core import ValidationError
 
 __all__ = ["Failure", "TryAgain", "failure_of"]
 
@@ -41,15 +46,21 @@ def failure_of(error: Exception) -> Failure | None:
     """Return what an error means to the user, None when it is our bug."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, ValidationError):
-        return Failure(_fields(error))
     if isinstance(error, BrokenPipeError):  # the reader of our output left; Typer ends quietly
         return None
     if isinstance(error, ConnectionError | TimeoutError):
         return TryAgain(str(error) or type(error).__name__)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(f"{error.filename}: {error.strerror}")
-    return _of_configuration(error) or _of_kafka(error)
+    return _of_validation(error) or _of_configuration(error) or _of_kafka(error)
+
+
+def _of_validation(error: Exception) -> Failure | None:
+    if "pydantic_core" not in sys.modules:
+        return None
+    from pydantic_core import ValidationError  # noqa: PLC0415 - help is fast without it
+
+    return Failure(_fields(error)) if isinstance(error, ValidationError) else None
 
 
 def _fields(error: ValidationError) -> str:
@@ -61,7 +72,7 @@ def _fields(error: ValidationError) -> str:
 def _of_configuration(error: Exception) -> Failure | None:
     if "tunestream.config" not in sys.modules:
         return None
-    from tunestream.config.files.errors import ConfigError  # noqa: PLC0415 - help is fast without it
+    from tunestream.config.files.errors import ConfigError  # noqa: PLC0415 - the same
 
     return Failure(str(error)) if isinstance(error, ConfigError) else None
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would change and change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change and change nothing.")]
 
 
 # Of lines that nobody looks at on a screen: tables in a pipe or a file are not folded.
@@ -48,19 +47,24 @@ def logs() -> Console:
 
 
 def note(markup: str) -> None:
-    """Say something on stderr, in Rich markup; escape what comes from outside."""
+    """Print a line on stderr, in Rich markup; escape what comes from outside."""
     logs().print(markup, soft_wrap=True, highlight=False)
 
 
 def emit(document: object) -> None:
-    """Print one JSON document; pydantic models, dataclasses and times are understood."""
-    sys.stdout.write(to_json(document, indent=2).decode() + "\n")
-    sys.stdout.flush()
+    """Print one JSON document; it may hold pydantic models, dataclasses and times."""
+    _print_json(document, indent=2)
 
 
 def emit_line(document: object) -> None:
     """Print one JSON document on a line of its own, at once."""
-    sys.stdout.write(to_json(document).decode() + "\n")
+    _print_json(document, indent=None)
+
+
+def _print_json(document: object, *, indent: int | None) -> None:
+    from pydantic_core import to_json  # noqa: PLC0415 - help is fast without it
+
+    sys.stdout.write(to_json(document, indent=indent).decode() + "\n")
     sys.stdout.flush()
 
 

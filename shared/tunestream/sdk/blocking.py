@@ -7,14 +7,16 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.trajectories import EpisodeItem, Prompt
 from tunestream.events.ttc import TTCEpisode
 from tunestream.sdk.event_records import NativeEvent
 from tunestream.sdk.publisher import TTCPublisher
 from tunestream.sdk.turn import Turn
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["BlockingTTCPublisher"]
 

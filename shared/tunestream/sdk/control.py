@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.training import ControlCommand, ControlResult, TrainingBatch
+from tunestream.sdk.environment import settings_or_environment
 from tunestream.streams.control import send_command
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["RunControl"]
 
@@ -39,7 +42,7 @@ class RunControl:
         source: str = "/tunestream/sdk",
     ) -> None:
         self._run_id = run_id
-        self._settings = settings or KafkaSettings()
+        self._settings = settings_or_environment(settings)
         self._timeout = timeout
         self._source = source
 

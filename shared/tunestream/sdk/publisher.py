@@ -6,16 +6,19 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Metadata
 from tunestream.events.trajectories import EpisodeItem, Prompt
 from tunestream.events.ttc import TTCEpisode, TTCExampleEnd
+from tunestream.sdk.environment import settings_or_environment
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.sdk.turn import Turn
 from tunestream.streams.publish import EventProducer
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["TTCPublisher"]
 
@@ -53,7 +56,7 @@ class TTCPublisher:
     ) -> None:
         self.policy_version = policy_version
         self._source = source
-        self._producer = EventProducer(settings or KafkaSettings(), max_in_flight=max_in_flight)
+        self._producer = EventProducer(settings_or_environment(settings), max_in_flight=max_in_flight)
 
     async def __aenter__(self) -> Self:
         await self._producer.__aenter__()

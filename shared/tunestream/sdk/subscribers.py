@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import ClassVar, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar, cast
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.models import CurrentModel, ModelVersion
 from tunestream.events.training import TrainingJobStatus
+from tunestream.sdk.environment import settings_or_environment
 from tunestream.streams.reading import RecordReader, StoredEvent, stored_events
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["ModelSubscriber", "StatusSubscriber"]
 
@@ -39,7 +42,7 @@ class _Subscriber(Generic[Event]):
     ) -> None:
         self._run_id = run_id
         self._from_beginning = from_beginning
-        self._settings = settings or KafkaSettings()
+        self._settings = settings_or_environment(settings)
         self._reader: RecordReader
 
     async def __aenter__(self) -> Self:

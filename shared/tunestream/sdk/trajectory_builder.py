@@ -16,6 +16,7 @@ from tunestream.domain.turns.offline import OfflineBuilder, RunEvent, Summary
 from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import Trajectory, TrajectoryCollection, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
+from tunestream.sdk.environment import settings_or_environment
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["DPOTrajectoryBuilder", "EventSource", "collected_events"]
@@ -122,7 +123,9 @@ def collected_events(settings: KafkaSettings | None = None) -> EventSource:
     """
 
     async def of_run(run_id: str) -> AsyncIterator[RunEvent]:
-        async with RecordReader(settings or KafkaSettings(), "ttc.candidates", from_beginning=True) as reader:
+        async with RecordReader(
+            settings_or_environment(settings), "ttc.candidates", from_beginning=True
+        ) as reader:
             async for stored in stored_events(reader.to_end()):
                 body = stored.body
                 if isinstance(body, CandidateStep | TurnEnd | ExampleEnd) and body.run_id == run_id:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.topics import CATALOGUE
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = [
     "MissingTopic",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.training import ControlCommand, ControlResult
 from tunestream.streams.groups import group_lags
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import RecordReader, stored_events
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["NobodyAnswered", "send_command"]
 

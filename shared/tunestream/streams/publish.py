@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.streams.client import (
@@ -20,6 +19,9 @@ from tunestream.streams.client import (
     make_transactional_producer,
 )
 from tunestream.topics import topic
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = [
     "DeliveryError",

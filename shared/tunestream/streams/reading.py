@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import BaseModel
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import model_of
@@ -21,6 +20,9 @@ from tunestream.streams.client import make_consumer
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.metadata import partition_count
 from tunestream.topics import topic
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["RecordReader", "StoredEvent", "latest_bodies", "stored_events"]
 

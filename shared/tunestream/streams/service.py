@@ -24,8 +24,8 @@ from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettin
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.garbage_collection import calm_garbage_collector
-from tunestream.streams.metadata import await_broker
 from tunestream.streams.runtime import Health, Runtime
+from tunestream.streams.startup import await_broker
 from tunestream.streams.table import Table
 from tunestream.streams.task import Plan
 from tunestream.telemetry import configure_logging

@@ -1,0 +1,19 @@
+"""The broker that the environment names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
+
+__all__ = ["settings_or_environment"]
+
+
+def settings_or_environment(settings: KafkaSettings | None) -> KafkaSettings:
+    """Return the settings given, else those of ``KAFKA_BOOTSTRAP_SERVERS`` and ``TUNESTREAM_KAFKA_*``."""
+    if settings is not None:
+        return settings
+    from tunestream.config.settings import KafkaSettings  # noqa: PLC0415 - costs a third of the SDK's import
+
+    return KafkaSettings()
