@@ -1,4 +1,109 @@
-"""Continuous online fine-tuning as event-driven microservices."""
+"""Continuous online fine-tuning as event-driven microservices.
+
+The names of the NeMo Agent Toolkit's fine-tuning are here, each imported when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from tunestream.lazy_names import lazy_names
 
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+
+if TYPE_CHECKING:
+    from tunestream.config.nat.finetune import FinetuneConfig, FinetuneRunConfig
+    from tunestream.config.run.bases import (
+        TrainerAdapterConfig,
+        TrainerAdapterConfigT,
+        TrainerConfig,
+        TrainerConfigT,
+        TrajectoryBuilderConfig,
+        TrajectoryBuilderConfigT,
+    )
+    from tunestream.config.run.curriculum import CurriculumLearningConfig
+    from tunestream.config.run.trajectory_builder import (
+        ARTTrajectoryBuilderConfig,
+        DPOTrajectoryBuilderConfig,
+    )
+    from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
+    from tunestream.events.trajectories import (
+        DPOItem,
+        EpisodeItem,
+        EpisodeItemRole,
+        OpenAIMessage,
+        Trajectory,
+        TrajectoryCollection,
+    )
+    from tunestream.sdk.trajectory_builder import DPOTrajectoryBuilder
+    from tunestream.trainers.art.adapter import ARTTrainerAdapter
+    from tunestream.trainers.art.config import ARTTrainerAdapterConfig
+    from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
+    from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
+    from tunestream.trainers.port import TrainerAdapter
+    from tunestream.trainers.trl.adapter import TRLTrainerAdapter
+    from tunestream.trainers.trl.config import TRLTrainerConfig
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "ARTTrainerAdapter": "tunestream.trainers.art.adapter",
+            "ARTTrainerAdapterConfig": "tunestream.trainers.art.config",
+            "ARTTrajectoryBuilderConfig": "tunestream.config.run.trajectory_builder",
+            "CurriculumLearningConfig": "tunestream.config.run.curriculum",
+            "DPOItem": "tunestream.events.trajectories",
+            "DPOTrajectoryBuilder": "tunestream.sdk.trajectory_builder",
+            "DPOTrajectoryBuilderConfig": "tunestream.config.run.trajectory_builder",
+            "EpisodeItem": "tunestream.events.trajectories",
+            "EpisodeItemRole": "tunestream.events.trajectories",
+            "FinetuneConfig": "tunestream.config.nat.finetune",
+            "FinetuneRunConfig": "tunestream.config.nat.finetune",
+            "NeMoCustomizerTrainerAdapter": "tunestream.trainers.nemo.adapter",
+            "NeMoCustomizerTrainerAdapterConfig": "tunestream.trainers.nemo.config",
+            "OpenAIMessage": "tunestream.events.trajectories",
+            "TRLTrainerAdapter": "tunestream.trainers.trl.adapter",
+            "TRLTrainerConfig": "tunestream.trainers.trl.config",
+            "TrainerAdapter": "tunestream.trainers.port",
+            "TrainerAdapterConfig": "tunestream.config.run.bases",
+            "TrainerAdapterConfigT": "tunestream.config.run.bases",
+            "TrainerConfig": "tunestream.config.run.bases",
+            "TrainerConfigT": "tunestream.config.run.bases",
+            "TrainingJobRef": "tunestream.events.training",
+            "TrainingJobStatus": "tunestream.events.training",
+            "TrainingStatusEnum": "tunestream.events.training",
+            "Trajectory": "tunestream.events.trajectories",
+            "TrajectoryBuilderConfig": "tunestream.config.run.bases",
+            "TrajectoryBuilderConfigT": "tunestream.config.run.bases",
+            "TrajectoryCollection": "tunestream.events.trajectories",
+        },
+    )
+
+__all__ = [
+    "ARTTrainerAdapter",
+    "ARTTrainerAdapterConfig",
+    "ARTTrajectoryBuilderConfig",
+    "CurriculumLearningConfig",
+    "DPOItem",
+    "DPOTrajectoryBuilder",
+    "DPOTrajectoryBuilderConfig",
+    "EpisodeItem",
+    "EpisodeItemRole",
+    "FinetuneConfig",
+    "FinetuneRunConfig",
+    "NeMoCustomizerTrainerAdapter",
+    "NeMoCustomizerTrainerAdapterConfig",
+    "OpenAIMessage",
+    "TRLTrainerAdapter",
+    "TRLTrainerConfig",
+    "TrainerAdapter",
+    "TrainerAdapterConfig",
+    "TrainerAdapterConfigT",
+    "TrainerConfig",
+    "TrainerConfigT",
+    "TrainingJobRef",
+    "TrainingJobStatus",
+    "TrainingStatusEnum",
+    "Trajectory",
+    "TrajectoryBuilderConfig",
+    "TrajectoryBuilderConfigT",
+    "TrajectoryCollection",
+    "__version__",
+]

@@ -20,8 +20,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from tunestream.config.run.bases import TrainerAdapterConfig, TrainerConfig
 from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
-from tunestream.config.run.section import Section, kind_of
+from tunestream.config.run.section import kind_of
 from tunestream.events.training import Objective
 
 __all__ = [
@@ -42,13 +43,12 @@ TrainerReading = Literal["opaque", "installed"]
 """How a run's trainer section is read, where it need not be right: see :meth:`RunConfig.from_record`."""
 
 
-class TrainerSection(Section):
+class TrainerSection(TrainerConfig, TrainerAdapterConfig):
     """What every trainer has.
 
     A backend of one's own subclasses it, with a literal ``type`` whose default is its name.
     """
 
-    type: str = Field(alias="_type")
     objective: Objective | None = None
     """By default `dpo` from pairs and `grpo` from episodes; `sft` takes both, `kto` pairs."""
     max_policy_lag: int | None = Field(default=None, ge=0)

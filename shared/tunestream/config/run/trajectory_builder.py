@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
+from tunestream.config.run.bases import TrajectoryBuilderConfig
 from tunestream.config.run.durations import Duration
-from tunestream.config.run.section import Section, kind_or
+from tunestream.config.run.section import kind_or
 
 __all__ = [
     "ARTTrajectoryBuilderConfig",
@@ -17,7 +18,7 @@ __all__ = [
 ]
 
 
-class DPOTrajectoryBuilderConfig(Section):
+class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     """Preference pairs of one turn's scored candidates."""
 
     type: Literal["dpo_traj_builder"] = Field(default="dpo_traj_builder", alias="_type")
@@ -45,7 +46,7 @@ class DPOTrajectoryBuilderConfig(Section):
     """Pair exactly as the NeMo Agent Toolkit does: ties, identical responses and mixed prompts too."""
 
 
-class ARTTrajectoryBuilderConfig(Section):
+class ARTTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     """Groups of finished episodes of one example."""
 
     type: Literal["openpipe_art_traj_builder"] = Field(default="openpipe_art_traj_builder", alias="_type")
