@@ -89,7 +89,8 @@ def curriculum(source: InputArgument, config: ConfigOption, output: OutputOption
     """Run the curriculum over epochs of groups, its state carried from line to line.
 
     A line of the input is {"epoch": n, "group_rewards": [[…], …]}; a line of the output is {"epoch": n,
-    "selected_groups": [input indices in rank order], "state": {…}}.
+    "selected_groups": [3, 0, …], "state": {…}}. The selected groups are positions in the input, the best
+    rank first.
     """
     sections = _section(config, "curriculum_learning", "batching")
     with _user_faults(source):

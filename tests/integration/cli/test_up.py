@@ -15,23 +15,24 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.helpers.wheel import build_wheel, environment_without_checkout, install_wheel
 from tunestream.config.settings import KafkaSettings
 
 pytestmark = pytest.mark.timeout(180)
+HERE = Path(sys.executable).parent  # the editable install of the tests
 
 
 @contextmanager
 def up(
-    folder: Path, *arguments: str, cwd: Path | None = None, **environment: str
+    folder: Path, *arguments: str, scripts: Path = HERE, cwd: Path | None = None, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
-    script = str(Path(sys.executable).with_name("tunestream"))
     with subprocess.Popen(
-        [script, "up", "--json", "--data", str(folder), *arguments],
+        [scripts / "tunestream", "up", "--json", "--data", str(folder), *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | environment,
+        env=environment_without_checkout() | environment,
     ) as process:
         try:
             yield process
@@ -86,7 +87,15 @@ def test_a_service_that_keeps_dying_ends_the_command(settings: KafkaSettings, tm
     assert "died 6 times" in said
 
 
-def test_services_of_the_users_own_project_are_not_started(settings: KafkaSettings, tmp_path: Path) -> None:
+@pytest.fixture(params=["editable", "wheel"])
+def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of the scripts of an installation."""
+    return HERE if request.param == "editable" else install_wheel(build_wheel(tmp_path), tmp_path / "venv")
+
+
+def test_services_of_the_users_own_project_are_not_started(
+    settings: KafkaSettings, scripts: Path, tmp_path: Path
+) -> None:
     """Folders and modules where the command is called may have any name, also those that ours import."""
     marker, project = tmp_path / "imported", tmp_path / "project"
     app = f"import pathlib; pathlib.Path({str(marker)!r}).touch(); raise SystemExit(7)"
@@ -94,7 +103,7 @@ def test_services_of_the_users_own_project_are_not_started(settings: KafkaSettin
         (project / package).mkdir(parents=True)
         (project / package / "__init__.py").write_text(app)
         (project / package / "app.py").write_text(app)
-    with up(tmp_path / "data", "--only", "ttc_collector", cwd=project) as process:
+    with up(tmp_path / "data", "--only", "ttc_collector", scripts=scripts, cwd=project) as process:
         (service,) = started(process)["services"]
         assert httpx.get(f"{service['url']}/health/ready").status_code == 200
         process.send_signal(signal.SIGTERM)

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import typer
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from rich.markup import render
 from typer.testing import CliRunner
 
 from tunestream.cli import app, output
@@ -48,6 +51,20 @@ def test_listed_help_is_the_commands_own(name: str) -> None:
     if find_spec(f"tunestream.cli.{COMMANDS[name][0]}") is None:
         pytest.skip("not written yet")
     assert (load(name).help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+def helps(command: Any) -> Iterator[str]:
+    """Yield every text of a command's help, and of the commands in it."""
+    yield command.help or ""
+    yield from (parameter.help or "" for parameter in command.params)
+    for inner in getattr(command, "commands", {}).values():
+        yield from helps(inner)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_in_brackets_is_lost_from_help(name: str) -> None:
+    for text in helps(load(name)):
+        assert render(text).plain == text
 
 
 def test_usage_errors_exit_2() -> None:

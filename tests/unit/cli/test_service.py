@@ -79,7 +79,7 @@ def test_a_service_has_two_spellings_and_one_package(service: str) -> None:
     assert {service_of(service), service_of(package)} == {service}
 
 
-@pytest.mark.parametrize("name", ["", "Trainer", "services.trainer", "trainer "])
+@pytest.mark.parametrize("name", ["", "Trainer", "trainer.app", "trainer "])
 def test_other_names_are_no_services(name: str) -> None:
     with pytest.raises(LookupError, match="there are ttc-collector, pair-builder"):
         service_of(name)
