@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "jobs": ("jobs.commands", "List, show, submit, cancel and await training jobs."),
     "models": ("models.commands", "List, trace, compare, export and promote model versions."),
     "dlq": ("dlq", "List, show and replay what the services refused."),
-    "doctor": ("doctor", "Check the deployment and say the remedy for what is wrong."),
+    "doctor": ("doctor", "Check the deployment and show the remedy for what is wrong."),
     "topics": ("topics", "Create, list and compare the topics."),
     "serve": ("serve", "Serve a base model for development: OpenAI's completions, vLLM's adapter routes."),
     "kafka": ("kafka", "Run a real Apache Kafka in a folder, without installing it."),
@@ -73,7 +73,7 @@ class _Commands(TyperGroup):
             self.add_command(_Lazy(name, help=text))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what the user can mend is said in one line instead of a traceback."""
+        """Run the command; report what the user can mend in one line instead of a traceback."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -106,7 +106,7 @@ def _options(
     Exit codes: 0 ok, 1 your fault or a failed run, 2 usage, 3 try again later (the broker is away, or
     time is out), 4 a canceled job.
     """
-    # What the client logs as errors it also raises, and that is said once.
+    # What the client logs as errors it also raises, and an error is reported once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 

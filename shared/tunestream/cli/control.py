@@ -31,7 +31,7 @@ AnswerOption = Annotated[
 def command(
     settings: KafkaSettings, *, timeout: float, dry_run: bool, as_json: bool, **fields: Any
 ) -> ControlResult:
-    """Have the owner of a run carry out a command and tell its answer.
+    """Have the owner of a run carry out a command and print its answer.
 
     Raises:
         Failure: when it is refused.

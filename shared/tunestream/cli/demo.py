@@ -125,7 +125,7 @@ def demo(
 
 
 async def _demo(options: _Options, *, as_json: bool) -> DemoResults:
-    """Run the demo and tell its results; the process ends with all that it started."""
+    """Run the demo and return its results; the process ends with all that it started."""
     told: list[DemoResults] = []
 
     def tell(results: DemoResults) -> None:
@@ -181,7 +181,7 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
         services = service_processes(SERVICES, kafka, artifacts=str(data / "artifacts"), logs=data / "logs")
         note("starting the services and the policy server")
         processes = [*(service.process for service in services), policy]
-        supervisor = await stack.enter_async_context(Supervisor(processes, say=note))
+        supervisor = await stack.enter_async_context(Supervisor(processes, report=note))
         await supervisor.wait_ready(_READY_SECONDS)
         yield DemoSite(kafka, url, run_id), supervisor
 

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check the deployment and say the remedy for what is wrong.
+    """Check the deployment and show the remedy for what is wrong.
 
     Looks at packages, broker, topics, how far the services are behind, and the services of this machine.
     """

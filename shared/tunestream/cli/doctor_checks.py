@@ -34,7 +34,7 @@ _SHOWN: Final = ("tunestream", "aiokafka", "pydantic", "faststream", "torch", "t
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding; ``ok`` is None where nothing could be said."""
+    """One finding; ``ok`` is None where nothing could be found out."""
 
     name: str
     ok: bool | None

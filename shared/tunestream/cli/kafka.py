@@ -55,13 +55,13 @@ def _serve(data: Path, port: int | None, *, as_json: bool) -> None:
 
     try:
         with EmbeddedKafka(data, port=port) as broker:
-            _tell(broker, as_json=as_json)
+            _report(broker, as_json=as_json)
             broker.wait()
     except EmbeddedKafkaError as error:
         raise Failure(error.problem, remedy=error.remedy) from error
 
 
-def _tell(broker: EmbeddedKafka, *, as_json: bool) -> None:
+def _report(broker: EmbeddedKafka, *, as_json: bool) -> None:
     if as_json:
         emit_line(
             {

@@ -71,8 +71,8 @@ def publish(
     if as_json:
         emit({"events": count, "seconds": round(seconds, 3), "published": not dry_run})
     else:
-        said = "would be published" if dry_run else f"published in {seconds:.1f} s ({count / seconds:,.0f}/s)"
-        note(f"{count:,} events {said}")
+        done = "would be published" if dry_run else f"published in {seconds:.1f} s ({count / seconds:,.0f}/s)"
+        note(f"{count:,} events {done}")
 
 
 def _events(

@@ -124,7 +124,7 @@ def validate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a run's file and say everything that is wrong with it."""
+    """Check a run's file and report everything that is wrong with it."""
     try:
         loaded = load_run(file, run_id=run_id)
         if check_backend:
@@ -144,7 +144,7 @@ def validate(
             }
         )
         return
-    _tell_notes(loaded)
+    _show_notes(loaded)
     console().print(table(["run", "digest"], [(loaded.config.run_id, loaded.config.digest)]))
 
 
@@ -162,11 +162,11 @@ def _problems(file: Path, error: ConfigError | Failure) -> list[dict[str, Any]]:
 
 def _load(file: Path, run_id: str | None = None) -> LoadedRun:
     loaded = load_run(file, run_id=run_id)
-    _tell_notes(loaded)
+    _show_notes(loaded)
     return loaded
 
 
-def _tell_notes(loaded: LoadedRun) -> None:
+def _show_notes(loaded: LoadedRun) -> None:
     for text in loaded.notes:
         note(f"[yellow]note:[/] {escape(text)}")
 

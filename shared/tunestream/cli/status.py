@@ -1,4 +1,4 @@
-"""``tunestream status``: what training jobs say."""
+"""``tunestream status``: the statuses of training jobs."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ async def _follow(settings: KafkaSettings, run: str | None, *, as_json: bool) ->
 
 def _line(event: TrainingJobStatus) -> str:
     progress = "" if event.progress is None else f"{event.progress:5.1f} %"
-    said = escape(event.message or "")
+    message = escape(event.message or "")
     named = f"{escape(event.run_id)} {event.job_id[:8]}"
-    return f"[dim]{event.time:%H:%M:%S}[/] {named} [bold]{event.status:<9}[/] {progress:>7} {said}".rstrip()
+    return (
+        f"[dim]{event.time:%H:%M:%S}[/] {named} [bold]{event.status:<9}[/] {progress:>7} {message}".rstrip()
+    )

@@ -1,6 +1,6 @@
 """Processes that are kept running: started, restarted when they die, ended with this one.
 
-Invariants: a process that died is said to have died, with its reason, before it is started again; one
+Invariants: the death of a process is reported, with its reason, before it is started again; one
 that keeps dying ends :meth:`Supervisor.wait`; when the block is left, none of them is alive.
 """
 
@@ -68,7 +68,7 @@ class Supervisor:
 
     Args:
         specs: the processes; their names differ.
-        say: told, in one line or a few, of every death and restart.
+        report: called with a line or a few at every death and restart.
         stop_timeout: seconds that all have together to end by themselves, before they are killed.
         back_off: waits before the restarts; one more death within two minutes ends :meth:`wait`.
     """
@@ -77,12 +77,12 @@ class Supervisor:
         self,
         specs: Sequence[ProcessSpec],
         *,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         stop_timeout: float = 15.0,
         back_off: Sequence[float] = _BACK_OFF,
     ) -> None:
         self.specs = tuple(specs)
-        self._say = say
+        self._report = report
         self._stop_timeout = stop_timeout
         self._back_off = tuple(back_off)
         self._processes: dict[str, Process] = {}
@@ -162,7 +162,7 @@ class Supervisor:
             if recent > len(self._back_off):
                 raise KeepsDying(f"{reason}\n{spec.name} died {recent} times within {_WINDOW:.0f} s")
             wait = self._back_off[recent - 1]
-            self._say(f"{reason}\nit is started again " + (f"in {wait:g} s" if wait else "at once"))
+            self._report(f"{reason}\nit is started again " + (f"in {wait:g} s" if wait else "at once"))
             await asyncio.sleep(wait)
             await self._start(spec)
 

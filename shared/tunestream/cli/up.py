@@ -49,7 +49,7 @@ def up(
 ) -> None:
     """Run the services, with the embedded broker or with KAFKA_BOOTSTRAP_SERVERS.
 
-    A service that dies is started again at once and its reason is said; one that keeps dying ends the
+    A service that dies is started again at once and its reason is shown; one that keeps dying ends the
     command with exit code 1. Ctrl-C or SIGTERM ends everything in order.
     """
     try:
@@ -77,7 +77,7 @@ async def _serve(services: Sequence[str], broker: str | None, data: Path, *, as_
             logs=data / "logs",
         )
         processes = [service.process for service in running]
-        supervisor = await stack.enter_async_context(Supervisor(processes, say=_say))
+        supervisor = await stack.enter_async_context(Supervisor(processes, report=_report_death))
         note(f"starting {', '.join(services)} on {escape(broker)}")
         await supervisor.wait_ready(_READY_SECONDS)
         _report(broker, running, supervisor, as_json=as_json)
@@ -92,7 +92,7 @@ async def _first(*tasks: asyncio.Task[None] | None) -> None:
         task.result()
 
 
-def _say(text: str) -> None:
+def _report_death(text: str) -> None:
     note(f"[yellow]{escape(text)}[/]")
 
 

@@ -56,7 +56,7 @@ async def until(condition: object) -> None:
 async def test_a_killed_process_is_started_again_and_explained(tmp_path: Path) -> None:
     said = Said()
     child = spec(tmp_path, SLEEP)
-    async with Supervisor([child], say=said) as supervisor:
+    async with Supervisor([child], report=said) as supervisor:
         await until(lambda: child.log.exists() and "working" in child.log.read_text())
         first = supervisor.pid("worker")
         os.kill(first, signal.SIGKILL)
@@ -73,7 +73,9 @@ async def test_a_killed_process_is_started_again_and_explained(tmp_path: Path) -
 async def test_one_that_keeps_dying_ends_the_wait_with_its_last_words(tmp_path: Path) -> None:
     said = Said()
     child = spec(tmp_path, "import sys; sys.exit('no such model: m')")
-    async with Supervisor([child, spec(tmp_path, SLEEP, "other")], say=said, back_off=(0.0, 0.01)) as running:
+    async with Supervisor(
+        [child, spec(tmp_path, SLEEP, "other")], report=said, back_off=(0.0, 0.01)
+    ) as running:
         other = running.pid("other")
         with pytest.raises(KeepsDying, match=r"(?s)exit code 1.*no such model: m.*died 3 times"):
             await running.wait()
@@ -88,7 +90,7 @@ async def test_one_that_ignores_the_end_is_killed_with_its_children(tmp_path: Pa
         "print(os.getpid(), flush=True); time.sleep(60)"
     )
     child = spec(tmp_path, stubborn)
-    async with Supervisor([child], say=Said(), stop_timeout=0.2):
+    async with Supervisor([child], report=Said(), stop_timeout=0.2):
         await until(lambda: child.log.exists() and len(child.log.read_text().split()) == 2)
     # A killed grandchild is there until init has reaped it.
     await until(lambda: not any(is_alive(int(pid)) for pid in child.log.read_text().split()))
@@ -100,7 +102,7 @@ async def test_processes_end_by_themselves_when_asked(tmp_path: Path) -> None:
         "print('up', flush=True); time.sleep(60)"
     )
     child = spec(tmp_path, polite)
-    async with Supervisor([child], say=Said()):
+    async with Supervisor([child], report=Said()):
         await until(lambda: child.log.exists() and "up" in child.log.read_text())
     assert child.log.read_text().split() == ["up", "bye"]
 
@@ -119,24 +121,24 @@ async def test_environment_and_readiness(tmp_path: Path) -> None:
     )
     port_file = tmp_path / "port"
     starter = spec(tmp_path, serve, environment={"PORT_FILE": str(port_file)})
-    async with Supervisor([starter], say=Said()):
+    async with Supervisor([starter], report=Said()):
         await until(lambda: port_file.exists() and port_file.read_text())
         url = f"http://127.0.0.1:{port_file.read_text()}/health/ready"
         watched = spec(tmp_path, SLEEP, "watched", ready_url=url)
-        async with Supervisor([watched], say=Said()) as supervisor:
+        async with Supervisor([watched], report=Said()) as supervisor:
             await supervisor.wait_ready(20)
 
 
 async def test_what_is_not_ready_in_time_is_named(tmp_path: Path) -> None:
     child = spec(tmp_path, SLEEP, ready_url="http://127.0.0.1:9/health/ready")
-    async with Supervisor([child], say=Said()) as supervisor:
+    async with Supervisor([child], report=Said()) as supervisor:
         with pytest.raises(NotReady, match=r"worker: .*:9/health/ready does not answer"):
             await supervisor.wait_ready(0.3)
 
 
 async def test_dying_is_noticed_while_waiting_to_be_ready(tmp_path: Path) -> None:
     child = spec(tmp_path, "raise SystemExit(3)", ready_url="http://127.0.0.1:9/")
-    async with Supervisor([child], say=Said(), back_off=()) as supervisor:
+    async with Supervisor([child], report=Said(), back_off=()) as supervisor:
         with pytest.raises(KeepsDying, match="exit code 3"):
             await supervisor.wait_ready(20)
 
@@ -145,7 +147,7 @@ async def test_a_program_that_does_not_exist_leaves_nothing_behind(tmp_path: Pat
     missing = ProcessSpec("missing", ("no-such-program",), tmp_path / "missing.log")
     first = spec(tmp_path, "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
     with pytest.raises(FileNotFoundError):
-        async with Supervisor([first, missing], say=Said()):
+        async with Supervisor([first, missing], report=Said()):
             pass
     assert not any(is_alive(int(pid)) for pid in first.log.read_text().split())
 
@@ -157,7 +159,7 @@ import asyncio, pathlib, sys
 from tunestream.cli.supervisor import ProcessSpec, Supervisor
 async def main():
     child = ProcessSpec("worker", (sys.executable, "-c", {SLEEP!r}), pathlib.Path({str(tmp_path / "log")!r}))
-    async with Supervisor([child], say=print) as supervisor:
+    async with Supervisor([child], report=print) as supervisor:
         print(supervisor.pid("worker"), flush=True)
         await supervisor.wait()
 asyncio.run(main())

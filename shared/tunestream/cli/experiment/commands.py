@@ -78,7 +78,7 @@ def init(
 
 @experiments.command()
 def validate(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Check a file and say what it describes; exit with 1 when something is wrong."""
+    """Check a file and show what it describes; exit with 1 when something is wrong."""
     loaded = _load(file)
     if as_json:
         arms = [{"settings": arm.settings, "config": arm.config.document()} for arm in loaded.arms]
