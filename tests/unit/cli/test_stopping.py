@@ -33,10 +33,11 @@ async def test_a_signal_cancels_the_work_which_cleans_up(
 ) -> None:
     steps = []
 
-    async def work() -> None:
+    async def work() -> int:
         try:
             os.kill(os.getpid(), number)
             await asyncio.Event().wait()
+            return 3
         finally:
             await asyncio.sleep(0)
             steps.append("clean")
