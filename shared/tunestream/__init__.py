@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrajectoryBuilderConfigT,
     )
     from tunestream.config.run.curriculum import CurriculumLearningConfig
+    from tunestream.config.run.reward import RewardFunctionConfig
     from tunestream.config.run.trajectory_builder import (
         ARTTrajectoryBuilderConfig,
         DPOTrajectoryBuilderConfig,
@@ -59,6 +60,7 @@ else:
             "NeMoCustomizerTrainerAdapter": "tunestream.trainers.nemo.adapter",
             "NeMoCustomizerTrainerAdapterConfig": "tunestream.trainers.nemo.config",
             "OpenAIMessage": "tunestream.events.trajectories",
+            "RewardFunctionConfig": "tunestream.config.run.reward",
             "TRLTrainerAdapter": "tunestream.trainers.trl.adapter",
             "TRLTrainerConfig": "tunestream.trainers.trl.config",
             "TrainerAdapter": "tunestream.trainers.port",
@@ -91,6 +93,7 @@ __all__ = [
     "NeMoCustomizerTrainerAdapter",
     "NeMoCustomizerTrainerAdapterConfig",
     "OpenAIMessage",
+    "RewardFunctionConfig",
     "TRLTrainerAdapter",
     "TRLTrainerConfig",
     "TrainerAdapter",
