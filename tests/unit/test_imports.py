@@ -174,7 +174,7 @@ HELP = "import tunestream.cli\ntry: tunestream.cli.app(['--help'])\nexcept Syste
         ("import tunestream", ("asyncio", "pydantic", *NOT_FOR_AGENTS)),
         ("import tunestream.sdk", ("asyncio", "pydantic", *NOT_FOR_AGENTS)),
         (f"from tunestream.sdk import {', '.join(AGENTS)}", NOT_FOR_AGENTS),
-        ("import tunestream.events.types, tunestream.topics", NOT_FOR_AGENTS),
+        ("import tunestream.events.training, tunestream.events.ttc, tunestream.topics", NOT_FOR_AGENTS),
         (HELP, NOT_FOR_HELP),
     ],
     ids=["tunestream", "tunestream.sdk", "agents", "events", "help"],
