@@ -27,11 +27,12 @@ demo: $(STAMP) ## play, train, promote: the whole loop on this machine
 test: $(STAMP) ## everything that must hold, on a real Kafka
 	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP) ## style, types, layers
+lint: $(STAMP) ## style, types, layers, prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.prose
 
 format: $(STAMP) ## write the style
 	$(BIN)/ruff check --fix .

@@ -109,6 +109,6 @@ DIFFERENCES: Final = (
         "trainer.use_full_message_history",
         "false",
         "true",
-        "the last message alone drops the system prompt and what was said before",
+        "the last message alone drops the system prompt and all earlier messages",
     ),
 )

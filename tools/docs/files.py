@@ -50,7 +50,7 @@ def write_files(root: Path) -> list[Path]:
 
 
 def _pages(root: Path) -> Iterator[Path]:
-    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
     return (page for page in pages if page.is_file() and _BLOCK.search(page.read_text("utf-8")))
 
 

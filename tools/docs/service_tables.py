@@ -89,7 +89,7 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 def _metrics_table() -> str:
     found = (getattr(module, name) for module in METRICS for name in module.__all__)
     rows = [_metric(metric) for metric in found if isinstance(metric, MetricWrapperBase)]
-    return table(("metric", "kind", "labels", "what it says"), rows)
+    return table(("metric", "kind", "labels", "what it shows"), rows)
 
 
 def _metric(metric: MetricWrapperBase) -> tuple[str, ...]:
