@@ -45,7 +45,7 @@ _TEMPLATE: Final = (
 )
 
 _BLANK: Final = """\
-# An experiment: data becomes a judged model. Every key: docs/configuration.md
+# An experiment: data becomes a judged model. Every key: docs/experiments.md
 save_dir: ./experiments
 data:
   path: examples.jsonl                     # json, jsonl, csv, parquet, or a Hugging Face dataset
