@@ -108,11 +108,10 @@ def test_the_steps_of_the_page_are_enough(tree: Path, steps: list[tuple[str, str
 
 def test_the_strategy_of_the_page_selects() -> None:
     strategy = block_of("Add a curriculum strategy")["STRATEGY"]
-    config = strategy.config.model_validate({"_type": "hardest", "enabled": True, "share": 0.5})
-    rewards = [[0.9, 0.7], [0.1], [0.5, 0.5], [0.2, 0.1]]
-    epoch = Epoch(number=0, rewards=rewards, sizes=[1] * 4, rng=Random(0))
-    selection = strategy.select(epoch, {"windows": 2}, config)
-    assert (list(selection.groups), selection.state) == ([1, 3], {"windows": 3})
+    config = strategy.config.model_validate({"_type": "rotating", "enabled": True, "groups": 2})
+    epoch = Epoch(number=1, rewards=[[0.9], [0.1], [0.5]], sizes=[1] * 3, rng=Random(0))
+    selection = strategy.select(epoch, {"next": 2}, config)
+    assert (list(selection.groups), selection.state) == ([2, 0], {"next": 4})
 
 
 def test_the_metric_of_the_page_scores() -> None:
