@@ -123,7 +123,7 @@ def block_of(title: str) -> dict[str, Any]:
     """Return what the Python block of a section defines."""
     (block,) = (found for found in _BLOCK.finditer(section(title)) if found["kind"] == "python")
     names: dict[str, Any] = {}
-    exec(dedent(block["text"]), names)
+    exec(compile(dedent(block["text"]), str(PAGE), "exec", dont_inherit=True), names)
     return names
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tools.prose.index import guides, kinds, pages
 from tools.prose.text import Passage, lines_of_page, passages_of_module, sentences_of_page
@@ -122,5 +122,5 @@ def _forbidden() -> dict[str, str]:
 
 
 @cache
-def _settings() -> dict[str, list]:  # type: ignore[type-arg]
+def _settings() -> dict[str, Any]:
     return tomllib.loads(_LIST.read_text("utf-8"))
