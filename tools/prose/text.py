@@ -20,7 +20,7 @@ _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 _INDENTED: Final = re.compile(r"(?<=\n\n)(?: {4}[^\n]*\n+)+")
 _INLINE: Final = re.compile(r"``[^\n]+?``|`[^`]+`")
 _LINK: Final = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\([^)]*\)")
-_ENDS: Final = re.compile(r"(?<=[.!?])[)\"']?\s+(?=[A-Z`*(\[\"x])")
+_ENDS: Final = re.compile(r"(?<=[.!?])[)\"'*]*\s+(?=[A-Z`*(\[\"x])")
 _NEW_BLOCK: Final = re.compile(r"^\s*(?:[-*+] |\d+\. |#+ |\||>)")
 _CODE: Final = "x"  # what stands for code: one word that no list names
 

@@ -109,6 +109,15 @@ def test_links_count_as_their_text_and_images_not_at_all() -> None:
     assert sentence.text.split() == ["See", "the", "page", "."]
 
 
+@pytest.mark.parametrize("text", ["A b. C d.", "**A b.** C d.", "(A b.) C d.", "A b? `c` d.", "A b.\nC d."])
+def test_a_sentence_ends_at_a_full_stop(text: str) -> None:
+    assert len(list(sentences_of_page(text))) == 2
+
+
+def test_an_abbreviation_ends_no_sentence() -> None:
+    assert len(list(sentences_of_page("Use a name, e.g. this one, i.e. that."))) == 1
+
+
 def test_lines_keep_their_numbers_behind_code() -> None:
     lines = list(lines_of_page("a\n\n```\nb\nc\n```\n\nd\n"))
     assert [(line.line, line.text) for line in lines] == [(1, "a"), (8, "d")]
