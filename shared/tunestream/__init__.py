@@ -35,18 +35,18 @@ if TYPE_CHECKING:
         TrajectoryCollection,
     )
     from tunestream.sdk.trajectory_builder import DPOTrajectoryBuilder
-    from tunestream.trainers.art.adapter import ARTTrainerAdapter
+    from tunestream.trainers.art.backend import ARTTrainerAdapter
     from tunestream.trainers.art.config import ARTTrainerAdapterConfig
-    from tunestream.trainers.nemo.adapter import NeMoCustomizerTrainerAdapter
+    from tunestream.trainers.harness import TrainerAdapter
+    from tunestream.trainers.nemo.backend import NeMoCustomizerTrainerAdapter
     from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
-    from tunestream.trainers.port import TrainerAdapter
-    from tunestream.trainers.trl.adapter import TRLTrainerAdapter
+    from tunestream.trainers.trl.backend import TRLTrainerAdapter
     from tunestream.trainers.trl.config import TRLTrainerConfig
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "ARTTrainerAdapter": "tunestream.trainers.art.adapter",
+            "ARTTrainerAdapter": "tunestream.trainers.art.backend",
             "ARTTrainerAdapterConfig": "tunestream.trainers.art.config",
             "ARTTrajectoryBuilderConfig": "tunestream.config.run.trajectory_builder",
             "CurriculumLearningConfig": "tunestream.config.run.curriculum",
@@ -57,13 +57,13 @@ else:
             "EpisodeItemRole": "tunestream.events.trajectories",
             "FinetuneConfig": "tunestream.config.nat.finetune",
             "FinetuneRunConfig": "tunestream.config.nat.finetune",
-            "NeMoCustomizerTrainerAdapter": "tunestream.trainers.nemo.adapter",
+            "NeMoCustomizerTrainerAdapter": "tunestream.trainers.nemo.backend",
             "NeMoCustomizerTrainerAdapterConfig": "tunestream.trainers.nemo.config",
             "OpenAIMessage": "tunestream.events.trajectories",
             "RewardFunctionConfig": "tunestream.config.run.reward",
-            "TRLTrainerAdapter": "tunestream.trainers.trl.adapter",
+            "TRLTrainerAdapter": "tunestream.trainers.trl.backend",
             "TRLTrainerConfig": "tunestream.trainers.trl.config",
-            "TrainerAdapter": "tunestream.trainers.port",
+            "TrainerAdapter": "tunestream.trainers.harness",
             "TrainerAdapterConfig": "tunestream.config.run.bases",
             "TrainerAdapterConfigT": "tunestream.config.run.bases",
             "TrainerConfig": "tunestream.config.run.bases",

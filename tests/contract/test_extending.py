@@ -14,6 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+
 from tunestream.domain.gate.selection import Epoch
 
 ROOT = Path(__file__).parents[2]
