@@ -13,7 +13,13 @@ from pydantic_settings import BaseSettings
 
 import tunestream_services
 from tools.wire.readme import table
-from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings, StoreSettings
+from tunestream.config.settings import (
+    KafkaSettings,
+    LogSettings,
+    ServiceSettings,
+    StoreSettings,
+    SupervisorSettings,
+)
 from tunestream.serving import metrics as serving_metrics
 from tunestream.streams import metrics as stream_metrics
 from tunestream.trainers.art.settings import ARTSettings
@@ -23,7 +29,15 @@ from tunestream_services.trainer import metrics as trainer_metrics
 __all__ = ["METRICS", "SETTINGS", "service_settings", "service_tables", "variable_of"]
 
 METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
-SETTINGS: Final = (KafkaSettings, StoreSettings, LogSettings, ServiceSettings, WorkerSettings, ARTSettings)
+SETTINGS: Final = (
+    KafkaSettings,
+    StoreSettings,
+    LogSettings,
+    ServiceSettings,
+    SupervisorSettings,
+    WorkerSettings,
+    ARTSettings,
+)
 
 
 def service_settings() -> dict[str, type[BaseSettings]]:

@@ -24,11 +24,10 @@ from typing import Final, Self
 import httpx
 
 from tunestream.cli.errors import Failure
+from tunestream.config.settings import SupervisorSettings
 
 __all__ = ["KeepsDying", "NotReady", "ProcessSpec", "Supervisor"]
 
-# The first restart is immediate; the waits after it, in seconds, until the process gives up dying.
-_BACK_OFF: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 _WINDOW: Final = 120.0
 _TAIL_LINES: Final = 8
 _TAIL_BYTES: Final = 8192
@@ -70,7 +69,8 @@ class Supervisor:
         specs: the processes; their names differ.
         report: called with a line or a few at every death and restart.
         stop_timeout: seconds that all have together to end by themselves, before they are killed.
-        back_off: waits before the restarts; one more death within two minutes ends :meth:`wait`.
+        restart_waits: seconds before each restart, by default from the environment; one more death within
+            two minutes ends :meth:`wait`.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Supervisor:
         *,
         report: Callable[[str], None],
         stop_timeout: float = 15.0,
-        back_off: Sequence[float] = _BACK_OFF,
+        restart_waits: Sequence[float] | None = None,
     ) -> None:
         self.specs = tuple(specs)
         self._report = report
         self._stop_timeout = stop_timeout
-        self._back_off = tuple(back_off)
+        self._waits = SupervisorSettings().restart_waits if restart_waits is None else tuple(restart_waits)
         self._processes: dict[str, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -150,7 +150,7 @@ class Supervisor:
             raise NotReady(f"not ready within {timeout:.0f} s:\n" + "\n".join(lines)) from None
 
     async def _keep(self, spec: ProcessSpec) -> None:
-        deaths: deque[float] = deque(maxlen=len(self._back_off) + 1)
+        deaths: deque[float] = deque(maxlen=len(self._waits) + 1)
         while True:
             code = await self._processes[spec.name].wait()
             _kill_group(self._processes[spec.name])
@@ -159,9 +159,9 @@ class Supervisor:
                 f"{spec.name} ended with {_named(code)}; its last lines in {spec.log}:\n{_tail(spec.log)}"
             )
             recent = sum(monotonic() - death < _WINDOW for death in deaths)
-            if recent > len(self._back_off):
+            if recent > len(self._waits):
                 raise KeepsDying(f"{reason}\n{spec.name} died {recent} times within {_WINDOW:.0f} s")
-            wait = self._back_off[recent - 1]
+            wait = self._waits[recent - 1]
             self._report(f"{reason}\nit is started again " + (f"in {wait:g} s" if wait else "at once"))
             await asyncio.sleep(wait)
             await self._start(spec)

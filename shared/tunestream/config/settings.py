@@ -6,14 +6,14 @@ What a run should do is in its YAML file (:mod:`tunestream.config.run.run`); whe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunestream.topics import DEFAULT_PARTITIONS
 
-__all__ = ["KafkaSettings", "LogSettings", "ServiceSettings", "StoreSettings"]
+__all__ = ["KafkaSettings", "LogSettings", "ServiceSettings", "StoreSettings", "SupervisorSettings"]
 
 
 class KafkaSettings(BaseSettings):
@@ -111,4 +111,15 @@ class ServiceSettings(BaseSettings):
     retry_max_seconds: float = Field(default=30.0, gt=0, description="longest of these waits")
     progress_deadline_seconds: float = Field(
         default=60.0, gt=0, description="a batch in hand for longer than this makes the service not live"
+    )
+
+
+class SupervisorSettings(BaseSettings):
+    """How ``tunestream up`` restarts a service that died."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_UP_", extra="ignore", frozen=True)
+
+    restart_waits: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.0, 0.5, 1.0, 2.0, 4.0),
+        description="seconds before each restart, a JSON list; one more death within two minutes ends it",
     )

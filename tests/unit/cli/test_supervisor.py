@@ -74,7 +74,7 @@ async def test_one_that_keeps_dying_ends_the_wait_with_its_last_words(tmp_path: 
     said = Said()
     child = spec(tmp_path, "import sys; sys.exit('no such model: m')")
     async with Supervisor(
-        [child, spec(tmp_path, SLEEP, "other")], report=said, back_off=(0.0, 0.01)
+        [child, spec(tmp_path, SLEEP, "other")], report=said, restart_waits=(0.0, 0.01)
     ) as running:
         other = running.pid("other")
         with pytest.raises(KeepsDying, match=r"(?s)exit code 1.*no such model: m.*died 3 times"):
@@ -138,7 +138,7 @@ async def test_what_is_not_ready_in_time_is_named(tmp_path: Path) -> None:
 
 async def test_dying_is_noticed_while_waiting_to_be_ready(tmp_path: Path) -> None:
     child = spec(tmp_path, "raise SystemExit(3)", ready_url="http://127.0.0.1:9/")
-    async with Supervisor([child], report=Said(), back_off=()) as supervisor:
+    async with Supervisor([child], report=Said(), restart_waits=()) as supervisor:
         with pytest.raises(KeepsDying, match="exit code 3"):
             await supervisor.wait_ready(20)
 
@@ -172,3 +172,11 @@ asyncio.run(main())
     while is_alive(child):
         assert time.monotonic() < deadline, "the child outlived its supervisor"
         time.sleep(0.01)
+
+
+async def test_the_waits_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESTREAM_UP_RESTART_WAITS", "[0, 0.01]")
+    child = spec(tmp_path, "raise SystemExit(3)")
+    async with Supervisor([child], report=Said()) as supervisor:
+        with pytest.raises(KeepsDying, match="died 3 times"):
+            await supervisor.wait()
