@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def as_training_failure() -> Iterator[None]:
-    """Make a reason why the attempt ends of whatever a backend raises.
+    """Turn every error that a backend raises into a reason why the attempt ends.
 
     Raises:
         TrainingFailed: instead of the backend's own errors.

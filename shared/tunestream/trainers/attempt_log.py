@@ -47,13 +47,13 @@ class AttemptLogWriter:
     async def _write(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            await asyncio.shield(self._flush())  # what was begun is finished, whoever closes meanwhile
+            await asyncio.shield(self._flush())  # closing the log does not interrupt a flush
 
     async def _flush(self) -> None:
         try:
             async with self._flushing:
                 await asyncio.to_thread(self._log.flush, datetime.now(UTC))
-        except Exception as error:  # noqa: BLE001 - whatever the file system raises
+        except Exception as error:  # noqa: BLE001 - a file system raises errors of many kinds
             if not self._complained:
                 log.warning("job.log_unwritten", reason=f"{type(error).__name__}: {error}")
             self._complained = True

@@ -1,6 +1,6 @@
 """The port for training: what a backend offers, and what passes through it.
 
-Whoever has a job trained (the service's attempt, an experiment, the harness, a third party) awaits
+The caller (the service's attempt, an experiment, the harness, a third party) awaits
 :meth:`Backend.train`. Nothing polls: a backend reports while it trains, returns the result,
 raises :class:`TrainingFailed`, or is cancelled with a reason (:class:`Stop`).
 """
@@ -85,7 +85,7 @@ class Stop(StrEnum):
     CANCELED = "canceled"
     """Somebody canceled the job: end it everywhere, also where a service trains it."""
     SHUTDOWN = "shutdown"
-    """This process ends: leave what the next attempt goes on from; a service trains on."""
+    """This process ends: keep what the next attempt continues from; a service trains on."""
     LOST = "lost"
     """Another attempt owns the job: stop what runs here; a service trains on, its new owner watches it."""
 
@@ -102,7 +102,7 @@ class Start(StrEnum):
     HEAD = "head"
     """The version in :attr:`JobSpec.parent`."""
     BASE = "base"
-    """The base model, whatever was trained before."""
+    """The base model, also when versions were trained before."""
     LATEST = "latest"
     """What the service trained last under the model's name."""
 
@@ -183,7 +183,7 @@ class Progress(Wire):
 
 
 class Checkpoint(Wire):
-    """A checkpoint lies whole in the artifact store: a later attempt goes on from it."""
+    """A checkpoint lies whole in the artifact store: a later attempt continues from it."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int = Field(ge=1)
@@ -220,7 +220,7 @@ class Backend(Protocol):
     async def train(self, spec: JobSpec, report: Report) -> TrainingResult:
         """Train a job.
 
-        The job's id and attempt name it: a call that comes again, here or in another process, goes on from
+        The job's id and attempt name it: a call that comes again, here or in another process, continues from
         what the earlier one left (a checkpoint, a job in a service) and trains nothing twice side by side.
 
         The caller stops a job by cancelling this call's task with a :class:`Stop` as the message.

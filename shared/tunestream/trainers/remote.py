@@ -36,7 +36,7 @@ class Unavailable(ServiceError):
 
 
 class Refused(ServiceError):
-    """A service said no.
+    """A service refused the request.
 
     Attributes:
         status: the HTTP status, 400 to 499.

@@ -39,13 +39,13 @@ class ARTBackend(WorkerBackend):
     """Trains episodes with GRPO by OpenPipe ART, in a worker process that loads it.
 
     A training service trains from the model's latest checkpoint: a JobSpec's parent is not used, and the
-    result says so where it is another one. On this machine a job starts from its parent.
+    result notes it when that is another one. On this machine a job starts from its parent.
 
-    ART finds no job by a name of ours. Before a job is sent, the model's step is written to the artifact
-    store, and then the service's own name of the job; a later attempt goes on watching it, or takes a
-    higher step for the job's. Only where the answer to a job's creation is lost and no step follows within
-    ``lost_timeout``, it is sent again, and the result says so. A stopped job ends here; the service cannot
-    end its own.
+    ART cannot find a job by the name that tunestream gives it. Before a job is sent, the model's step is
+    written to the artifact store, and then the service's own name of the job; a later attempt goes on
+    watching it, or takes a higher step for the job's. Only where the answer to a job's creation is lost and
+    no step follows within ``lost_timeout``, it is sent again, and the result notes it. A stopped job ends
+    here; the service cannot end its own.
 
     Args:
         config: which of ART's backends trains, and where it is; a job brings the rest of its section.
@@ -66,7 +66,7 @@ class ARTBackend(WorkerBackend):
 
     @override
     async def check(self) -> None:
-        """Ask the service, and start the worker, so that the first job need not wait for it.
+        """Ask the service, and start the worker, so that the first job does not wait for it.
 
         Raises:
             TrainingFailed: when the service does not answer or refuses, ART is not installed, or the worker
@@ -114,7 +114,7 @@ class ARTTrainerAdapter(TrainerAdapter):
 
     @override
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
-        """Return a row for each trajectory, also for one that is no good: the result counts it.
+        """Return a row for each trajectory, also for an unusable one: the result counts it.
 
         Raises:
             ValueError: when there is none, or none that can be trained on.

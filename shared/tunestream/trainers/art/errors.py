@@ -20,7 +20,7 @@ def as_failure(error: ServiceError) -> TrainingFailed:
 
 
 def failure_of(error: Exception) -> TrainingFailed:
-    """Return why a job ends because of whatever was raised while it was trained."""
+    """Return why a job ends from the error that was raised while it was trained."""
     if isinstance(error, TrainingFailed):
         return error
     if isinstance(error, ArtifactError):

@@ -14,7 +14,7 @@ from tunestream.trainers.remote import ServiceError, Unavailable, by_status, ret
 
 __all__ = ["check_service", "read_key"]
 
-_NOBODY = "tunestream-health"  # a model that nobody has: the service says so, once it knows who asks
+_NOBODY = "tunestream-health"  # a model that nobody has: the service answers 404, once it accepts the key
 
 
 def read_key(backend: ARTBackendConfig) -> str:

@@ -50,7 +50,7 @@ def settle() -> None:
 
 
 def run(spec: JobSpec, channel: Channel, opened_by: OpenWay = open_way) -> Terminal:
-    """Train one job; whatever becomes of it, the next one can be run."""
+    """Train one job; after a failure the next one can still be run."""
     try:
         result = _LOOP.run_until_complete(train(Job(spec, channel, ARTSettings()), opened_by))
     except JobCanceled:

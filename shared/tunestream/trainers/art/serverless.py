@@ -69,7 +69,7 @@ class Serverless(Service):
         parent, step = self._job.spec.parent, await self.step()
         if parent is None or self._is_step(parent, step):
             return []
-        return [f"the service trained from its latest step {step}, whatever the run's current version is"]
+        return [f"the service trained from its latest step {step}, not from the run's current version"]
 
     async def keep_only(self, step: int) -> None:
         """Delete the other checkpoints in the service."""

@@ -56,7 +56,7 @@ class NotTaken(Unavailable):
 
 
 class Service(art.ServerlessBackend):  # type: ignore[misc]
-    """ART's client, with deadlines and repeats of ours.
+    """ART's client, with deadlines and retries.
 
     Args:
         backend: where the service is.

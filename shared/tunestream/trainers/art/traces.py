@@ -1,7 +1,7 @@
 """What a job left behind: the step before it, and its name in the service.
 
-ART finds no job by a name of ours. So the step is written down before a job is sent; a later attempt
-that finds a higher one takes it for the job's.
+ART cannot find a job by the name that tunestream gives it. So the step is written down before a job is
+sent; a later attempt that finds a higher one takes it for the job's.
 """
 
 from __future__ import annotations

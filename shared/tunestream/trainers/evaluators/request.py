@@ -28,7 +28,7 @@ __all__ = [
 
 
 class EvaluatorFailed(Exception):
-    """An evaluator gave no scores; the message says why, and what to do about it."""
+    """An evaluator gave no scores; the message has the reason, and what to do about it."""
 
 
 class PolicyRef(Wire):

@@ -32,7 +32,7 @@ def answer(call: EvaluatorCall, scratch: Path) -> EvaluatorScores | CallRefused:
         return EvaluatorScores(scores=list(_scores(function(task))))
     except EvaluatorFailed as failure:
         return CallRefused(code="evaluator_failed", message=str(failure))
-    except Exception as error:  # noqa: BLE001 - the evaluator's fault, whatever it is; the log has its place
+    except Exception as error:  # noqa: BLE001 - any error is the evaluator's; the log has its traceback
         traceback.print_exc(file=sys.stderr)
         message = f"{type(error).__name__}: {error}"[:_LONGEST]
         return CallRefused(code="evaluator_failed", message=message)

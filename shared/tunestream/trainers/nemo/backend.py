@@ -79,7 +79,7 @@ class NeMoBackend:
             raise failure_of(error) from error
 
     async def knows(self, run_id: str, job_id: str) -> bool:
-        """Return whether the service has a job for one of ours.
+        """Return whether the service has a job that was made for this one.
 
         Raises:
             TrainingFailed: when it does not answer or refuses.

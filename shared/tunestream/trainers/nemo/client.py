@@ -26,7 +26,7 @@ _MAX_PAGES: Final = 1000
 class CustomizerClient:
     """The services behind one host. Every method has a deadline and a bounded number of attempts.
 
-    All raise :class:`Unavailable` when a service cannot answer, and :class:`Refused` when it says no.
+    All raise :class:`Unavailable` when a service cannot answer, and :class:`Refused` when it refuses.
 
     Args:
         url: of the services.
@@ -59,14 +59,14 @@ class CustomizerClient:
         return True
 
     async def ping(self, namespace: str) -> None:
-        """Ask the customizer for a job, whichever."""
+        """Ask the customizer for any one job."""
         await self._once(
             lambda client: client.customization.jobs.list(page_size=1, filter={"namespace": namespace}),
             JobPage,
         )
 
     async def find_job(self, run_id: str, job_id: str, namespace: str) -> JobView | None:
-        """Return the customizer's latest job for a job of ours."""
+        """Return the latest job that the customizer has for a job."""
         return await retrying(self._settings)(self._find, run_id, job_id, namespace)
 
     async def ensure_job(self, request: JobRequest, namespace: str, *, attempt: int) -> JobView:
@@ -110,7 +110,7 @@ class CustomizerClient:
         except Refused as refused:
             if refused.status != 409:
                 raise
-            raise Unavailable(f"somebody creates the same job just now: {refused}") from refused
+            raise Unavailable(f"somebody else is creating the same job: {refused}") from refused
 
     async def _once(self, send: Send, view: type[View]) -> View:
         reply = await self._answer(send)

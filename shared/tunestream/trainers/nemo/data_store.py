@@ -26,7 +26,7 @@ _TRANSPORT = cast("type[Exception]", HfHubHTTPError.__bases__[0])
 class DataStore:
     """Every method has a deadline and a bounded number of attempts.
 
-    All raise :class:`Unavailable` when the store cannot answer, and :class:`Refused` when it says no.
+    All raise :class:`Unavailable` when the store cannot answer, and :class:`Refused` when it refuses.
 
     Args:
         url: of the data store.
@@ -38,7 +38,7 @@ class DataStore:
         self._url = url
         self._token = token.get_secret_value() if token else None
         self._settings = settings
-        # False: without a token of ours, none that happens to lie on this machine is sent.
+        # False: when the configuration names no token, none that lies on this machine is sent.
         self._hub = HfApi(endpoint=f"{url}/v1/hf", token=self._token or False)
 
     async def create_namespace(self, namespace: str) -> None:

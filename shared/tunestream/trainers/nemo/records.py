@@ -123,7 +123,7 @@ def _completion(row: DatasetRow | None, config: NeMoCustomizerTrainerAdapterConf
     assert not isinstance(row, PreferenceRow)  # best_of made responses of them
     if isinstance(row, EpisodeRow):
         if not config.use_full_message_history or row.items[-1].role is not EpisodeItemRole.ASSISTANT:
-            raise _Unusable("wrong_kind")  # one message does not tell what an episode answers
+            raise _Unusable("wrong_kind")  # one message does not show what an episode answers
         return {"messages": [{"role": item.role.value, "content": item.content} for item in row.items]}
     messages = _asking(row.prompt, row.response)
     if config.use_full_message_history:

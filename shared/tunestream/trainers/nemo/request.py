@@ -30,7 +30,7 @@ def name_of(job_id: str) -> str:
 
 
 def is_of(job: JobView, run_id: str, job_id: str) -> bool:
-    """Tell whether the customizer's job was made for one of ours."""
+    """Return whether the customizer's job was made for this one."""
     return job.custom_fields.get(_RUN) == run_id and job.custom_fields.get(_JOB) == job_id
 
 
@@ -79,7 +79,7 @@ class JobRequest:
 
     @staticmethod
     def is_replaced(found: JobView, attempt: int) -> bool:
-        """Tell whether ``attempt`` trains anew though the customizer has ``found``."""
+        """Return whether ``attempt`` trains again although the customizer has ``found``."""
         earlier = found.custom_fields.get(_ATTEMPT, "")
         return found.status.lower() in _ENDED_BADLY and earlier.isdecimal() and int(earlier) < attempt
 

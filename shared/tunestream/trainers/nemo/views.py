@@ -65,7 +65,7 @@ class StatusView(Foreign):
 
     @property
     def last_words(self) -> str:
-        """The latest entry of the job's log, if it says anything."""
+        """The latest entry of the job's log; empty when it has no text."""
         entry = self.status_logs[-1] if self.status_logs else _StatusLog()
         return ": ".join(text for text in (entry.message, entry.detail) if text)
 

@@ -1,4 +1,4 @@
-"""From recorded episodes to token ids, with the log-probabilities of what the policy said."""
+"""From recorded episodes to token ids, with the log-probabilities of the tokens that the policy generated."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ def replay(row: EpisodeRow, tokenizer: Any, max_length: int | None, advantage: f
     assistant's last message is left out.
     """
     try:
-        turns = [(turn, _said(turn, tokenizer)) for turn in _turns(row.items, tokenizer)]
+        turns = [(turn, _sampled(turn, tokenizer)) for turn in _turns(row.items, tokenizer)]
     except Unusable as reason:
         return str(reason)
-    if not any(said.ids for _, said in turns):
+    if not any(sampled.ids for _, sampled in turns):
         return "no_logprobs"
     episode = Episode([], [], [], advantage)
-    for turn, said in turns:
+    for turn, sampled in turns:
         _extend(episode, _ids(turn.context, tokenizer))
-        if said.ids:
-            _extend(episode, said.ids, said.logprobs)
-            _extend(episode, _rest(turn.tail, said.ids[-1], tokenizer))
+        if sampled.ids:
+            _extend(episode, sampled.ids, sampled.logprobs)
+            _extend(episode, _rest(turn.tail, sampled.ids[-1], tokenizer))
         else:
             _extend(episode, _ids(turn.content + turn.tail, tokenizer))
     return _cut(episode, max_length)
 
 
 def demonstrate(row: EpisodeRow, tokenizer: Any, max_length: int | None) -> Marked | str:
-    """Return an episode with all that the assistant said marked, or why it cannot be trained on."""
+    """Return an episode with all text of the assistant marked, or why it cannot be trained on."""
     marked = Marked([], [])
     try:
         for turn in _turns(row.items, tokenizer):
-            for text, said in ((turn.context, 0), (turn.content + turn.tail, 1)):
+            for text, mark in ((turn.context, 0), (turn.content + turn.tail, 1)):
                 ids = _ids(text, tokenizer)
                 marked.input_ids.extend(ids)
-                marked.mask.extend([said] * len(ids))
+                marked.mask.extend([mark] * len(ids))
     except Unusable as reason:
         return str(reason)
     if not any(marked.mask):
@@ -107,7 +107,7 @@ def _render(items: Sequence[EpisodeItem], tokenizer: Any, *, generation: bool) -
         raise Unusable("refused_by_chat_template") from error
 
 
-def _said(turn: _Turn, tokenizer: Any) -> Sampled:
+def _sampled(turn: _Turn, tokenizer: Any) -> Sampled:
     tokens = read_logprobs(turn.item.logprobs)
     ids = sampled_ids([token.text for token in tokens], turn.content, tokenizer)
     return Sampled(ids, [token.logprob for token in tokens])
@@ -125,7 +125,7 @@ def _cut(episode: Episode, limit: int | None) -> Episode | str:
 
 
 def _rest(tail: str, last: int, tokenizer: Any) -> list[int]:
-    """Return what the template adds to a message, without the end that was said already."""
+    """Return what the template adds to a message, without the end token that was sampled already."""
     ids = _ids(tail, tokenizer)
     return ids[1:] if ids[:1] == [last] else ids
 

@@ -10,7 +10,7 @@ __all__ = ["Episode", "Examples", "Marked", "Preference", "Response", "Sized"]
 
 
 class Marked(NamedTuple):
-    """Token ids of one sequence, and a 1 for each that the policy said or should say."""
+    """Token ids of one sequence, and a 1 for each that the policy generated or should learn to generate."""
 
     input_ids: list[int]
     mask: list[int]
@@ -61,8 +61,8 @@ class Response(NamedTuple):
 class Episode(NamedTuple):
     """Token ids of one episode.
 
-    ``mask`` is 1 for the tokens that the policy said, ``old_logps`` their recorded log-probabilities in
-    nats, 0 elsewhere; ``advantage`` tells how much better the episode was than its group.
+    ``mask`` is 1 for the tokens that the policy generated, ``old_logps`` their recorded log-probabilities
+    in nats, 0 elsewhere; ``advantage`` is how much better the episode was than its group.
     """
 
     input_ids: list[int]

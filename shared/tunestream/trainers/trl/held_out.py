@@ -97,7 +97,7 @@ class HeldOutEpisodes:
         self._advantages = torch.tensor([episode.advantage for episode in episodes])
 
     def score(self, trainer: Any) -> Sequence[Scores]:
-        """Score what the policy said."""
+        """Score the tokens that are marked."""
         return (score(trainer, self._marked),)
 
     def compare(self, before: Sequence[Scores], after: Sequence[Scores]) -> dict[str, float]:

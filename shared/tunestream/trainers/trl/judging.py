@@ -1,4 +1,4 @@
-"""How parent and trained policy tell good from bad on the held-out rows of earlier batches."""
+"""How well parent and trained policy rank good over bad on the held-out rows of earlier batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Judging:
     """Held-out rows by which a version is compared with the one that it was trained from.
 
     Of each group of episodes the best is compared with the worst, by the mean log-probability of what
-    the assistant said in them: they may be of different lengths. Rows of prompt and response cannot be
+    the assistant wrote in them: they may be of different lengths. Rows of prompt and response cannot be
     compared.
 
     Args:

@@ -67,7 +67,7 @@ def load_policy(config: TRLTrainerConfig, parent: Path | None) -> tuple[Any, lis
 
 
 def load_weights(config: ModelConfig, path: str) -> tuple[Any, list[str]]:
-    """Load a causal language model, quantised where ``config`` says so.
+    """Load a causal language model, quantised when ``config`` asks for it.
 
     Args:
         config: how to load.
@@ -100,13 +100,13 @@ def save_policy(model: Any, tokenizer: Any, folder: Path, base_model: str) -> No
 
 
 def has_finite_weights(model: Any) -> bool:
-    """Tell whether no trained weight is NaN or infinite."""
+    """Return whether no trained weight is NaN or infinite."""
     trained = (weight for weight in model.parameters() if weight.requires_grad)
     return all(bool(torch.isfinite(weight).all()) for weight in trained)
 
 
 def context_length(model: Any) -> int | None:
-    """Return how many tokens the model can see, where its configuration says so."""
+    """Return how many tokens the model can see; None when its configuration has no limit."""
     text = model.config.get_text_config()
     return getattr(text, "max_position_embeddings", None)
 
@@ -119,7 +119,7 @@ def _continue_adapter(base: Any, parent: Path, wanted: LoraConfig) -> Any:
         if before != now:
             raise TrainingFailed(
                 "parent_mismatch",
-                f"the run's current version is an adapter with lora.{name} {before}, the configuration says "
+                f"the run's current version is an adapter with lora.{name} {before}, the configuration has "
                 f"{now}: set lora.{name} to {before}, or start a new run for the new shape",
             )
     return model

@@ -28,7 +28,7 @@ def settle() -> None:
 
 
 def run(spec: JobSpec, line: Line) -> Terminal:
-    """Train one job; whatever becomes of it, the next one can be run."""
+    """Train one job; after a failure the next one can still be run."""
     try:
         return Finished(job_id=spec.job_id, result=train(spec, line))
     except JobCanceled:

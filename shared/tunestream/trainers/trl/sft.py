@@ -23,7 +23,7 @@ __all__ = ["SFT", "DemonstrationTrainer"]
 
 
 class SFT:
-    """Learns to say what the best responses, or the best episodes, say."""
+    """Learns to generate the best responses, or the replies of the best episodes."""
 
     def prepare(self, rows: Iterable[DatasetRow | None], encoder: Encoder) -> Examples[Marked]:
         """Tokenise the best rows; prompts are read, not learnt."""

@@ -58,7 +58,7 @@ class Guarded(Trainer):
 
 
 class Watch(TrainerCallback):
-    """Tells how training goes and hands over its checkpoints.
+    """Reports the progress of training and hands over its checkpoints.
 
     A job that is canceled while it trains finishes its step and its checkpoint.
 
@@ -72,7 +72,7 @@ class Watch(TrainerCallback):
         self._publish = publish
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ARG002
-        """Tell the number of steps."""
+        """Report the number of steps."""
         self._update(phase="training", step=state.global_step, total=state.max_steps)
 
     def on_step_end(
@@ -82,8 +82,8 @@ class Watch(TrainerCallback):
         control: TrainerControl,
         **_: Any,
     ) -> None:
-        """Tell that a step is done."""
-        self._tell(control, step=state.global_step)
+        """Report that a step is done."""
+        self._report(control, step=state.global_step)
 
     def on_log(
         self,
@@ -93,17 +93,17 @@ class Watch(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Tell the latest loss, rewards and the like."""
-        self._tell(control, **_ours(logs or {}))
+        """Report the latest loss, rewards and other metrics."""
+        self._report(control, **_ours(logs or {}))
 
-    def _tell(self, control: TrainerControl, **changes: Any) -> None:
+    def _report(self, control: TrainerControl, **changes: Any) -> None:
         try:
             self._update(**changes)
         except JobCanceled:
-            control.should_save = True  # which tells again, and ends the training
+            control.should_save = True  # on_save reports again, and so ends the training
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Hand over the checkpoint that was just written."""
+        """Hand over the latest checkpoint."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         self._publish(folder, state.global_step)
         self._update(checkpoint=state.global_step)

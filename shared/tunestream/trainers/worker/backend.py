@@ -39,7 +39,7 @@ class WorkerBackend:
         self._running: set[asyncio.Task[TrainingResult]] = set()
 
     async def check(self) -> None:
-        """Start the worker, so that the first job need not wait for it.
+        """Start the worker, so that the first job does not wait for it.
 
         Raises:
             TrainingFailed: when what it needs is not installed, or it does not come up.

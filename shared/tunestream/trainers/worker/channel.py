@@ -34,7 +34,7 @@ class Line(Protocol):
     leads: bool
 
     def update(self, **changes: Any) -> None:
-        """Change what the job's progress says, as :meth:`Progress.after` does.
+        """Change the job's progress, as :meth:`Progress.after` does.
 
         Raises:
             JobCanceled: when the job should stop.
@@ -90,7 +90,7 @@ class Channel:
             yield spec
 
     def update(self, **changes: Any) -> None:
-        """Change what the job's progress says; a new phase is reported at once, the rest with the tick.
+        """Change the job's progress; a new phase is reported at once, the rest with the tick.
 
         Raises:
             JobCanceled: when the job should stop.

@@ -1,4 +1,4 @@
-"""The child's side of the line to its owner, whatever the child does."""
+"""The child's side of the line to its owner, for every kind of child."""
 
 from __future__ import annotations
 

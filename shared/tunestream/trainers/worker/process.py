@@ -1,4 +1,4 @@
-"""The owner's side of a child process, whatever the child does."""
+"""The owner's side of a child process, for every kind of child."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "PYTHONHASHSEED": "0",
     }
 )
-"""Defaults of a worker's environment; what the owner's environment says goes first."""
+"""Defaults of a worker's environment; variables of the owner's environment go first."""
 
 
 class WorkerSettings(BaseSettings):

@@ -1,8 +1,8 @@
 """Several processes that train one job together, launched by ``accelerate``.
 
 Each works on its share of every batch; torch's data parallelism keeps their weights equal. The first one
-leads: it alone reports to the owner and writes to the artifact store. Whatever fails in one of them, the
-owner ends all of them and starts anew, for the others may wait for that one forever.
+leads: it alone reports to the owner and writes to the artifact store. When one of them
+fails, the owner ends all of them and starts new ones: the others may wait for that one forever.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TeamChannel:
             yield JobSpec.model_validate_json(self.share(""))
 
     def update(self, **changes: Any) -> None:
-        """Change what the job's progress says, as :meth:`Progress.after` does.
+        """Change the job's progress, as :meth:`Progress.after` does.
 
         Raises:
             JobCanceled: in all processes, when the job should stop.
