@@ -196,7 +196,7 @@ class Engine:
         self._on_update(StageUpdate(manifest.name, stage, manifest.stages[stage], done, total))
 
     async def _guarded(self, work: Work) -> StageManifest:
-        """Run a stage; whatever goes wrong is its failure, for every arm that shares it."""
+        """Run a stage; every error is its failure, for every arm that shares it."""
         try:
             return await execute(work, self._stages, self._store)
         except StageFailed as failure:

@@ -63,7 +63,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        message = "another process runs this very stage; wait for it, then run the experiment again"
+        message = "another process runs the same stage; wait for it, then run the experiment again"
         raise StageFailed("busy", message) from None
     try:
         yield

@@ -55,7 +55,7 @@ class IngestReport(BaseModel):
     answers: Lengths | None = None
 
     def notes(self) -> list[str]:
-        """Say what people should know."""
+        """Return what people should know: rows left out, repeated rows, test rows that also train."""
         texts = []
         if self.left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))

@@ -21,7 +21,7 @@ class Journal(Generic[W]):
     """A file to which finished rows are appended; lines that a kill tore are cut off when it is opened.
 
     Args:
-        path: of the file; it need not exist.
+        path: of the file; it may be missing.
         kind: of the rows.
         key: names a row.
 

@@ -25,7 +25,7 @@ __all__ = ["Contents", "Outputs", "inputs_of", "key_of", "seeds_of", "stages_of"
 Outputs = Mapping[Stage, StageManifest]
 """The stages of an arm that are complete."""
 
-_FORMAT: Final = 1  # of the stages' outputs; another one makes all stages anew
+_FORMAT: Final = 1  # of the stages' outputs; with another one all stages run again
 
 
 class Contents:

@@ -139,7 +139,7 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    from pyarrow import ArrowInvalid  # noqa: PLC0415 - half a second that other formats need not wait
+    from pyarrow import ArrowInvalid  # noqa: PLC0415 - half a second, which other formats do not pay
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - the same
 
     try:

@@ -65,11 +65,11 @@ class Choice:
     force: frozenset[Stage] = frozenset()
 
     def reaches(self, stage: Stage) -> bool:
-        """Tell whether a stage is run or leads to one that is."""
+        """Return whether a stage is run or leads to one that is."""
         return self.only is None or stage in _ancestry(self.only)
 
     def takes(self, stage: Stage) -> bool:
-        """Tell whether a stage may be run."""
+        """Return whether a stage may be run."""
         if self.only is not None:
             return stage is self.only
         return self.start is None or list(Stage).index(stage) >= list(Stage).index(self.start)

@@ -87,7 +87,7 @@ class ExperimentStore:
         raise NoSuchExperiment(f"no experiment {name!r} in {self.root}; there are: {known}")
 
     def has(self, stage: Stage, key: str) -> bool:
-        """Tell whether a stage is complete."""
+        """Return whether a stage is complete."""
         return (self.stage_dir(stage, key) / _MANIFEST).is_file()
 
     def stage(self, stage: Stage, key: str) -> StageManifest:

@@ -199,7 +199,7 @@ async def test_one_process_runs_a_stage(store: ExperimentStore, load: Load) -> N
 
     class Twice(Runner):
         async def run(self, work: Work) -> StageReport:
-            with pytest.raises(StageFailed, match="another process runs this very stage"):
+            with pytest.raises(StageFailed, match="another process runs the same stage"):
                 await execute(todo, Runner(), store)
             return await super().run(work)
 

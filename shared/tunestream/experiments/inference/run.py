@@ -1,4 +1,4 @@
-"""The inference stage: every test row answered, whatever is killed on the way."""
+"""The inference stage: every test row is answered, also when a process is killed meanwhile."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _LONGEST: Final = 512  # tokens; encoders have no use for more
 
 
 class Embedder:
-    """One encoder and how it pools: as its sentence-transformers files say, or by the mean of all tokens.
+    """One encoder and how it pools: as its sentence-transformers files define, or by the mean of all tokens.
 
     Args:
         name: a folder, or a name on the Hugging Face hub.

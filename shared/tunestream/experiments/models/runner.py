@@ -39,7 +39,7 @@ class _Models:
         self._embedder: Embedder | None = None
 
     def answer(self, call: Call) -> Reply:
-        """Answer a call; whatever becomes of it, the next one can be answered."""
+        """Answer a call; after a failure the next one can still be answered."""
         try:
             return self._answer(call)
         except StageFailed as failure:
@@ -86,7 +86,7 @@ _MODELS: Final = _Models()
 
 
 def answer(call: Call, scratch: Path) -> Reply:  # noqa: ARG001 - nothing is written
-    """Answer a call; whatever becomes of it, the next one can be answered."""
+    """Answer a call; after a failure the next one can still be answered."""
     return _MODELS.answer(call)
 
 

@@ -88,7 +88,7 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON text, alone or in a Markdown code block.
 
     Raises:
-        ValueError: saying what is wrong.
+        ValueError: when it is not JSON; the message names the fault.
     """
     fenced = _FENCE.match(text)
     return json.loads(fenced[1] if fenced else text, parse_constant=_no_constant)

@@ -39,6 +39,6 @@ def load_metric(name: str) -> Any:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Say which known name is nearest."""
+    """Return a hint that names the nearest known name and all known ones."""
     close = get_close_matches(name.removesuffix("_test"), known, n=1, cutoff=0.0)
     return f"did you mean {close[0]!r}? Known are {', '.join(known)}" if close else "none is known"

@@ -18,7 +18,7 @@ FUNCTION_WORDS: Final = frozenset(
     than that the their theirs them themselves then there these they this those through to too under until up
     very was wasn't we were weren't what when where which while who whom why will with won't would you your
     yours yourself yourselves
-    """.split()  # noqa: SIM905 - 130 quoted words say no more
+    """.split()  # noqa: SIM905 - 130 quoted words are no clearer
 )
 """English words that mean little by themselves."""
 
