@@ -75,7 +75,7 @@ class CheckpointStore:
         return None
 
     def exist(self) -> bool:
-        """Tell whether anything of the job is stored, complete or not."""
+        """Return whether anything of the job is stored, complete or not."""
         return self._store.exists(self._name)
 
     def delete(self) -> None:

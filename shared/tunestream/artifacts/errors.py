@@ -14,7 +14,7 @@ class ArtifactMissing(ArtifactError):
 
 
 class ArtifactCorrupt(ArtifactError):
-    """The content is not what its digest says."""
+    """The content does not match its digest."""
 
 
 class ArtifactUnreachable(OSError):

@@ -21,7 +21,7 @@ __all__ = ["Files"]
 class Files:
     """A folder of an fsspec file system; paths are relative to it and use "/".
 
-    Whatever a file system raises but for a file that does not exist becomes ``ArtifactUnreachable``.
+    A missing file is ``ArtifactMissing``; every other error of the file system is ``ArtifactUnreachable``.
 
     Args:
         url: a local folder or any fsspec URL, e.g. ``s3://bucket/path`` or ``memory://name``.
@@ -48,7 +48,7 @@ class Files:
         return Path(self._path(name)) if self._local else None
 
     def exists(self, name: str) -> bool:
-        """Tell whether a file or folder exists."""
+        """Return whether a file or folder exists."""
         with self._reaching(name):
             return bool(self._fs.exists(self._path(name)))
 

@@ -28,7 +28,7 @@ class LogLine(Wire):
 
     attempt: int = Field(ge=0)
     time: AwareDatetime
-    source: Literal["output", "report"] = Field(description="what the worker printed, or told its owner")
+    source: Literal["output", "report"] = Field(description="printed by the worker, or reported to its owner")
     text: str
 
 
@@ -62,7 +62,7 @@ class LogStore:
         return lines
 
     def exist(self) -> bool:
-        """Tell whether the job has a log."""
+        """Return whether the job has a log."""
         return self.files.exists(self.name)
 
     def delete(self) -> None:

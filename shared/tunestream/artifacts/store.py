@@ -39,7 +39,7 @@ class StoredDirectory(NamedTuple):
 class ArtifactStore:
     """Contents and folders, each under the sha256 of what is in it.
 
-    Writing is idempotent: the same content gets the same URI, whoever writes it and however often.
+    Writing is idempotent: the same content always gets the same URI, from every writer.
 
     Args:
         url: a local folder or any fsspec URL.
@@ -92,7 +92,7 @@ class ArtifactStore:
         return target
 
     def has(self, uri: str) -> bool:
-        """Tell whether the store has a content or a complete folder; it has nothing of another scheme."""
+        """Return whether the store has a content or a complete folder; False for a URI of another scheme."""
         if not uri.startswith(SCHEME):
             return False
         path = _path(uri)

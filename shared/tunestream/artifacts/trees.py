@@ -81,7 +81,7 @@ def download(source: Files, target: Path, manifest: Manifest) -> None:
     """Copy a folder's files to the local ``target``, which appears complete or not at all.
 
     Raises:
-        ArtifactCorrupt: when a file is not what the manifest says.
+        ArtifactCorrupt: when a file does not match the manifest.
     """
     partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
     try:
