@@ -1,4 +1,4 @@
-"""The catalogue of topics: the one place that says what exists and how it is kept.
+"""The catalogue of topics: the one place that defines what exists and how it is kept.
 
 Topic creation, AsyncAPI, the docs and the tests are derived from :data:`CATALOGUE`.
 """

@@ -66,12 +66,12 @@ def play(board: str, cell: int) -> str:
 
 
 def is_lost(board: str) -> bool:
-    """Tell whether the other side has three in a row."""
+    """Return whether the other side has three in a row."""
     return any(all(board[cell] == "o" for cell in line) for line in _LINES)
 
 
 def is_over(board: str) -> bool:
-    """Tell whether the game has ended: the side to move has lost, or the board is full."""
+    """Return whether the game has ended: the side to move has lost, or the board is full."""
     return is_lost(board) or "." not in board
 
 

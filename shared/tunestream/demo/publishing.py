@@ -72,7 +72,7 @@ class Turns:
                 turn.candidate(answer.text, score=score, index=index)
 
     async def end_game(self, publisher: TTCPublisher, run_id: str, game_id: str) -> None:
-        """Say that the game has no more turns."""
+        """Publish that the game has no more turns."""
         await publisher.end_example(run_id, game_id)
 
 
@@ -91,7 +91,7 @@ class Episodes:
         return await client.sample(model, game.prompt(board), self.answers)
 
     def trajectories(self, board: str, answers: Sequence[Sample]) -> int:
-        """Each answer is one, on whatever board."""
+        """Each answer is one, on every board."""
         del board
         return len(answers)
 
@@ -104,7 +104,7 @@ class Episodes:
                 publisher.episode(
                     decision.run_id,
                     example,
-                    [asked, _said(answer)],
+                    [asked, _reply(answer)],
                     reward=game.reward(decision.board, answer.text),
                     episode_id=str(number),
                     policy_version=decision.version,
@@ -126,5 +126,5 @@ def _scores(board: str, answers: Sequence[Sample]) -> list[float]:
     return [game.reward(board, answer.text) for answer in answers]
 
 
-def _said(answer: Sample) -> EpisodeItem:
+def _reply(answer: Sample) -> EpisodeItem:
     return EpisodeItem(role=EpisodeItemRole.ASSISTANT, content=answer.text, logprobs=answer.logprobs)

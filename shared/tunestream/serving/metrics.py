@@ -1,4 +1,4 @@
-"""What the serving updater tells Prometheus."""
+"""Metrics of the serving updater."""
 
 from __future__ import annotations
 

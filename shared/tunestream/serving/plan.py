@@ -16,7 +16,7 @@ from tunestream.events.models import CurrentModel, ModelStatus, ModelVersion
 __all__ = ["Desired", "Load", "Loaded", "Target", "Unload", "plan", "served_name", "serves", "targets"]
 
 Loaded = Mapping[str, str | None]
-"""What a server lists: name → path; None where it does not tell the path."""
+"""What a server lists: name → path; None where it does not return the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def plan(desired: Desired, loaded: Loaded, *, in_place: bool = True) -> list[Loa
 
 
 def serves(desired: Desired, loaded: Loaded, names: Sequence[str] | None = None) -> bool:
-    """Say whether a server lists names with their paths; by default those of the current version."""
+    """Return whether a server lists names with their paths; by default those of the current version."""
     return all(_agrees(desired.names[name], loaded, name) for name in names or desired.current)
 
 

@@ -26,8 +26,9 @@ class ServerFault(Exception):
     """A server does not serve what it should; all of these are tried again.
 
     Attributes:
-        reason: ``unreachable`` (no answer, or 5xx), ``refused`` (it says no), ``not_served`` (it says yes and
-            lists something else), ``no_weights`` (there is nothing to load), ``fault`` (of ours).
+        reason: ``unreachable`` (no answer, or 5xx), ``refused`` (it answers with an error), ``not_served``
+            (it accepts and lists something else), ``no_weights`` (there is nothing to load), ``fault`` (a bug
+            here).
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -96,7 +97,7 @@ class ModelServer:
         """Return what the server answers with.
 
         Raises:
-            ServerFault: when it does not tell.
+            ServerFault: when it does not list its models.
         """
         answer = await self._ask("GET", "/v1/models")
         if answer.is_error:
@@ -154,7 +155,7 @@ class ModelServer:
 
 
 def _words(answer: httpx.Response) -> str:
-    """Return what an answer says, wherever the server puts it."""
+    """Return the message of an answer: servers put it in different fields, or send plain text."""
     try:
         body = answer.json()
     except ValueError:

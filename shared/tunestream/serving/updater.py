@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 # The first wait after a fault, in seconds; doubled up to Timing.retry_seconds.
 _FIRST_RETRY: Final = 0.2
-# A look at the source when it tells of no change, in seconds: bounds how long a lost change stays unseen.
+# A look at the source when it reports no change, in seconds: bounds how long a lost change stays unseen.
 _LOOK_SECONDS: Final = 30.0
 
 
@@ -95,7 +95,7 @@ class ServingUpdater:
         return all(keeper.settled for keeper in self._keepers.values())
 
     def warnings(self) -> list[str]:
-        """Say which servers do not answer with what is promoted, and why."""
+        """Return which servers do not serve what is promoted, and why."""
         found = [keeper.warning for keeper in self._keepers.values()]
         return [text for text in (self._fault, *found) if text is not None]
 
@@ -193,7 +193,7 @@ class _Keeper:
         while True:
             try:
                 await self._run()
-            except Exception as error:  # noqa: BLE001 - a fault of ours is told, and the server asked again
+            except Exception as error:  # noqa: BLE001 - a bug here is reported, and the server asked again
                 self._problem = repr(error)
                 self._log.exception("serving.fault")
                 await self._pause(self._timing.retry_seconds)
@@ -259,7 +259,7 @@ class _Keeper:
     async def _update(self, server: ModelServer, target: Target) -> None:
         loaded = await self._loaded(server)
         desired = await self._folders.desired(target)
-        self._tell(desired, loaded)
+        self._measure(desired, loaded)
         steps = plan(desired, loaded, in_place=server.in_place)
         if not steps:
             return
@@ -268,7 +268,7 @@ class _Keeper:
         for step in steps:
             await server.perform(step)
         loaded = await self._loaded(server)
-        self._tell(desired, loaded)
+        self._measure(desired, loaded)
         if left := plan(desired, loaded, in_place=server.in_place):
             names = ", ".join(sorted({step.name for step in left}))
             raise ServerFault("not_served", f"took every step and does not list as it should: {names}")
@@ -280,7 +280,7 @@ class _Keeper:
             metrics.IN_SYNC.labels(*self._labels).set(0)
             raise
 
-    def _tell(self, desired: Desired, loaded: Loaded) -> None:
+    def _measure(self, desired: Desired, loaded: Loaded) -> None:
         in_sync = serves(desired, loaded)
         metrics.IN_SYNC.labels(*self._labels).set(in_sync)
         if in_sync and self._promoted_at is not None:
