@@ -1,4 +1,4 @@
-"""One attempt of a job, whichever backend trains it."""
+"""One attempt of a job, with any backend."""
 
 from __future__ import annotations
 

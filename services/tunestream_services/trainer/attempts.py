@@ -121,7 +121,7 @@ class Attempts:
         return job
 
     async def _failed(self, partition: int, job: JobRecord, failure: TrainingFailed) -> None:
-        """End a job, unless another attempt may succeed; why this one broke off is told and kept."""
+        """End a job, unless another attempt may succeed; the reason is logged and kept."""
         if is_infrastructure(failure.code):
             await self._break_off(partition, job, failure)
         latest = self._owners.get(partition).ledger.job(job.job_id) or job

@@ -1,4 +1,4 @@
-"""What the evaluators of a run say about a finished version."""
+"""The scores that the evaluators of a run give a finished version."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def ask_evaluators(
     spec: JobSpec,
     made: Artifact,
     store: ArtifactStore,
-    tell: Callable[[str], Awaitable[None]],
+    report: Callable[[str], Awaitable[None]],
 ) -> OwnScores:
-    """Ask the run's evaluators one after another; a failure is told and kept as its reason.
+    """Ask the run's evaluators one after another; a failure is logged and kept as its reason.
 
     With fewer than ``min_items`` held-out rows nobody is asked.
 
@@ -41,7 +41,7 @@ async def ask_evaluators(
         spec: as it was trained: its held-out rows, and the version that it was trained from.
         made: the new version's weights.
         store: where rows and weights are.
-        tell: is given the name of each evaluator before it is asked.
+        report: is given the name of each evaluator before it is asked.
     """
     if not config.evaluators:
         return OwnScores()
@@ -54,7 +54,7 @@ async def ask_evaluators(
         return OwnScores()
     scores: dict[str, list[ItemScore] | str] = {}
     for evaluator in config.evaluators:
-        await tell(evaluator.name)
+        await report(evaluator.name)
         request = _request(job, spec, made, store, items, evaluator.name, evaluator.options)
         try:
             scores[evaluator.name] = await ask(evaluator, request, store)

@@ -1,4 +1,4 @@
-"""What the trainer tells Prometheus of its own."""
+"""Metrics of the trainer alone."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Owners:
             self.wake()
 
     def wake(self) -> None:
-        """Tell everybody who waits for :meth:`changed`: an owner or a job is another."""
+        """Wake everybody who waits for :meth:`changed`: an owner or a job has changed."""
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -91,7 +91,7 @@ class Scheduler:
             self._start_loop()
 
     def check(self) -> None:
-        """Raise what ended the loop, if anything did; registering again starts it anew."""
+        """Raise what ended the loop, if anything did; registering starts it again."""
         if self._loop is not None and self._loop.done() and not self._loop.cancelled():
             self._loop.result()
 
@@ -135,7 +135,7 @@ class Scheduler:
         return True
 
     def _has_room(self, job: JobRecord) -> bool:
-        """Say whether a job may start: one a run, one on this machine, and so many elsewhere."""
+        """Return whether a job may start: one a run, one on this machine, and so many elsewhere."""
         running = self._running.values()
         if any(one.run_id == job.run_id for one in running):
             return False
@@ -149,7 +149,7 @@ class Scheduler:
         return _is_local(self._runs.config(job.run_id, job.batch.config_digest).trainer)
 
     def _warm(self) -> None:
-        """Start what current runs need on this machine, so that their first jobs need not wait for it."""
+        """Start what current runs need on this machine, so that their first jobs do not wait for it."""
         if not self._settings.warm_start:
             return
         for config in self._runs.all_current():
@@ -158,7 +158,7 @@ class Scheduler:
                 self._warming[kind] = asyncio.create_task(self._start(config.trainer), name=f"warm-{kind}")
 
     async def _start(self, trainer: TrainerSection) -> None:
-        with contextlib.suppress(TrainingFailed):  # the first job tells the reason
+        with contextlib.suppress(TrainingFailed):  # the first job reports the reason
             async with self._backends.use(trainer) as backend:
                 with as_training_failure():
                     await backend.check()

@@ -161,7 +161,7 @@ def _normalise(record: Inbound, config: RunConfig, run_id: str, example_id: str)
 
 
 def _log_time(record: Inbound) -> int:
-    """Return when the broker took the event, ms; a replay says when that first was."""
+    """Return when the broker took the event, ms; a replay carries the first time."""
     taken = record.time
     written = record.envelope.extensions.get("tslogtime")
     if written is None:
