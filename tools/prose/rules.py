@@ -64,12 +64,15 @@ def findings_in_pages(root: Path) -> list[Finding]:
 def findings_in_source(root: Path, *, everywhere: bool = False) -> list[Finding]:
     """Return the words of the list in docstrings, comments and texts of Python modules.
 
+    Modules whose texts are data are left out.
+
     Args:
         root: of the repository.
         everywhere: look at all code that users install, and not only where the list is kept already.
     """
     places = ["shared", "services", "tools", "examples"] if everywhere else _settings()["source"]
-    files = [file for place in places for file in _modules(root / place)]
+    data = {root / name for name in _settings()["data"]}
+    files = [file for place in places for file in _modules(root / place) if file not in data]
     return [
         finding
         for file in files

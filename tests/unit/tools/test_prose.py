@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -136,6 +137,20 @@ def test_all_of_the_code_can_be_listed(tmp_path: Path) -> None:
     module.write_text('"""It says."""\n', "utf-8")
     (found,) = findings_in_source(tmp_path, everywhere=True)
     assert str(found).startswith("shared/m.py:1: 'says'; use: ")
+
+
+def test_a_module_of_data_is_left_out(tmp_path: Path) -> None:
+    module = tmp_path / "shared/tunestream/experiments/qa/words.py"
+    module.parent.mkdir(parents=True)
+    module.write_text('STOP_WORDS = "just very"\n', "utf-8")
+    (module.parent / "other.py").write_text('"""It says."""\n', "utf-8")
+    (found,) = findings_in_source(tmp_path, everywhere=True)
+    assert found.path.name == "other.py"
+
+
+def test_the_list_names_files_that_exist() -> None:
+    settings = tomllib.loads((ROOT / "tools/prose/words.toml").read_text("utf-8"))
+    assert [name for name in settings["source"] + settings["data"] if not (ROOT / name).exists()] == []
 
 
 def test_rooms_that_keep_the_list_pass() -> None:
