@@ -1,8 +1,8 @@
 """The port for training: what a backend offers, and what passes through it.
 
-The caller (the service's attempt, an experiment, the harness, a third party) awaits
-:meth:`Backend.train`. Nothing polls: a backend reports while it trains, returns the result,
-raises :class:`TrainingFailed`, or is cancelled with a reason (:class:`Stop`).
+The caller (the service's attempt, an experiment, the harness, a third party) awaits :meth:`Backend.train`.
+Nothing polls: a backend reports while it trains, returns the result, raises :class:`TrainingFailed`, or is
+cancelled with a reason (:class:`Stop`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Several processes that train one job together, launched by ``accelerate``.
 
 Each works on its share of every batch; torch's data parallelism keeps their weights equal. The first one
-leads: it alone reports to the owner and writes to the artifact store. When one of them
-fails, the owner ends all of them and starts new ones: the others may wait for that one forever.
+leads: it alone reports to the owner and writes to the artifact store. When one of them fails, the owner
+ends all of them and starts new ones: the others may wait for that one forever.
 """
 
 from __future__ import annotations
