@@ -215,11 +215,11 @@ def _write_files(folder: Path) -> None:
 
 def _demo() -> Any:
     from tunestream.demo.evaluation import Outcomes, Strength
-    from tunestream.demo.game import held_out_boards
+    from tunestream.demo.game import test_boards
     from tunestream.demo.results import Activity, DemoResults
     from tunestream.events.training import Objective
 
-    count = len(held_out_boards())
+    count = len(test_boards())
     results = DemoResults(
         run_id="r",
         seed=0,

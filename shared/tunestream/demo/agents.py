@@ -1,7 +1,7 @@
 """Agents that play tic-tac-toe through the policy server and publish what they could have done.
 
 Each game starts from a uniformly drawn training board with the policy to move. At each turn the agent
-draws several answers, publishes them with their scores, and plays the first. Turns on held-out boards
+draws several answers, publishes them with their scores, and plays the first. Turns on test boards
 are played but never published. An illegal answer is replaced by a random legal move.
 """
 
@@ -74,7 +74,7 @@ class Arena:
         run_id: the run that they publish to.
         publishing: what they publish.
         turns: published turns.
-        held_out_turns: turns played on held-out boards, not published.
+        held_out_turns: turns played on test boards, not published.
         illegal: turns whose first answer was no legal move.
         games: finished games.
     """
@@ -116,7 +116,7 @@ async def _play_game(arena: Arena, game_id: str, rng: Random) -> None:
 async def _decide(arena: Arena, game_id: str, board: str, rng: Random) -> int:
     policy = Policy(arena.policy.model, arena.policy.version)  # it may be swapped while we wait
     answers = await arena.publishing.draw(arena.client, policy.model, board, rng)
-    if board in game.held_out_boards():
+    if board in game.test_boards():
         arena.held_out_turns += 1
     elif arena.throttle.publish(arena.publishing.trajectories(board, answers)):
         decision = Decision(arena.run_id, game_id, board, policy.version)

@@ -1,4 +1,4 @@
-"""How strong a served version is: optimal moves on held-out boards, and games against random.
+"""How strong a served version is: optimal moves on test boards, and games against random.
 
 Everything is asked through the policy server, so what is measured is what is served.
 """
@@ -24,7 +24,7 @@ Result = Literal["win", "draw", "loss", "illegal"]
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """One version on the held-out boards, in their sorted order; ``number`` 0 is the base model."""
+    """One version on the test boards, in their sorted order; ``number`` 0 is the base model."""
 
     number: int
     version: str | None
@@ -48,8 +48,8 @@ class Outcomes:
 
 
 async def evaluate(client: PolicyClient, model: str, *, number: int, version: str | None) -> Strength:
-    """Ask for the likeliest move, over the whole vocabulary, on every held-out board."""
-    boards = _held_out()
+    """Ask for the likeliest move, over the whole vocabulary, on every test board."""
+    boards = _test_boards()
     moves = await _moves(client, model, boards)
     hits = tuple(move in game.optimal_moves(board) for board, move in zip(boards, moves, strict=True))
     return Strength(number, version, hits, moves.count(None))
@@ -80,8 +80,8 @@ async def play_random(client: PolicyClient, model: str, *, seed: int, games: int
     return Outcomes(**shares)
 
 
-def _held_out() -> list[str]:
-    return sorted(game.held_out_boards())
+def _test_boards() -> list[str]:
+    return sorted(game.test_boards())
 
 
 async def _moves(client: PolicyClient, model: str, boards: list[str]) -> list[int | None]:
@@ -111,4 +111,4 @@ def _random_reply(board: str, rng: Random) -> str:
 
 
 def _clustered(values: list[float]) -> Interval:
-    return clustered_mean(values, [game.canonical(board) for board in _held_out()])
+    return clustered_mean(values, [game.canonical(board) for board in _test_boards()])

@@ -1,4 +1,4 @@
-"""Tic-tac-toe as the policy sees it: boards, scores, hints, prompts and the held-out boards.
+"""Tic-tac-toe as the policy sees it: boards, scores, hints, prompts and the test boards.
 
 A board is a string of nine characters, row by row: ``m`` (me), ``o`` (the opponent) or ``.``
 (empty), always seen from the side to move. The view carries the player, so one memo serves both.
@@ -17,7 +17,6 @@ __all__ = [
     "ILLEGAL_SCORE",
     "boards",
     "canonical",
-    "held_out_boards",
     "is_lost",
     "is_over",
     "legal_moves",
@@ -27,6 +26,7 @@ __all__ = [
     "play",
     "prompt",
     "reward",
+    "test_boards",
     "training_boards",
 ]
 
@@ -161,8 +161,8 @@ def boards() -> tuple[str, ...]:
 
 
 @cache
-def held_out_boards() -> frozenset[str]:
-    """Return the 649 boards of the held-out symmetry classes; the same ones for every seed."""
+def test_boards() -> frozenset[str]:
+    """Return the 649 boards of the symmetry classes that are set apart; the same ones for every seed."""
 
     def rank(name: str) -> str:
         return sha256(f"{_HELD_OUT_SALT}:{name}".encode()).hexdigest()
@@ -175,4 +175,4 @@ def held_out_boards() -> frozenset[str]:
 @cache
 def training_boards() -> tuple[str, ...]:
     """Return the boards that may be published, sorted (3,871)."""
-    return tuple(board for board in boards() if board not in held_out_boards())
+    return tuple(board for board in boards() if board not in test_boards())

@@ -55,7 +55,7 @@ def _strengths(axes: Axes, results: DemoResults) -> None:
 
 
 def _chance(axes: Axes, last: int) -> None:
-    boards = game.held_out_boards()
+    boards = game.test_boards()
     chance = sum(len(game.optimal_moves(board)) / board.count(".") for board in boards) / len(boards)
     axes.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
     axes.annotate(

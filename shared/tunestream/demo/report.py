@@ -48,7 +48,7 @@ def render(results: DemoResults) -> RenderableType:
 def _versions(results: DemoResults) -> Table:
     boards = len(results.strengths[0].optimal)
     table = Table(
-        title=f"Optimal moves on {boards} held-out boards ({results.method})", box=None, title_justify="left"
+        title=f"Optimal moves on {boards} test boards ({results.method})", box=None, title_justify="left"
     )
     for name in ("#", "version", "optimal", "95 % interval", "illegal"):
         table.add_column(name, justify="left" if name == "version" else "right")

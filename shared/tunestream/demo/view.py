@@ -108,7 +108,7 @@ def _bar(status: TrainingJobStatus) -> RenderableType:
 def _strengths(screen: Screen) -> Panel:
     table = Table(box=None, expand=True)
     table.add_column("version", width=8)
-    table.add_column("optimal moves on held-out boards", ratio=1)
+    table.add_column("optimal moves on test boards", ratio=1)
     table.add_column("", justify="right", width=7)
     table.add_column("95 % interval", justify="right", width=16)
     for strength in screen.strengths:

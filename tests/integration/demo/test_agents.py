@@ -17,7 +17,7 @@ from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.reading import RecordReader, stored_events
 
-HELD_OUT_PROMPTS = {game.prompt(board) for board in game.held_out_boards()}
+TEST_PROMPTS = {game.prompt(board) for board in game.test_boards()}
 BOARDS = {game.prompt(board): board for board in game.boards()}
 
 
@@ -38,7 +38,7 @@ async def published(settings: KafkaSettings) -> list[BaseModel | None]:
         return [stored.body async for stored in stored_events(reader.to_end())]
 
 
-async def test_agents_publish_four_scored_answers_and_never_a_held_out_board(
+async def test_agents_publish_four_scored_answers_and_never_a_test_board(
     kafka_settings: KafkaSettings, policy_url: str
 ) -> None:
     await apply_topics(kafka_settings)
@@ -53,7 +53,7 @@ async def test_agents_publish_four_scored_answers_and_never_a_held_out_board(
     assert arena.held_out_turns > 0
     for candidates in turns.values():
         (prompt,) = {str(candidate.prompt) for candidate in candidates}
-        assert prompt not in HELD_OUT_PROMPTS
+        assert prompt not in TEST_PROMPTS
         assert len({candidate.response for candidate in candidates}) == 4
         assert [candidate.candidate_index for candidate in candidates] == [0, 1, 2, 3]
         assert {candidate.policy_version for candidate in candidates} == {"v7"}
@@ -79,7 +79,7 @@ async def test_agents_publish_groups_of_episodes_with_the_logprobs_of_what_was_s
     for episodes in whole:
         assert len({episode.episode_id for episode in episodes}) == 8
         (prompt,) = {episode.items[0].content for episode in episodes}
-        assert prompt not in HELD_OUT_PROMPTS
+        assert prompt not in TEST_PROMPTS
         assert {episode.policy_version for episode in episodes} == {"v7"}
         for episode in episodes:
             _, said = episode.items

@@ -62,17 +62,17 @@ def test_there_are_4520_boards_in_627_classes() -> None:
     assert len({game.canonical(board) for board in game.boards()}) == 627
 
 
-def test_649_boards_of_15_per_cent_of_the_classes_are_held_out() -> None:
-    held_out = game.held_out_boards()
-    classes = {game.canonical(board) for board in held_out}
-    assert len(held_out) == 649
+def test_649_boards_of_15_per_cent_of_the_classes_are_set_apart() -> None:
+    boards = game.test_boards()
+    classes = {game.canonical(board) for board in boards}
+    assert len(boards) == 649
     assert len(classes) == round(0.15 * 627)
     assert len(game.training_boards()) == 4520 - 649
     assert classes.isdisjoint(game.canonical(board) for board in game.training_boards())
 
 
 def test_prompts_tell_boards_apart() -> None:
-    """Hence a published prompt is held out exactly when its board is."""
+    """Hence a published prompt is a test prompt exactly when its board is a test board."""
     assert max(Counter(game.prompt(board) for board in game.boards()).values()) == 1
 
 

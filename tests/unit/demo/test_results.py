@@ -19,7 +19,7 @@ from tunestream.demo.report import render, write_report
 from tunestream.demo.results import Activity, DemoResults
 from tunestream.events.training import Objective
 
-BOARDS = sorted(game.held_out_boards())
+BOARDS = sorted(game.test_boards())
 
 
 def strength(number: int, rate: float) -> Strength:
