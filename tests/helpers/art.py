@@ -41,7 +41,7 @@ def art_settings(**changes: Any) -> ARTSettings:
 
 
 _WORKER = ARTWorkerHandle(
-    art_settings(), runner="tests.helpers.art_cpu"
+    art_settings(), runner="tests.helpers.art_cpu_runner"
 )  # shared by all modules that import the fixture
 
 
