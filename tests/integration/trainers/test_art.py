@@ -320,12 +320,14 @@ async def test_a_failure_of_the_service_has_its_reason_and_the_next_attempt_begi
     assert len(service.state.jobs) == 2
 
 
-async def test_a_job_that_vanishes_fails_unless_it_left_a_step(adapt: Adapt, service: FakeART) -> None:
+async def test_a_job_that_vanishes_fails_unless_it_left_a_step(
+    adapt: Adapt, service: FakeART, artifacts: ArtifactStore
+) -> None:
     service.state.script = list(ENDLESS)
     for left_step, expected in ((False, FAILED), (True, COMPLETED)):
         adapter = adapt()
         service.state.jobs.clear()
-        ref = await adapter.submit(played(seed=int(left_step)))
+        ref = await adapter.submit(played(), job=spec_of(artifacts, adapter.adapter_config))
         await until(lambda: any(job["told"] for job in service.state.jobs.values()))
         if left_step:
             service.advance("model-0")
