@@ -71,7 +71,7 @@ class LogStore:
 
 
 class AttemptLog:
-    """The log of one attempt, for its one writer.
+    """The log of one attempt, for one writer at a time; a later one goes on behind what is stored.
 
     :meth:`append` only remembers, :meth:`flush` blocks while it stores; they may come from two threads,
     but :meth:`flush` only from one at a time.
@@ -83,7 +83,7 @@ class AttemptLog:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._lost = 0
-        self._part = 0
+        self._part = -1  # not looked for yet
         self._content = b""
 
     def append(self, time: datetime, source: Literal["output", "report"], text: str) -> None:
@@ -103,6 +103,8 @@ class AttemptLog:
         if self._lost:
             lost, self._lost, self._waiting_bytes = self._lost, 0, 0
             self.append(now, "report", f"{lost} lines were left out: too many at once")
+        if self._waiting and self._part < 0:
+            self._part = self._next_part()
         while self._waiting:
             taken = self._take(self._waiting)
             content = self._content + b"".join(self._waiting[:taken])
@@ -114,6 +116,12 @@ class AttemptLog:
                 if self._part >= PARTS:
                     self._store.files.remove(self._file(self._part - PARTS + _FIRST))
         self._waiting_bytes = 0
+
+    def _next_part(self) -> int:
+        """Return the number of the part behind those that an earlier writer of the attempt stored."""
+        names = self._store.files.children(f"{self._store.name}/{self._attempt}")
+        stored = [int(name.removesuffix(".jsonl")) for name in names if name.endswith(".jsonl")]
+        return max(stored, default=-1) + 1
 
     def _take(self, waiting: list[bytes]) -> int:
         """Return how many lines fill the current part."""

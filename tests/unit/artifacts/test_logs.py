@@ -79,3 +79,11 @@ def test_a_store_that_was_away_gets_the_lines_later(store: LogStore, monkeypatch
     log.append(NOW, "output", "two")
     log.flush(NOW)
     assert [line.text for line in store.read(1)] == ["one", "two"]
+
+
+def test_a_later_writer_of_an_attempt_goes_on_behind_an_earlier_one(store: LogStore) -> None:
+    for text in ("one", "two", "three"):
+        log = AttemptLog(store, 1)
+        log.append(NOW, "output", text)
+        log.flush(NOW)
+    assert [line.text for line in store.read(1)] == ["one", "two", "three"]
