@@ -80,7 +80,8 @@ async def train_with_retries(
         next_attempt: returns the number of the attempt that follows a failure.
 
     Raises:
-        TrainingFailed: when it cannot be trained, or enough attempts broke off.
+        TrainingFailed: when it cannot be trained, enough attempts broke off, or one broke off while it was
+            being stopped.
         TrainingCanceled: when the service that trains it canceled it.
     """
     broken = 0
@@ -89,7 +90,13 @@ async def train_with_retries(
             return await train_once(backend, spec, report)
         except TrainingFailed as failure:
             broken += 1
-            if not retry.follows(failure, broken):
+            if not retry.follows(failure, broken) or _is_stopped():
                 raise
             await asyncio.sleep(retry.seconds(broken))
             spec = spec.model_copy(update={"attempt": next_attempt(failure)})
+
+
+def _is_stopped() -> bool:
+    """Return whether the job was stopped; a backend that ended it may raise a failure all the same."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.scripted_backend import ScriptedBackend, fails, finishes, spec_of
-from tunestream.trainers import Retry, TrainingFailed
+from tunestream.trainers import JobSpec, Report, Retry, Stop, TrainingFailed, TrainingResult
 from tunestream.trainers.retry import train_with_retries
 
 DIED = TrainingFailed("worker_died", "it was killed")
@@ -50,3 +52,20 @@ async def test_enough_is_enough(tmp_path: Path) -> None:
             backend, spec_of(tmp_path), lambda _: None, Retry(max_attempts=2, delay=0.0), lambda _: 2
         )
     assert len(backend.specs) == 2
+
+
+async def test_a_stopped_job_gets_no_other_attempt(tmp_path: Path) -> None:
+    async def script(_spec: JobSpec, _report: Report) -> TrainingResult:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise TrainingFailed("service_unreachable", "nobody heard that it is to end")
+
+    backend = ScriptedBackend(script)
+    running = asyncio.create_task(
+        train_with_retries(backend, spec_of(tmp_path), lambda _: None, Retry(delay=0.0), lambda _: 2)
+    )
+    await backend.began.wait()
+    running.cancel(Stop.CANCELED)
+    with pytest.raises(TrainingFailed, match="nobody heard"):
+        await running
+    assert len(backend.specs) == 1
