@@ -112,7 +112,8 @@ class Scheduler:
             while self._start_next():
                 pass
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._owners.changed(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):  # wait_for may swallow a cancellation
+                    await self._owners.changed()
 
     def _collect(self) -> None:
         """Forget the jobs that ended here; a fault of one ends the loop."""

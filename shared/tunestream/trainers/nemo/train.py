@@ -147,7 +147,8 @@ class Training:
             await asyncio.sleep(seconds)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unwanted.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._unwanted.wait()
 
     async def _ask_to_end(self, remote: JobView) -> bool:
         """Cancel the service's job; False when it could not be asked."""

@@ -70,9 +70,9 @@ class WorkerHandle:
         async with self._busy, self._recorded(spec) as recorder:
             await self.start()
             recorder.note(f"attempt {spec.attempt} goes to worker {self.pid}")
-            await self._process.send(RunJob(spec=spec))
             usable = False
             try:
+                await self._process.send(RunJob(spec=spec))
                 async for report in self._reports():
                     if isinstance(report, Terminal):
                         # The other processes of a job that failed in one may wait for that one forever.

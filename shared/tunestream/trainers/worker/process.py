@@ -138,9 +138,9 @@ class ChildProcess(Generic[R]):
         process, self._process = self._process, None
         output, self._output = self._output, None
         scratch, self._scratch = self._scratch, None
-        if self._heart is not None:
-            self._heart.cancel()
-            self._heart = None
+        heart, self._heart = self._heart, None
+        if heart is not None:
+            heart.cancel()
         if process is not None:
             self._end(process)
             await process.wait()
@@ -179,8 +179,7 @@ class ChildProcess(Generic[R]):
             stderr=PIPE,
             env={**ENVIRONMENT, **os.environ, **program.environment},
             limit=program.longest_message,
-            # torch's launcher would end at a terminal's interrupt
-            start_new_session=self.is_team or program.ends_children,
+            start_new_session=self.is_team or program.ends_children,  # torch's launcher heeds interrupts
         )
         assert self._process.stderr is not None
         self._output = OutputReader(self._process.stderr, self.redact, self._keep)
@@ -207,7 +206,8 @@ class ChildProcess(Generic[R]):
         if stdout is None:
             raise WorkerDied(f"{name} was killed")
         try:
-            line: bytes = await asyncio.wait_for(stdout.readline(), silence)
+            async with asyncio.timeout(silence):  # wait_for may swallow a cancellation
+                line: bytes = await stdout.readline()
         except TimeoutError:
             await self.kill()
             raise WorkerSilent(f"{name} gave no sign of life for {silence:g} s and was killed") from None
