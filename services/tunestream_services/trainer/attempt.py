@@ -115,6 +115,8 @@ class Attempt:
         )
         training.add_done_callback(_retrieve)
         try:
+            if not self._local:
+                await asyncio.sleep(0)  # it gets to its service, where alone an unwanted job is ended
             await self._claim.follow(training, mailbox)
         except asyncio.CancelledError as error:
             await self._stop(training, backend, stop_of(error))
@@ -122,6 +124,8 @@ class Attempt:
         except BaseException:
             await self._stop(training, backend, self._claim.why_lost())
             raise
+        if training.cancelled():
+            raise TrainingFailed("closed", "the backend canceled the training")
         return training.result()
 
     async def _stop(self, training: asyncio.Task[TrainingResult], backend: Backend, reason: Stop) -> None:

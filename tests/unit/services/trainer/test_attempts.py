@@ -279,3 +279,34 @@ async def test_a_backend_of_this_machine_that_does_not_stop_in_time_is_closed(
         await running
     assert (backend.closed, stops) == (closed, 2)
     assert (await site.backend() is backend) is not local, "the next job gets another backend"
+
+
+async def test_a_remote_job_that_is_canceled_before_it_is_watched_is_ended_in_its_service(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = trainer(local=False)
+    backend = await site.backend()
+
+    async def check() -> None:
+        site.ledger.cancel()
+
+    monkeypatch.setattr(backend, "check", check)
+    with pytest.raises(Lost):
+        await site.attempt()
+    assert backend.stops == [Stop.CANCELED]
+
+
+async def test_a_training_that_its_backend_cancels_breaks_the_attempt_off(
+    trainer: Callable[..., Trainer],
+) -> None:
+    async def script(_spec: JobSpec, _report: Report) -> TrainingResult:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    site = trainer()
+    await site.backend(script)
+    await site.attempt()
+    assert [one.code for one in site.ledger.job.broken] == ["closed"]
