@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.nat.finetune import FinetuneConfig
@@ -23,8 +23,6 @@ from tunestream.trainers.registry import find_backend, open_backend
 from tunestream.trainers.retry import Retry, train_with_retries
 
 __all__ = ["TrainerAdapter"]
-
-_CLOSE_SECONDS: Final = 10.0  # for jobs to stop by themselves
 
 
 class TrainerAdapter:
@@ -46,6 +44,8 @@ class TrainerAdapter:
 
     canceled: str = "canceled as asked"
     """The status message of a job that was canceled while it ran."""
+    close_seconds: float = 10.0
+    """How long closing waits for jobs to stop by themselves."""
 
     def __init__(
         self,
@@ -143,14 +143,13 @@ class TrainerAdapter:
         """
         spec = await self._specify(trajectories, job)
         known = self._jobs.find(spec.run_id, spec.job_id)
-        if known is None:
-            return self._begin(spec, ours=job is None).ref
-        if job is None and known.failed:
-            return self._begin(spec.model_copy(update={"attempt": known.spec.attempt + 1}), ours=True).ref
-        if spec.attempt > known.spec.attempt:
+        if known is not None and job is None and known.failed:
+            spec = spec.model_copy(update={"attempt": known.spec.attempt + 1})
+        if known is not None:
+            if spec.attempt <= known.spec.attempt:
+                return known.ref
             known.stop(Stop.LOST, "superseded", f"attempt {spec.attempt} began")
-            return self._begin(spec, ours=job is None).ref
-        return known.ref
+        return self._begin(spec, ours=job is None).ref
 
     async def status(self, ref: TrainingJobRef) -> TrainingJobStatus:
         """Return a job's latest status; a finished one's again and again.
@@ -188,18 +187,21 @@ class TrainerAdapter:
             UnknownJob: when neither this adapter nor its backend knows the job.
         """
         job = await self._find(ref)
+        if not self._local:
+            await asyncio.sleep(0)  # the latest job gets to its service, where alone it can be ended
         message = self.canceled if job.began else "canceled before it started"
         job.stop(Stop.CANCELED, "canceled", message)
 
     async def close(self) -> None:
         """Stop everything that runs here; further calls are harmless."""
+        if not self._local:
+            await asyncio.sleep(0)  # as in cancel
         unfinished = self._jobs.unfinished()
         for job in unfinished:
             stop = Stop.CANCELED if job.ours else Stop.SHUTDOWN
             job.stop(stop, "closed", "the trainer was closed")
-        tasks = [job.task for job in unfinished]
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        if tasks := [job.task for job in unfinished]:
+            await asyncio.wait(tasks, timeout=self.close_seconds)
         if self._owns_backend:
             await self.backend.close()
         for task in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,33 @@ async def test_a_job_that_the_service_knows_is_watched_on(tmp_path: Path, backen
     assert len(backend.specs) == 1
     with pytest.raises(UnknownJob, match="never"):
         await adapter.status(ref("never"))
+
+
+async def test_a_job_is_ended_in_its_service_however_soon_it_is_canceled(tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    adapter = Adopting(ScriptedConfig(local=False), artifacts=str(tmp_path), backend=backend)
+    earlier = TrainingJobRef(run_id="run", backend="scripted", metadata={"job_id": "earlier"})
+    for ref in (earlier, await adapter.submit(collection())):
+        await adapter.cancel(ref)
+        assert (await adapter.wait_until_complete(ref)).status is CANCELED
+    assert backend.stops == [Stop.CANCELED] * 2
+
+
+async def test_closing_waits_for_jobs_as_long_as_it_is_set_to(tmp_path: Path) -> None:
+    async def script(_spec: JobSpec, _report: Report) -> TrainingResult:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    backend = ScriptedBackend(script)
+    adapter = make(backend, tmp_path)
+    adapter.close_seconds = 0.05
+    ref = await adapter.submit(collection())
+    await backend.began.wait()
+    async with asyncio.timeout(5):
+        await adapter.close()
+    assert (await adapter.status(ref)).status is CANCELED
 
 
 async def test_a_thousand_finished_jobs_are_remembered(

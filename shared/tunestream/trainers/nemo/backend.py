@@ -61,8 +61,8 @@ class NeMoBackend:
     def __init__(
         self, config: NeMoCustomizerTrainerAdapterConfig, settings: NeMoSettings | None = None
     ) -> None:
+        self.settings = settings or NeMoSettings()
         self._config = config
-        self._settings = settings or NeMoSettings()
         self._services: Services | None = None
         self._running: set[asyncio.Task[TrainingResult]] = set()
 
@@ -135,7 +135,7 @@ class NeMoBackend:
                     "missing_dependency",
                     f"the nemo trainer needs {error.name}: pip install 'tunestream[nemo]'",
                 ) from error
-            self._services = Services(self._config, self._settings)
+            self._services = Services(self._config, self.settings)
         return self._services
 
 
@@ -184,6 +184,7 @@ class NeMoCustomizerTrainerAdapter(TrainerAdapter):
         retry: Retry | None = None,
     ) -> None:
         super().__init__(adapter_config, artifacts=artifacts, backend=backend, retry=retry)
+        self.close_seconds = self.backend.settings.close_timeout
 
     @override
     def rows(self, trajectories: TrajectoryCollection, config: TrainerSection) -> Rows:
