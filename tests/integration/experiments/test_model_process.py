@@ -120,3 +120,21 @@ def test_nothing_is_left_of_a_closed_worker(make: Make) -> None:
     worker.close()
     worker.close()
     assert not [one for one in threading.enumerate() if one.name == "model-process" and one.is_alive()]
+
+
+def test_closing_breaks_off_a_call_of_another_thread(make: Make) -> None:
+    worker, held = make(), threading.Event()
+
+    def stall() -> list[str]:
+        with worker.holding(base_model(Path("m"))):
+            held.set()
+            return texts(worker, STALL)
+
+    with ThreadPoolExecutor(1) as threads:
+        stalled = threads.submit(stall)
+        assert held.wait(60)
+        worker.close()
+        with pytest.raises(StageFailed) as failure:
+            stalled.result(10)
+    assert failure.value.code in {"model_process_died", "no_model"}
+    assert worker.pid is None

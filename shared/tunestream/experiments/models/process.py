@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -111,14 +113,27 @@ class ModelWorker:
         return self._call(Embed(model=model, texts=list(texts)), EmbeddedTexts).vectors
 
     def close(self) -> None:
-        """End the process: by closing its line, by force when that takes too long."""
-        with self._lock:
-            if self._loop is None or self._thread is None:
-                return
-            self._await(self._process.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop = self._thread = None
+        """End the process: by closing its line, by force when that takes too long, or a thread still uses it.
+
+        That thread's call fails.
+        """
+        if not self._lock.acquire(blocking=False):
+            if (pid := self.pid) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._lock.acquire()
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
+    def _end(self) -> None:
+        if self._loop is None or self._thread is None:
+            return
+        self._await(self._process.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop = self._thread = None
 
     def _call(self, call: Load | Unload | Generate | Embed, expected: type[R]) -> R:
         with self._lock:
