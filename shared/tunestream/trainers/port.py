@@ -200,7 +200,8 @@ JobReport = Progress | Checkpoint | LogLine
 Report = Callable[[JobReport], None]
 """Takes reports of one job, in the thread of the event loop.
 
-It returns at once and never raises. Of progress the latest counts; of too many lines the oldest are dropped.
+It returns at once and never raises. Of progress the latest counts; of too many lines the beginning and the
+end stay.
 """
 
 

@@ -133,14 +133,13 @@ class Serverless(Service):
             "experimental_config": {**experimental, "learning_rate": config.learning_rate},
         }
         remote = self._job.trace().remote or await self._send(body)
-        step, total, found = 0, 0, list[dict[str, float]]()
+        total, found = 0, list[dict[str, float]]()
         async for event in self._events(remote):
             if event.type == "training_started":
                 total = int(event.numbers.get("num_sequences", 0))
             elif event.type == "gradient_step":
-                step += 1
                 found.append(event.metrics)
-                self._job.stepped(step, total, found[-1])
+                self._job.stepped(len(found), total, found[-1])
         self._over()
         for metrics in found:
             yield {**base, **metrics, _STEPS: float(len(found))}
@@ -211,8 +210,7 @@ class Serverless(Service):
                     reason = event.data.get("error_message") or "without a reason"
                     raise TrainingFailed("training_failed", f"the service's job {remote} failed: {reason}")
                 yield event
-            if monotonic() - changed > self._settings.silent_timeout:
-                limit = self._settings.silent_timeout
+            if monotonic() - changed > (limit := self._settings.silent_timeout):
                 raise TrainingFailed("stalled", f"no event of the service's job {remote} for {limit:g} s")
             self._job.channel.update()
             await asyncio.sleep(self._settings.poll_interval)
