@@ -310,6 +310,42 @@ def test_the_digests_of_earlier_releases(trainer: str, digest: str) -> None:
     assert parse_run(f"run_id: r\ntrainer: {trainer}\n").config.digest == digest
 
 
+TOOLKIT_SETTINGS = """finetuning:
+  enabled: true
+  trajectory_builder: b
+  trainer: t
+  trainer_adapter: a
+  {setting}
+trajectory_builders: {{b: {{_type: dpo_traj_builder}}}}
+trainers: {{t: {{_type: dpo_trainer}}}}
+trainer_adapters: {{a: {{_type: nemo_customizer_trainer_adapter, entity_host: h, datastore_host: h,
+  namespace: n, customization_config: c}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "digest"),
+    [
+        ("num_epochs: 20", "7fac57e4b6640805cfe53500abd54188"),
+        ("target_functions: [f, g]", "f1363ff74c101dbde222c4eb0fc2771e"),
+        ("output_dir: ./out/x/", "355d3823ca1cfa190cdeaf25e8e31603"),
+        (
+            "run_configuration: {config_file: c.yml, dataset: d.json, override: [[a, b]]}",
+            "ace779b6f35bcb015a07dd42d5b74678",
+        ),
+    ],
+)
+def test_the_toolkits_settings_that_do_nothing_stay_in_the_digest_and_the_record(
+    setting: str, digest: str
+) -> None:
+    loaded = parse_run(TOOLKIT_SETTINGS.format(setting=setting), run_id="r")
+    assert any("not supported yet" in note for note in loaded.notes)
+    record = loaded.config.to_record()
+    assert loaded.config.digest == record.digest == digest
+    assert record.config[setting.partition(":")[0]] != run().to_record().config[setting.partition(":")[0]]
+    assert RunConfig.from_record(record).to_record().to_json() == record.to_json()
+
+
 def test_defaults_written_out_do_not_change_the_digest_and_other_values_do() -> None:
     written = run(batching={"max_wait": 60}, trajectory_builder={"_type": "dpo_traj_builder"})
     assert written.digest == run(batching={"max_wait": "1m"}).digest == run().digest
@@ -346,7 +382,7 @@ def test_a_record_of_an_earlier_version_keeps_its_digest() -> None:
     assert config.document() == parse_run(RUN).config.document()
 
 
-def test_settings_that_do_nothing_stay_in_the_record_at_their_defaults() -> None:
+def test_settings_that_do_nothing_stay_in_the_record_by_default_at_their_defaults() -> None:
     values = parse_run(RUN).config.to_record().config
     assert (values["enabled"], values["num_epochs"], values["trainer"]["reward"]) == (True, 1, None)
     assert "enabled" not in parse_run(RUN + "enabled: true\n").config.document()

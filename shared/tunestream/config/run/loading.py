@@ -12,7 +12,7 @@ from tunestream.config.files.errors import ConfigError, Problem
 from tunestream.config.files.keys import fields_of, suggestion
 from tunestream.config.files.validation import validated, without_unknown_keys
 from tunestream.config.files.yaml_reader import read_document, read_text
-from tunestream.config.nat.inert import inert_problems
+from tunestream.config.nat.inert import take_inert
 from tunestream.config.nat.reference import has_reference_shape, to_native
 from tunestream.config.run.run import OfflineConfig, RunConfig
 from tunestream.config.run.section import Section
@@ -77,7 +77,7 @@ def load_offline(path: str | Path, *sections: OfflineSection) -> Loaded[OfflineC
     notes: list[Problem] = []
     if reference:
         document, notes = to_native(document, whole=False)
-    notes += inert_problems(document)
+    notes += take_inert(document)[1]
     notes += _unknown_sections(document, fatal=not reference)
     document.data = {key: value for key, value in document.data.items() if key in sections}
     if reference:
@@ -91,11 +91,11 @@ def _run(document: Document, run_id: str | None) -> LoadedRun:
     if reference:
         document, notes = to_native(document, whole=True)
     origins = _name_run(document, run_id, fall_back=reference)
-    inert = list(inert_problems(document))
+    inert, problems = take_inert(document)
     if reference:
         notes += without_unknown_keys(RunConfig, document)
-    config = validated(RunConfig, document)
-    problems = inert + list(unused_problems(config, document))
+    config = validated(RunConfig, document).with_settings_of_the_toolkit(inert)
+    problems += unused_problems(config, document)
     if problems and not reference:
         raise ConfigError(problems)
     return _loaded(config, document, notes + problems, origins)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from tunestream.config.nat.inert import with_inert, without_inert
+from tunestream.config.nat.inert import InertValues, with_inert, without_inert
 from tunestream.config.run.curriculum import CurriculumLearning, CurriculumLearningConfig
 from tunestream.config.run.durations import Duration
 from tunestream.config.run.evaluation import EvaluationConfig
@@ -73,6 +73,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: Servers = []
 
+    _inert: InertValues = PrivateAttr(default_factory=dict)
     _recorded_digest: str | None = PrivateAttr(default=None)
 
     @field_validator("run_id")
@@ -119,7 +120,7 @@ class RunConfig(Section):
         if self._recorded_digest is not None:
             return self._recorded_digest
         text = json.dumps(
-            with_inert(self.document()),
+            with_inert(self.document(), self._inert),
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=False,
@@ -133,7 +134,14 @@ class RunConfig(Section):
 
     def to_record(self) -> RunRecord:
         """Return the configuration as it travels in the ``runs`` topic."""
-        return RunRecord(run_id=self.run_id, digest=self.digest, config=with_inert(self.document()))
+        config = with_inert(self.document(), self._inert)
+        return RunRecord(run_id=self.run_id, digest=self.digest, config=config)
+
+    def with_settings_of_the_toolkit(self, inert: InertValues) -> RunConfig:
+        """Return the run with settings that do nothing: its record and its digest keep them."""
+        config = self.model_copy()
+        config._inert = inert  # noqa: SLF001 - of this class
+        return config
 
     @classmethod
     def from_record(cls, record: RunRecord, *, trainer: TrainerReading = "opaque") -> RunConfig:
@@ -147,7 +155,8 @@ class RunConfig(Section):
         Raises:
             pydantic.ValidationError: when another version of tunestream wrote what this one cannot read.
         """
-        config = cls.model_validate(without_inert(record.config), context={"trainer": trainer})
+        values, inert = without_inert(record.config)
+        config = cls.model_validate(values, context={"trainer": trainer}).with_settings_of_the_toolkit(inert)
         if config.digest != record.digest:  # it holds what this version leaves out
             config._recorded_digest = record.digest  # noqa: SLF001 - of this class
         return config
