@@ -11,7 +11,7 @@ from tunestream.config.run.curriculum import CurriculumSection
 from tunestream.config.run.plugins import STRATEGIES
 from tunestream.domain.gate.selection import Epoch, Selection, State
 
-__all__ = ["BROKEN", "ROTATING", "install_strategy"]
+__all__ = ["BROKEN", "ROTATING", "Rotating", "install_strategy"]
 
 
 class RotatingConfig(CurriculumSection):
@@ -40,6 +40,8 @@ class BrokenConfig(CurriculumSection):
     type: Literal["broken"] = Field(default="broken", alias="_type")
     chosen: list[int] = [0]
     characters: int = 0
+    within: list[int] | None = None
+    dropped: dict[str, int] = {}
 
 
 class Broken:
@@ -51,7 +53,7 @@ class Broken:
         """Return the configured groups, and a state of some length."""
         del epoch, state
         remembered: Any = object() if config.characters < 0 else "x" * config.characters
-        return Selection(config.chosen, {"remembered": remembered})
+        return Selection(config.chosen, {"remembered": remembered}, config.dropped, config.within)
 
 
 ROTATING = Rotating()

@@ -40,7 +40,7 @@ class Selection:
         groups: positions of the selected groups in the epoch's, in the order of training.
         state: after this epoch.
         dropped: how many groups were left out, by reason; those without one count as ``strategy``.
-        within: of an epoch's only group: the positions of the trajectories that were drawn; None for all.
+        within: of the only selected group: the positions of the trajectories that were drawn; None for all.
     """
 
     groups: Sequence[int]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from operator import index
 from random import Random
 from typing import Final
 
@@ -62,31 +64,67 @@ def run_epoch(epoch: Epoch, state: State, config: CurriculumSection) -> Selectio
 
     Raises:
         NotInstalled: when the strategy is not installed here.
-        StrategyFailed: when it selects what is not there, or its state is too large or no JSON.
+        StrategyFailed: when it selects or counts what is not there, or its state is too large or no JSON.
     """
     count = len(epoch.rewards)
     if not config.enabled:
         return Selection(list(range(count)), state)
     selection = strategy_of(config).select(epoch, state, config)
-    chosen = selection.groups
-    if len(set(chosen)) < len(chosen) or not all(0 <= at < count for at in chosen):
-        raise StrategyFailed(f"strategy {config.type!r} selected {list(chosen)} of {count} groups")
-    encode_state(selection.state, config.type)
-    dropped = Counter(selection.dropped)
-    if rest := count - len(chosen) - dropped.total():
+    chosen = _positions(selection.groups, count, f"{count} groups", config.type)
+    return Selection(
+        chosen,
+        # As it is after a restart: text for keys, lists for tuples.
+        json.loads(encode_state(selection.state, config.type)),
+        _dropped(selection.dropped, count - len(chosen), config.type),
+        _within(selection.within, [epoch.sizes[at] for at in chosen], config.type),
+    )
+
+
+def _positions(selected: Sequence[int], count: int, of: str, kind: str) -> list[int]:
+    try:
+        positions = [index(at) for at in selected]
+    except TypeError:
+        positions = [count]
+    if len(set(positions)) < len(positions) or not all(0 <= at < count for at in positions):
+        raise StrategyFailed(f"strategy {kind!r} selected {list(selected)} of {of}")
+    return positions
+
+
+def _dropped(counts: Mapping[str, int], left_out: int, kind: str) -> dict[str, int]:
+    """Return how many groups were left out by reason, those without one as ``strategy``."""
+    dropped = Counter(counts)
+    rest = left_out - dropped.total()
+    if rest < 0 or min(dropped.values(), default=0) < 0:
+        raise StrategyFailed(f"strategy {kind!r} counts {dict(counts)} of {left_out} groups that it left out")
+    if rest:
         dropped["strategy"] += rest
-    return Selection(list(chosen), selection.state, dict(dropped), selection.within)
+    return dict(dropped)
+
+
+def _within(drawn: Sequence[int] | None, sizes: Sequence[int], kind: str) -> list[int] | None:
+    """Return the trajectories that were drawn of the only selected group."""
+    if drawn is None:
+        return None
+    if len(sizes) != 1:
+        raise StrategyFailed(
+            f"strategy {kind!r} drew trajectories of {len(sizes)} groups; it may of one alone"
+        )
+    return _positions(drawn, sizes[0], f"{sizes[0]} trajectories", kind)
 
 
 def encode_state(state: State, kind: str) -> bytes:
     """Return a strategy's state as canonical JSON.
 
     Raises:
-        StrategyFailed: when it is too large, or no JSON.
+        StrategyFailed: when it is too large, or no JSON object.
     """
+    if not isinstance(state, dict):
+        raise StrategyFailed(
+            f"strategy {kind!r} returned a {type(state).__name__} as its state; return a dict"
+        )
     try:
         text = json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise StrategyFailed(f"strategy {kind!r} returned a state that is no JSON: {error}") from error
     if len(text) > MAX_STATE_BYTES:
         raise StrategyFailed(

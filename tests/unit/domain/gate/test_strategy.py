@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.strategies import install_strategy
+from tests.helpers.strategies import Rotating, install_strategy
 from tests.unit.domain.gate.test_core import WINDOW, Gate, configuration, group, names
 from tunestream.config.run.curriculum import CurriculumSection, strategy_section
 from tunestream.config.run.run import RunConfig
@@ -66,6 +66,32 @@ def test_a_state_is_bounded_and_json() -> None:
         run(characters=MAX_STATE_BYTES - overhead + 1)
     with pytest.raises(StrategyFailed, match="no JSON"):
         run(characters=-1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"chosen": [0, 1], "within": [0]}, "drew trajectories of 2 groups"),
+        ({"within": [1]}, r"selected \[1\] of 1 trajectories"),
+        ({"within": [0, 0]}, r"selected \[0, 0\] of 1 trajectories"),
+        ({"dropped": {"hard": 3}}, "counts {'hard': 3} of 2 groups"),
+        ({"dropped": {"hard": -1}}, "counts {'hard': -1} of 2 groups"),
+    ],
+)
+def test_trajectories_and_counts_that_are_not_there_are_an_error(
+    settings: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(StrategyFailed, match=problem):
+        run(**settings)
+
+
+def test_a_state_is_what_it_is_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rotating, "select", lambda *_: Selection([0], {"seen": (1, 2)}))
+    config = section("rotating")
+    assert run_epoch(EPOCH, initial_state(config), config).state == {"seen": [1, 2]}
+    monkeypatch.setattr(Rotating, "select", lambda *_: Selection([0], [1]))  # type: ignore[arg-type]
+    with pytest.raises(StrategyFailed, match="returned a list as its state"):
+        run_epoch(EPOCH, initial_state(config), config)
 
 
 def windows(gate: Gate, *, restarts: bool) -> list[SelectedWindow]:
