@@ -85,6 +85,28 @@ def test_a_section_whose_strategy_is_not_installed_here_is_kept_as_it_was_writte
             run("{_type: rotating, groups: 3}")
 
 
+@pytest.mark.usefixtures("site")
+def test_a_record_with_a_section_that_the_installed_version_cannot_read_is_kept_as_it_was_written() -> None:
+    record = run("{_type: rotating, groups: 3}").to_record()
+    section = record.config["curriculum_learning"] | {"of_a_later_version": 1}
+    later = record.model_copy(update={"config": record.config | {"curriculum_learning": section}})
+    again = RunConfig.from_record(later)
+    assert isinstance(again.curriculum_learning, ForeignCurriculumConfig)
+    assert again.document()["curriculum_learning"] == section
+
+
+def test_a_strategy_that_breaks_while_it_is_imported_does_not_stop_who_reads_the_run(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run("{_type: rotating}").to_record()
+    (site / "strategies_rotating-1.0.dist-info" / "entry_points.txt").unlink()
+    (tmp_path / "breaks.py").write_text("raise RuntimeError('no licence')\n")
+    monkeypatch.syspath_prepend(install_strategy(tmp_path, "rotating", "breaks:STRATEGY", "others"))
+    assert isinstance(RunConfig.from_record(record).curriculum_learning, ForeignCurriculumConfig)
+    with pytest.raises(ConfigError, match="cannot be loaded from breaks:STRATEGY: no licence"):
+        run("{_type: rotating}")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

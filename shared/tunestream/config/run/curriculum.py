@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     Tag,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     WrapValidator,
@@ -65,7 +66,7 @@ class CurriculumLearningConfig(CurriculumSection):
 
 
 class ForeignCurriculumConfig(CurriculumSection):
-    """The section of a strategy that is not installed here, kept as another process wrote it."""
+    """The section of a strategy that cannot read it here, or is not installed: kept as it was written."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -90,7 +91,7 @@ def _kind(value: object) -> str | None:
 def _of_plugin(value: object, handler: object, info: ValidationInfo) -> CurriculumSection:
     """Read the section of a strategy that another distribution brings.
 
-    One that is not installed here is kept as it is where a record is read, which gives a context.
+    Where a record is read, which gives a context, one that cannot be read here is kept as it is.
     """
     del handler
     if isinstance(value, CurriculumSection):
@@ -102,6 +103,10 @@ def _of_plugin(value: object, handler: object, info: ValidationInfo) -> Curricul
             return ForeignCurriculumConfig.model_validate(value)
         known = ", ".join(map(repr, [_PERCENTILE, *installed_strategies()]))
         raise ValueError(f"{missing}; choose one of {known}") from missing
+    except ValidationError:
+        if info.context:
+            return ForeignCurriculumConfig.model_validate(value)
+        raise
 
 
 CurriculumLearning = Annotated[

@@ -69,7 +69,7 @@ def _load(group: str, kind: str) -> object:
         raise NotInstalled(f"_type {kind!r} is brought by several distributions, {names}: keep one of them")
     try:
         return entries[0].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # their code may raise anything, and who only reads a run goes on
         raise NotInstalled(
             f"_type {kind!r} cannot be loaded from {entries[0].value}: {error}; install what it needs"
         ) from error

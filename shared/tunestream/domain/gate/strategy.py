@@ -10,7 +10,11 @@ from operator import index
 from random import Random
 from typing import Final
 
-from tunestream.config.run.curriculum import CurriculumLearningConfig, CurriculumSection
+from tunestream.config.run.curriculum import (
+    CurriculumLearningConfig,
+    CurriculumSection,
+    strategy_section,
+)
 from tunestream.config.run.plugins import NotInstalled, load_strategy
 from tunestream.domain.gate.percentile import PERCENTILE, initial_percentile_state
 from tunestream.domain.gate.selection import CurriculumStrategy, Epoch, Selection, State
@@ -44,13 +48,15 @@ def strategy_of(config: CurriculumSection) -> CurriculumStrategy:
     """Return the strategy of a configuration.
 
     Raises:
-        NotInstalled: when it is not installed here, or is none.
+        NotInstalled: when it is not installed here, is none, or is of a version that cannot read its section.
     """
     if isinstance(config, CurriculumLearningConfig):
         return PERCENTILE
     strategy = load_strategy(config.type)
     if not callable(getattr(strategy, "select", None)):
         raise NotInstalled(f"_type {config.type!r} names something without a method select")
+    if not isinstance(config, strategy_section(config.type)):
+        raise NotInstalled(f"_type {config.type!r} is installed in a version that cannot read its section")
     return strategy  # type: ignore[return-value]
 
 

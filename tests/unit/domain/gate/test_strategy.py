@@ -152,3 +152,13 @@ def test_a_group_of_a_run_whose_strategy_is_not_installed_here_is_refused_and_ca
         gate.send(group("g", 1), 1)
     assert refused.value.code == "unknown_strategy"
     assert gate.log == {}
+
+
+def test_a_group_of_a_run_whose_section_the_installed_version_cannot_read_is_refused() -> None:
+    record = rotating().to_record()
+    section = record.config["curriculum_learning"] | {"of_a_later_version": 1}
+    later = record.model_copy(update={"config": record.config | {"curriculum_learning": section}})
+    gate = Gate(RunConfig.from_record(later))
+    with pytest.raises(Refused, match="version that cannot read its section") as refused:
+        gate.send(group("g", 1), 1)
+    assert refused.value.code == "unknown_strategy"
