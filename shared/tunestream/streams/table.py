@@ -74,13 +74,13 @@ class Table(Generic[Value]):
         self._on_skip = skipped
 
     def warnings(self) -> list[str]:
-        """Return, in one line or none, how many keys keep a value from before their latest record."""
+        """Return, in one line or none, of how many keys the latest record was skipped."""
         if not self._skipped:
             return []
         key, reason = next(iter(self._skipped.items()))
-        name = key.decode(errors="replace")
+        count, name = len(self._skipped), key.decode(errors="replace")
         return [
-            f"topic {self._topic}: {len(self._skipped)} keys keep an earlier value, e.g. {name}: {reason}",
+            f"topic {self._topic}: the latest records of {count} keys were skipped, e.g. {name}: {reason}"
         ]
 
     def get(self, key: bytes) -> Value | None:

@@ -21,8 +21,6 @@ from tunestream.events.ttc import Tick
 
 __all__ = ["CurriculumGate", "SelectedWindow"]
 
-WindowKey = tuple[str, str]  # run, config digest
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedWindow:
