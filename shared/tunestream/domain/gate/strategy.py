@@ -79,11 +79,16 @@ def run_epoch(epoch: Epoch, state: State, config: CurriculumSection) -> Selectio
     chosen = _positions(selection.groups, count, f"{count} groups", config.type)
     return Selection(
         chosen,
-        # As it is after a restart: text for keys, lists for tuples.
-        json.loads(encode_state(selection.state, config.type)),
+        _remembered(selection.state, config),
         _dropped(selection.dropped, count - len(chosen), config.type),
         _within(selection.within, [epoch.sizes[at] for at in chosen], config.type),
     )
+
+
+def _remembered(state: State, config: CurriculumSection) -> State:
+    """Return a state as it is after a restart: sorted, text for keys, lists for tuples."""
+    encoded = encode_state(state, config.type)
+    return state if isinstance(config, CurriculumLearningConfig) else json.loads(encoded)
 
 
 def _positions(selected: Sequence[int], count: int, of: str, kind: str) -> list[int]:
