@@ -48,8 +48,7 @@ async def _examine(settings: KafkaSettings) -> tuple[list[Check], bool]:
     try:
         topics = await check_topics(settings)
     except BrokerUnavailableError as error:
-        remedy = "Start one (tunestream kafka), or set KAFKA_BOOTSTRAP_SERVERS"
-        return [*checks, Check("broker", False, str(error), remedy)], True
+        return [*checks, Check("broker", False, error.problem, error.remedy)], True
     checks += topics
     if all(check.ok for check in topics):
         checks += await check_lag(settings)

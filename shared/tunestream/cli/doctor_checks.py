@@ -80,18 +80,18 @@ async def check_topics(settings: KafkaSettings) -> list[Check]:
     plan = await diff_topics(settings)
     broker = Check("broker", True, f"answers at {settings.bootstrap_servers}")
     wrong = [_topic(change) for change in plan if change.action is not TopicAction.KEEP]
-    return [broker, *(wrong or [Check("topics", True, f"all {len(plan)} are as the catalogue says")])]
+    return [broker, *(wrong or [Check("topics", True, f"all {len(plan)} are as in the catalogue")])]
 
 
 def _topic(change: TopicChange) -> Check:
     if change.action is TopicAction.REFUSE:
-        return Check(f"topic {change.name}", False, change.reason or "", "See docs/operations")
+        return Check(f"topic {change.name}", False, change.reason or "", change.remedy or "")
     finding = "is missing" if change.action is TopicAction.CREATE else "has other settings"
     return Check(f"topic {change.name}", False, finding, "tunestream topics apply")
 
 
 async def check_lag(settings: KafkaSettings) -> list[Check]:
-    """Say how far each service is behind, and whether anybody works at it."""
+    """Compare how far each service is behind, and whether a replica works at it."""
     return [_lag(found) for found in await group_lags(settings, INPUTS)]
 
 
@@ -123,9 +123,8 @@ async def _service(client: httpx.AsyncClient, name: str, url: str) -> list[Check
     ok = ready.status_code == httpx.codes.OK
     reasons = "ready" if ok else "; ".join(map(str, ready.json()["reasons"]))
     check = Check(name, ok, f"{url}: {reasons}", "" if ok else f"Read its log, and {url}/health/ready")
-    warned = [
-        Check(name, False, text, "tunestream models serving") for text in ready.json().get("warnings", [])
-    ]
+    remedy = "Read its log; for a model server: tunestream models serving"
+    warned = [Check(name, False, text, remedy) for text in ready.json().get("warnings", [])]
     return [check, *warned, *([] if name != "pair_builder" else stuck_turns(metrics, time.time()))]
 
 
@@ -142,7 +141,7 @@ def stuck_turns(metrics: str, now: float) -> list[Check]:
     if age <= _STUCK_SECONDS:
         return [Check("open turns", True, f"{turns}, the oldest for {max(age, 0.0):.0f} s")]
     finding = f"{turns}, the oldest for {age / 60:.0f} min: its time-out does not come"
-    remedy = "The collector tells the time when agents are silent: tunestream up --only ttc_collector"
+    remedy = "Only the collector writes ticks when agents are silent: tunestream up --only ttc_collector"
     return [Check("open turns", False, finding, remedy)]
 
 

@@ -32,13 +32,17 @@ _POLL_SECONDS: Final = 0.05
 
 
 class BrokerUnavailableError(ConnectionError):
-    """No broker answers; trying again later may help."""
+    """No broker answers; trying again later may help.
+
+    Attributes:
+        problem: which broker, and what the client reports.
+        remedy: what to do about it; also the end of the message.
+    """
 
     def __init__(self, servers: str, reason: str) -> None:
-        super().__init__(
-            f"No Kafka broker answers at {servers}: {reason}. "
-            "Start one (tunestream kafka), or set KAFKA_BOOTSTRAP_SERVERS."
-        )
+        self.problem = f"No Kafka broker answers at {servers}: {reason}"
+        self.remedy = "Start one (tunestream kafka), or set KAFKA_BOOTSTRAP_SERVERS"
+        super().__init__(f"{self.problem}. {self.remedy}.")
 
 
 class TopicsError(RuntimeError):

@@ -65,4 +65,4 @@ async def test_what_a_trainer_warns_of_is_told() -> None:
     assert ready.ok
     assert warning.ok is False
     assert "should serve m@1" in warning.finding
-    assert warning.remedy == "tunestream models serving"
+    assert warning.remedy == "Read its log; for a model server: tunestream models serving"
