@@ -9,18 +9,19 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, time
 from typing import Annotated, Final
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.experiment.options import SAVE_DIR, SaveDirOption
-from tunestream.cli.output import JsonOption, console, emit, logs, note
+from tunestream.cli.extras import check_extra
+from tunestream.cli.output import JsonOption, console, emit, logs, note, warn
 from tunestream.cli.serve import server_command
 from tunestream.cli.service_processes import free_port, service_processes
 from tunestream.cli.stopping import until_stopped
@@ -50,8 +51,10 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOM
 _REFRESH_SECONDS: Final = 0.5
 _NEEDED: Final = ("faststream", "fastapi", "torch", "trl", "matplotlib", "jinja2")
 
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the base model, the games and the jobs.")]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Full windows to train on.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of the base model, the games and the jobs.")
+]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Number of full windows to train on.")]
 ObjectiveOption = Annotated[
     Objective,
     typer.Option(
@@ -109,12 +112,11 @@ def demo(
 ) -> None:
     """Watch a small model get better at tic-tac-toe while it plays.
 
-    Starts the broker, the four services and a policy server; agents play through it and publish scored
-    answers; windows of them train; each promoted version is served and measured on boards that were
-    never published. Exit code 1 unless the 95 % interval of the gain is above 0.
+    It starts the broker, the four services and a model server. Agents play through the server and publish
+    scored answers, which train the model. Each promoted version is served, and measured on boards that
+    were never published. Exit code 1 unless the 95 % interval of the gain is above 0.
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise Failure(f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[demo]'")
+    check_extra("demo", *_NEEDED)
     configure_logging(LogSettings(level="warning", format="console"))
     plan = DemoPlan(seed, rounds, keep, objective, quantize)
     begin = None if base is None else (base, save_dir)
@@ -126,14 +128,14 @@ def demo(
 
 async def _demo(options: _Options, *, as_json: bool) -> DemoResults:
     """Run the demo and return its results; the process ends with all that it started."""
-    told: list[DemoResults] = []
+    reported: list[DemoResults] = []
 
-    def tell(results: DemoResults) -> None:
-        told.append(results)
+    def report(results: DemoResults) -> None:
+        reported.append(results)
         _report(results, options.data / "report", as_json=as_json)
 
     async with _site(options) as (site, supervisor):
-        playing = asyncio.create_task(_watch(options.plan, site, tell))
+        playing = asyncio.create_task(_watch(options.plan, site, report))
         dying = asyncio.create_task(supervisor.wait())
         try:
             done, _ = await asyncio.wait({playing, dying}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,8 +145,8 @@ async def _demo(options: _Options, *, as_json: bool) -> DemoResults:
         except DemoFailed as failed:
             raise Failure(str(failed), remedy=f"Read the logs in {options.data / 'logs'}") from failed
         except asyncio.CancelledError:
-            if told:  # with --keep, Ctrl-C is the ordinary end
-                return told[0]
+            if reported:  # with --keep, Ctrl-C is the ordinary end
+                return reported[0]
             raise
         finally:
             for task in (playing, dying):
@@ -181,7 +183,7 @@ async def _site(options: _Options) -> AsyncIterator[tuple[DemoSite, Supervisor]]
         services = service_processes(SERVICES, kafka, artifacts=str(data / "artifacts"), logs=data / "logs")
         note("starting the services and the policy server")
         processes = [*(service.process for service in services), policy]
-        supervisor = await stack.enter_async_context(Supervisor(processes, report=note))
+        supervisor = await stack.enter_async_context(Supervisor(processes, report=warn))
         await supervisor.wait_ready(_READY_SECONDS)
         yield DemoSite(kafka, url, run_id), supervisor
 
@@ -224,7 +226,7 @@ def _policy_server(base: Path, folder: Path) -> tuple[ProcessSpec, str]:
     return ProcessSpec("policy_server", command, log, _ONE_THREAD, f"{url}/health"), url
 
 
-async def _watch(plan: DemoPlan, site: DemoSite, tell: Callable[[DemoResults], None]) -> DemoResults:
+async def _watch(plan: DemoPlan, site: DemoSite, report: Callable[[DemoResults], None]) -> DemoResults:
     """Play while the screen shows it."""
     with Live(console=logs(), auto_refresh=False, transient=True) as live:
         drawing: list[asyncio.Task[None]] = []
@@ -233,7 +235,7 @@ async def _watch(plan: DemoPlan, site: DemoSite, tell: Callable[[DemoResults], N
             drawing.append(asyncio.create_task(_draw(screen, live)))
 
         try:
-            return await play(plan, site, on_start=start, on_results=tell)
+            return await play(plan, site, on_start=start, on_results=report)
         finally:
             for task in drawing:
                 task.cancel()
@@ -253,4 +255,4 @@ def _report(results: DemoResults, folder: Path, *, as_json: bool) -> None:
         emit(results.document())
     else:
         console().print(render(results))
-    note(f"picture {files.picture}\npage    {files.page}")
+    note(escape(f"picture {files.picture}\npage    {files.page}"))

@@ -26,6 +26,7 @@ __all__ = [
     "note",
     "show",
     "table",
+    "warn",
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -49,6 +50,11 @@ def logs() -> Console:
 def note(markup: str) -> None:
     """Print a line on stderr, in Rich markup; escape what comes from outside."""
     logs().print(markup, soft_wrap=True, highlight=False)
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr; it is no markup."""
+    note(f"[yellow]{escape(text)}[/]")
 
 
 def emit(document: object) -> None:

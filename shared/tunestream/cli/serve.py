@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from tunestream.cli.errors import Failure
+from tunestream.cli.extras import check_extra
 from tunestream.cli.output import note
 
 __all__ = ["register", "server_command"]
@@ -22,11 +21,11 @@ ModelArgument = Annotated[
 ]
 NameOption = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="Of the base model in requests; by default its folder's."),
+    typer.Option("--name", metavar="NAME", help="Model name in requests; by default its folder's name."),
 ]
 HostOption = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of requests that bring none.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of requests that bring none.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +42,10 @@ def serve(
 ) -> None:
     """Serve a base model for development: OpenAI's completions, vLLM's adapter routes.
 
-    It has no authentication and loads any folder that it is told to: keep it on this machine. It runs until
-    Ctrl-C or SIGTERM.
+    It has no authentication, and loads any folder that a request names: keep it on this machine. It runs
+    until Ctrl-C or SIGTERM.
     """
-    if missing := [needed for needed in _NEEDED if find_spec(needed) is None]:
-        raise Failure(
-            f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[server]'"
-        )
+    check_extra("server", *_NEEDED)
     command = server_command(model, name or model.resolve().name, host=host, port=port, seed=seed)
     note(f"loading {model}; then http://{host}:{port}/v1 answers")
     os.execv(command[0], command)  # noqa: S606 - this process becomes the server and loads torch there

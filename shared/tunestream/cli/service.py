@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunestream.cli.service_processes import check_installed, package_of, service_of
-from tunestream.config.settings import LogSettings
+from tunestream.cli.stopping import until_stopped
+from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.topics import SERVICES
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def service() -> None:
     """Run one service in the foreground.
 
     It is configured by environment variables: KAFKA_BOOTSTRAP_SERVERS, TUNESTREAM_ARTIFACTS,
-    TUNESTREAM_REPLICA and those in docs/operations.
+    TUNESTREAM_REPLICA and the others in docs/reference/settings.
     """
 
 
@@ -53,4 +54,13 @@ def run(name: NameArgument, host: HostOption = "127.0.0.1", port: PortOption = 8
     check_installed()
     app: AsgiFastStream = import_module(f"tunestream_services.{package}.app").app
     level = logging.getLevelNamesMapping()[LogSettings().level.upper()]
-    asyncio.run(app.run(level, {"host": host, "port": port}))
+    if asyncio.run(until_stopped(_broker_answers())):
+        asyncio.run(app.run(level, {"host": host, "port": port}))
+
+
+async def _broker_answers() -> bool:
+    """Wait for the broker here, where a signal ends the wait: uvicorn obeys it only after the start."""
+    from tunestream.streams.startup import await_broker  # noqa: PLC0415 - help is fast without it
+
+    await await_broker(KafkaSettings(), ServiceSettings().startup_seconds)
+    return True

@@ -6,11 +6,10 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tunestream.cli.errors import Failure
+from tunestream.cli.extras import check_extra
 from tunestream.cli.supervisor import ProcessSpec
 from tunestream.topics import SERVICES
 
@@ -29,7 +28,7 @@ __all__ = [
 
 _FIRST_PORT: Final = 8101
 _HOST: Final = "127.0.0.1"
-# -P: modules in the folder where the command was called are the user's, whatever their names.
+# -P: modules in the folder where the command was called are the user's, also those that are named as ours.
 _RUN: Final = (sys.executable, "-P", "-m", "tunestream", "service", "run")
 
 
@@ -74,8 +73,7 @@ def check_installed() -> None:
     Raises:
         Failure: when they are not.
     """
-    if find_spec("faststream") is None:
-        raise Failure("the services' packages are not installed", remedy="pip install 'tunestream[services]'")
+    check_extra("services", "faststream", "prometheus_client", "uvicorn")
 
 
 def service_processes(
@@ -91,11 +89,7 @@ def service_processes(
         artifacts: the artifact store.
         logs: folder of the log files.
         replica: the slot, stable over restarts.
-
-    Raises:
-        Failure: when the packages that services need are not installed.
     """
-    check_installed()
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "TUNESTREAM_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,

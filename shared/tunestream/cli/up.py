@@ -14,8 +14,13 @@ from rich.markup import escape
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
-from tunestream.cli.output import JsonOption, console, emit_line, note, table
-from tunestream.cli.service_processes import RunningService, service_of, service_processes
+from tunestream.cli.output import JsonOption, console, emit_line, note, table, warn
+from tunestream.cli.service_processes import (
+    RunningService,
+    check_installed,
+    service_of,
+    service_processes,
+)
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
 from tunestream.config.settings import KafkaSettings, LogSettings
@@ -56,6 +61,7 @@ def up(
         services = list(dict.fromkeys(service_of(name) for name in only or SERVICES))
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
+    check_installed()
     configure_logging(LogSettings(level="warning", format="console"))
     asyncio.run(until_stopped(_serve(services, broker, data.absolute(), as_json=as_json)))
 
@@ -77,7 +83,7 @@ async def _serve(services: Sequence[str], broker: str | None, data: Path, *, as_
             logs=data / "logs",
         )
         processes = [service.process for service in running]
-        supervisor = await stack.enter_async_context(Supervisor(processes, report=_report_death))
+        supervisor = await stack.enter_async_context(Supervisor(processes, report=warn))
         note(f"starting {', '.join(services)} on {escape(broker)}")
         await supervisor.wait_ready(_READY_SECONDS)
         _report(broker, running, supervisor, as_json=as_json)
@@ -90,10 +96,6 @@ async def _first(*tasks: asyncio.Task[None] | None) -> None:
     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-
-
-def _report_death(text: str) -> None:
-    note(f"[yellow]{escape(text)}[/]")
 
 
 def _report(

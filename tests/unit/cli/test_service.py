@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from typer.testing import CliRunner
 
 from tunestream.cli import app
-from tunestream.cli.errors import Failure
 from tunestream.cli.service_processes import package_of, service_of, service_processes
 from tunestream.config.settings import KafkaSettings
 from tunestream.topics import SERVICES
@@ -30,12 +34,21 @@ class Application:
         self.runs.append((log_level, options))
 
 
+async def answers(settings: KafkaSettings, deadline: float) -> None:
+    """The broker answers at once."""
+
+
+def broker_is(monkeypatch: pytest.MonkeyPatch, found: Callable[[KafkaSettings, float], Any]) -> None:
+    monkeypatch.setattr("tunestream.streams.startup.await_broker", found)
+
+
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Application:
     module = ModuleType("tunestream_services.trainer.app")
     application = Application()
     module.app = application  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    broker_is(monkeypatch, answers)
     return application
 
 
@@ -49,6 +62,32 @@ def test_the_log_level_is_the_deployments(trainer: Application, monkeypatch: pyt
     monkeypatch.setenv("TUNESTREAM_LOG_LEVEL", "warning")
     assert runner.invoke(app, ["service", "run", "trainer"]).exit_code == 0
     assert trainer.runs == [(logging.WARNING, {"host": "127.0.0.1", "port": 8000})]
+
+
+def test_a_broker_that_stays_away_is_one_error_and_exit_code_3(
+    trainer: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(settings: KafkaSettings, deadline: float) -> None:
+        raise KafkaConnectionError("nobody at home")
+
+    broker_is(monkeypatch, away)
+    done = runner.invoke(app, ["service", "run", "trainer"])
+    assert done.exit_code == 3
+    assert "nobody at home" in done.stderr
+    assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+    assert isinstance(done.exception, SystemExit)
+    assert not trainer.runs
+
+
+def test_a_signal_ends_the_wait_for_the_broker(trainer: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(settings: KafkaSettings, deadline: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    broker_is(monkeypatch, never)
+    done = runner.invoke(app, ["service", "run", "trainer"])
+    assert done.exit_code == 0, done.output
+    assert not trainer.runs
 
 
 def test_an_unknown_service_is_a_usage_error_that_names_those_there_are() -> None:
@@ -65,7 +104,7 @@ def test_workers_are_no_option() -> None:
 def test_missing_packages_are_named_with_their_extra(
     trainer: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunestream.cli.service_processes.find_spec", lambda _name: None)
+    monkeypatch.setattr("tunestream.cli.extras.find_spec", lambda _name: None)
     done = runner.invoke(app, ["service", "run", "trainer"])
     assert done.exit_code == 1
     assert "tunestream[services]" in done.stderr
@@ -104,7 +143,11 @@ def test_processes_have_their_own_port_log_and_environment(tmp_path: Path) -> No
         }
 
 
-def test_processes_need_the_services_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunestream.cli.service_processes.find_spec", lambda _name: None)
-    with pytest.raises(Failure, match="not installed"):
-        service_processes(SERVICES, KafkaSettings(), artifacts="store", logs=tmp_path)
+def test_up_names_the_missing_extra_before_it_looks_for_a_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunestream.cli.extras.find_spec", lambda _name: None)
+    done = runner.invoke(app, ["up", "--data", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "tunestream[services]" in done.stderr
+    assert not list(tmp_path.iterdir())

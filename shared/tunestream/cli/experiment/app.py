@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
 import typer
 
-from tunestream.cli.errors import Failure
+from tunestream.cli.extras import check_extra
 
 __all__ = ["register"]
 
@@ -29,10 +28,7 @@ def register(app: typer.Typer) -> None:
     Raises:
         Failure: when packages that it needs are not installed.
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise Failure(
-            f"packages are missing: {', '.join(missing)}", remedy="pip install 'tunestream[experiments]'"
-        )
+    check_extra("experiments", *_NEEDED)
     from tunestream.cli.experiment.commands import experiments  # noqa: PLC0415 - needs those packages
 
     app.add_typer(experiments, name="experiment")

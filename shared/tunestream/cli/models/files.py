@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import typer
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore, LogStore
 from tunestream.cli.errors import Failure
+from tunestream.cli.extras import check_extra
 from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.config.run.durations import parse_duration
@@ -81,8 +81,7 @@ def _card(ledger: JobLedger, version: ModelVersion, *, merged: bool) -> str:
 
 def merge(base: str, adapter: Path, target: Path) -> Path:
     """Merge an adapter into its base, in a process of its own: this one stays without torch."""
-    if importlib.util.find_spec("peft") is None:
-        raise Failure("--merged needs peft", remedy="pip install 'tunestream[trl]'")
+    check_extra("trl", "torch", "transformers", "peft")
     command = [sys.executable, "-m", "tunestream.trainers.trl.merge", base, str(adapter), str(target)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
