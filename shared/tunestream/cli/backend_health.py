@@ -13,7 +13,7 @@ from tunestream.trainers import TrainingFailed, check_backend, is_infrastructure
 __all__ = ["check_health"]
 
 _DEADLINE: Final = 30.0  # seconds
-_REMEDY: Final = "Mend it; or --no-health-check, where only the trainer's machine has what it needs."
+_REMEDY: Final = "Remove the cause. Where only the trainer's machine can train: run apply --no-health-check"
 
 
 def check_health(config: RunConfig) -> None:

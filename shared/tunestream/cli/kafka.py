@@ -37,7 +37,7 @@ def kafka(
 ) -> None:
     """Run a real Apache Kafka in a folder, without installing it.
 
-    It runs until Ctrl-C or SIGTERM, and goes on from the same records at the next start.
+    It runs until Ctrl-C or SIGTERM. The next start continues from the same records.
     """
     configure_logging(LogSettings(level="warning", format="console"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

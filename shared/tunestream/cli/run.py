@@ -52,7 +52,7 @@ def apply(
         bool,
         typer.Option(
             "--health-check/--no-health-check",
-            help="Ask first whether the run's backend can train; no, where only the trainer reaches it.",
+            help="Check first that the run's backend can train; --no-… where only the trainer reaches it.",
         ),
     ] = True,
     dry_run: DryRunOption = False,
@@ -89,7 +89,7 @@ def list_(as_json: JsonOption = False) -> None:
 def show_(
     what: Annotated[str, typer.Argument(metavar="FILE|RUN", help="A run's file, or a run that was applied.")],
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say where each value came from; for a file.")
+        bool, typer.Option("--origin", help="Show where each value came from; for a file.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -43,7 +43,7 @@ class ProcessSpec:
         name: for people.
         command: program and arguments.
         log: takes its stdout and stderr.
-        environment: set on top of ours.
+        environment: added to our environment.
         ready_url: answers 200 once it is at work; None when it counts as ready at once.
     """
 

@@ -37,7 +37,7 @@ def topics() -> None:
     """Create, list and compare the topics.
 
     The broker is KAFKA_BOOTSTRAP_SERVERS; TUNESTREAM_KAFKA_TOPIC_PREFIX, _REPLICATION_FACTOR and
-    _MIN_INSYNC_REPLICAS say how topics are named and kept.
+    _MIN_INSYNC_REPLICAS define how topics are named and kept.
     """
 
 
@@ -54,7 +54,7 @@ def apply(
 
 @_topics.command()
 def diff(partitions: PartitionsOption = None, as_json: JsonOption = False) -> None:
-    """Say which topics are missing or differ from the catalogue, and what would be done."""
+    """Show which topics are missing or differ from the catalogue, and what would be done."""
     plan = _run(diff_topics(_settings(partitions)))
     _show_plan([change for change in plan if change.action is not TopicAction.KEEP], as_json=as_json)
 
@@ -85,7 +85,7 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 def _show_plan(plan: Sequence[TopicChange], *, as_json: bool) -> None:
     rows = [asdict(change) | ({} if as_json else {"what": _what(change)}) for change in plan]
     columns = ("action", "name", "partitions", "what")
-    show(rows, as_json=as_json, columns=columns, empty="Every topic is as the catalogue says.")
+    show(rows, as_json=as_json, columns=columns, empty="Every topic is as in the catalogue.")
 
 
 def _what(change: TopicChange) -> str:
@@ -99,4 +99,4 @@ def _kept(settings: Mapping[str, str]) -> str:
     if settings.get("cleanup.policy") == "compact":
         return "latest of each key"
     retention = settings.get("retention.ms")
-    return f"{int(retention) / 86_400_000:g} days" if retention else "as the broker says"
+    return f"{int(retention) / 86_400_000:g} days" if retention else "as the broker has it"

@@ -122,7 +122,7 @@ def run(
         engine = Engine(store, choice=choice, max_parallel=max_parallel, on_update=on_update, service=service)
         ended = asyncio.run(until_stopped(engine.run(loaded)))
     if ended is None:
-        raise Failure("stopped", remedy="The same command goes on from here")
+        raise Failure("stopped", remedy="The same command continues from here")
     page = write_report(store, ended)
     tell(store, ended, as_json=as_json)
     note(f"report {page}")

@@ -181,7 +181,7 @@ def _settings(arm: ArmManifest) -> str:
 
 
 def _status(arm: ArmManifest) -> str:
-    """Say in a word where an arm is, or in one a stage where it differs."""
+    """Return the status of an arm in a word, or one word a stage where they differ."""
     states = {each.status for each in arm.stages.values()}
     if len(states) == 1:
         return states.pop()

@@ -133,7 +133,7 @@ def submit(
 ) -> None:
     """Train on a file without the stream, or on a batch again.
 
-    Each submission makes a job of its own. That of a canceled job goes on from its checkpoint, unless the
+    Each submission makes a job of its own. That of a canceled job continues from its checkpoint, unless the
     run's current version changed since.
     """
     if sum(chosen is not None for chosen in (dataset, batch, job)) != 1:
@@ -165,7 +165,7 @@ def _store(
         train, held_out = rows, _read(validation)
     if not train:
         raise Failure(
-            f"{dataset} has no rows to train on", remedy="Rows whose prompts are held out count not"
+            f"{dataset} has no rows to train on", remedy="Rows with held-out prompts are not trained on"
         )
     store = ArtifactStore("memory://dry-run" if dry_run else StoreSettings().artifacts)
     note(f"{len(train)} rows to train on, {len(held_out)} to measure on")

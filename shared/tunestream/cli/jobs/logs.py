@@ -1,4 +1,4 @@
-"""``tunestream jobs logs``: what a job said of itself, and what its worker wrote, in order of time."""
+"""``tunestream jobs logs``: the statuses of a job and the logs of its attempts, in order of time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def logs(
 ) -> None:
     """Print the statuses of a job and the logs of its attempts, in order of time.
 
-    A log is what the worker printed and told; it is in the artifact store from a few seconds later on, also
+    A log is what the worker printed and reported. It is in the artifact store a few seconds later, also
     when the attempt was killed. With --follow --json one JSON object a line.
     """
     found = asyncio.run(_print(KafkaSettings(), job, attempt, follow=follow, as_json=as_json))
@@ -77,7 +77,7 @@ def _line(said: Said) -> str:
 
 
 class _Journal:
-    """What a job said, each line given once."""
+    """The lines of a job, each given once."""
 
     def __init__(self, settings: KafkaSettings, job: JobRecord, attempt: int | None) -> None:
         self._settings = settings
@@ -145,7 +145,7 @@ class _Journal:
         return found
 
     def _of_statuses(self, statuses: Iterable[TrainingJobStatus]) -> Iterator[Said]:
-        """Give the statuses but those of progress that a log tells as well."""
+        """Give the statuses, without the progress that a log shows as well."""
         for status in statuses:
             if status.job_id != self._job.job_id:
                 continue

@@ -100,7 +100,7 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="VERSION", help="The other one.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Say how two versions differ: parents, metrics, evaluation, configuration, rows."""
+    """Show how two versions differ: parents, metrics, evaluation, configuration, rows."""
     rows = asyncio.run(_differences(first, second))
     show(rows, as_json=as_json, columns=("field", "first", "second"), empty="They do not differ.")
 

@@ -1,4 +1,4 @@
-"""``tunestream models serving``: what each server should answer with, and what it says itself."""
+"""``tunestream models serving``: what each server should answer with, and what it reports."""
 
 from __future__ import annotations
 
