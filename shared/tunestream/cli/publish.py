@@ -34,7 +34,7 @@ FormatOption = Annotated[
     typer.Option("--format", help='native: the bodies of events; nat: {"example_id": …, "step": …}.'),
 ]
 RestampOption = Annotated[
-    bool, typer.Option("--restamp", help="Steps happen now, not at their event_timestamp.")
+    bool, typer.Option("--restamp", help="Use the time of now, not the steps' event_timestamp.")
 ]
 RateOption = Annotated[
     float | None, typer.Option("--rate", min=0.001, help="At most so many events a second.")

@@ -47,7 +47,7 @@ FromOption = Annotated[
 ForceOption = Annotated[
     list[Stage] | None, typer.Option("--force", help="Run this stage although it is complete; repeatable.")
 ]
-ParallelOption = Annotated[int, typer.Option("--max-parallel", min=1, help="Arms at a time.")]
+ParallelOption = Annotated[int, typer.Option("--max-parallel", min=1, help="Number of arms at a time.")]
 SubmitOption = Annotated[
     bool, typer.Option("--submit", help="Have the trainer service train, through the broker.")
 ]
@@ -64,7 +64,7 @@ def experiment() -> None:
 def init(
     folder: FolderArgument = Path(),
     example: ExampleOption = "blank",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of generated data and models.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of generated data and models.")] = 0,
 ) -> None:
     """Write an experiment's file to begin with; of an example also its data and its model."""
     if example not in SAMPLES:
@@ -104,7 +104,7 @@ def run(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an experiment: what is complete is used again, what was interrupted goes on.
+    """Run an experiment: what is complete is used again, what was interrupted continues.
 
     Exit code 1 when an arm failed; the others are run all the same.
     """

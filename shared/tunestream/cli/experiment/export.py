@@ -49,19 +49,21 @@ def export(
     metric: MetricOption = None,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="DIR", help="To be made: the weights as trained."),
+        typer.Option("--weights", metavar="DIR", help="New folder for the weights as trained."),
     ] = None,
     merged: Annotated[
-        Path | None, typer.Option("--merged", metavar="DIR", help="To be made: weights that stand alone.")
+        Path | None, typer.Option("--merged", metavar="DIR", help="New folder for weights without a base.")
     ] = None,
     run_config: Annotated[
         Path | None, typer.Option("--run-config", metavar="FILE", help="A run that trains as the arm did.")
     ] = None,
-    run_id: Annotated[str | None, typer.Option("--run-id", metavar="RUN", help="Of --run-config.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="RUN", help="run_id in --run-config.")
+    ] = None,
     save_dir: SaveDirOption = SAVE_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what a run of the loop begins with, from an experiment's best arm.
+    """Write what a run needs to begin with an experiment's best arm.
 
     With --merged the run's base model is those weights.
     """

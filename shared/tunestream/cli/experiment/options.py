@@ -16,5 +16,5 @@ ExperimentArgument = Annotated[
     str, typer.Argument(metavar="EXPERIMENT", help="Its id, the beginning of it, or its name.")
 ]
 MetricOption = Annotated[
-    str | None, typer.Option("--metric", metavar="NAME", help="That chooses; by default the study's.")
+    str | None, typer.Option("--metric", metavar="NAME", help="Chooses the best arm; by default the study's.")
 ]

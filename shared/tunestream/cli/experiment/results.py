@@ -33,7 +33,7 @@ def list_(save_dir: SaveDirOption = SAVE_DIR, as_json: JsonOption = False) -> No
 
 
 def show(name: ExperimentArgument, save_dir: SaveDirOption = SAVE_DIR, as_json: JsonOption = False) -> None:
-    """Show an experiment's arms, their stages, how long these took and what there is to know of them."""
+    """Show an experiment's arms, their stages, how long these took, and their notes."""
     store = ExperimentStore(save_dir)
     experiment = find(store, name)
     if as_json:

@@ -104,7 +104,7 @@ def cancel(
 @_jobs.command()
 def submit(
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="That learns; with --dataset or --batch.")
+        str | None, typer.Option("--run", metavar="RUN", help="Run that learns; with --dataset or --batch.")
     ] = None,
     dataset: Annotated[
         Path | None,

@@ -26,7 +26,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN")]
 GenerationOption = Annotated[
     int | None,
     typer.Option(
-        "--expected-generation", min=0, help="Of the run's pointer; refused when it is another by now."
+        "--expected-generation", min=0, help="Expected generation of the run's pointer; else refused."
     ),
 ]
 

@@ -33,7 +33,7 @@ __all__ = ["export", "gc", "merge"]
 
 def export(
     version: VersionArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="To be made; must not exist.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder; it must not exist.")],
     merged: Annotated[
         bool, typer.Option("--merged", help="Weights that stand alone: base and adapter in one.")
     ] = False,
@@ -94,7 +94,7 @@ def merge(base: str, adapter: Path, target: Path) -> Path:
 def gc(
     keep: Annotated[int, typer.Option("--keep", min=0, help="Newest versions of each run that stay.")] = 10,
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="TIME", help="Touch nothing that changed since.")
+        str, typer.Option("--older-than", metavar="TIME", help="Delete only what is older than this.")
     ] = "1d",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
