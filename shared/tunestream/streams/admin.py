@@ -86,14 +86,14 @@ async def diff_topics(settings: KafkaSettings) -> tuple[TopicChange, ...]:
 
 
 async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tuple[TopicChange, ...]:
-    """Make the broker's topics what the catalogue says, and return what was done.
+    """Make the broker's topics match the catalogue, and return what was done.
 
     Applying twice changes nothing the second time, nor do several processes that apply at once.
     Returns when every partition has a leader and the settings hold.
 
     Args:
         settings: the broker, the prefix, and the partitions and replicas of new topics.
-        dry_run: only check and tell.
+        dry_run: only check, and return what would be done.
 
     Raises:
         TopicsRefusedError: when a partition count or replication factor would change.
@@ -198,7 +198,7 @@ async def _alter(
 
 async def _await_applied(admin: AIOKafkaAdminClient, wanted: tuple[TopicState, ...]) -> None:
     # A broker answers a change before it shows it.
-    while not await _is_applied(admin, wanted):  # noqa: ASYNC110 - the broker tells nobody
+    while not await _is_applied(admin, wanted):  # noqa: ASYNC110 - the broker announces nothing
         await asyncio.sleep(_POLL_SECONDS)
 
 

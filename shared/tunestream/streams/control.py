@@ -1,4 +1,4 @@
-"""Commands to the owner of a run: sent over ``training.control``, answered by whoever owns it."""
+"""Commands to the owner of a run: sent over ``training.control``, answered by the trainer that owns it."""
 
 from __future__ import annotations
 
@@ -75,4 +75,4 @@ async def _why_silent(settings: KafkaSettings) -> str:
     (found,) = await group_lags(settings, _TRAINER)
     if not found.members:
         return "no trainer is running (tunestream up --only trainer)"
-    return f"the trainer runs and is {found.lag} commands behind; its /health/ready says why"
+    return f"the trainer runs and is {found.lag} commands behind; its /health/ready shows why"

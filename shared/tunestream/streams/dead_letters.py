@@ -1,7 +1,7 @@
 """Dead letters: what a service refused, byte for byte, with the reason.
 
-A dead letter has the original key, value and headers; the headers named here say why it was refused
-and where it was.
+A dead letter has the original key, value and headers; the headers named here give the reason
+and where the record was.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def why_final(code: str) -> str | None:
 
 def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) -> Headers:
     """Return the original headers and the refusal's."""
-    told = {
+    reasons = {
         DLQ_REASON: refused.code,
         DLQ_MESSAGE: refused.message,
         DLQ_TOPIC: record.topic,
@@ -70,7 +70,7 @@ def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) 
     }
     return [
         *record.headers,
-        *((name, value.encode("utf-8", "replace")) for name, value in told.items()),
+        *((name, value.encode("utf-8", "replace")) for name, value in reasons.items()),
     ]
 
 

@@ -1,4 +1,4 @@
-"""From a Kafka record to a typed event, or to a refusal that says what is wrong with it."""
+"""From a Kafka record to a typed event, or to a refusal with the reason."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def original_time(envelope: Envelope) -> int | None:
 
 
 def refusal_of(error: ValidationError, name: str) -> Refused:
-    """Say in one line what is wrong with a body of class ``name`` and where."""
+    """Return in one line what is wrong with a body of class ``name`` and where."""
     details = error.errors(include_url=False, include_context=False)
     first = next((detail for detail in details if detail["type"] in _CODES), details[0])
     code = _CODES.get(first["type"], "schema.wrong_type")

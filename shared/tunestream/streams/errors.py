@@ -33,12 +33,12 @@ _AWAY = (
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether the same call may succeed later, once the broker is back."""
+    """Return whether the same call may succeed later, once the broker is back."""
     if isinstance(error, DeliveryError):
         return isinstance(error.first, TimeoutError) or is_unavailable(error.first)
     return isinstance(error, (*_AWAY, TableTimeout))
 
 
 def is_users_fault(error: BaseException) -> bool:
-    """Tell whether Kafka refused what was asked of it, e.g. for a missing topic or a missing right."""
+    """Return whether Kafka refused what was asked of it, e.g. for a missing topic or a missing right."""
     return isinstance(error, KafkaError | DeliveryError | EventTooLarge | MissingTopic)

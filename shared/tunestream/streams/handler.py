@@ -47,7 +47,7 @@ class TaskContext:
         transact: runs a function on fresh effects in a transaction of its own, between batches of
             records; for internal events, which carry no offset. Raises
             :class:`~tunestream.streams.task.TaskClosed` when the partition is away; the runtime then
-            restores it, and its next handler is told by ``start``.
+            restores it and calls ``start`` of its next handler.
     """
 
     partition: int
@@ -93,7 +93,7 @@ class Handler:
         """Do what has to be durable before the transaction commits (storing a dataset)."""
 
     def idle_due(self, now: float) -> bool:
-        """Say whether :meth:`on_idle` has something to do; ``now`` is monotonic, in seconds."""
+        """Return whether :meth:`on_idle` has something to do; ``now`` is monotonic, in seconds."""
         del now
         return False
 
@@ -105,4 +105,4 @@ class Handler:
         return {}
 
     async def stop(self) -> None:
-        """End work: the partition is given back. Whatever it started ends here."""
+        """End work: the partition is given back. All that it started ends here."""

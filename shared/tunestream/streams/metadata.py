@@ -1,4 +1,4 @@
-"""What the broker says about a topic, at once: clients alone would wait for one that is missing."""
+"""What the broker knows of a topic, at once: clients alone would wait for one that is missing."""
 
 from __future__ import annotations
 

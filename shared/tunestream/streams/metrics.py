@@ -1,4 +1,4 @@
-"""What a service tells Prometheus about its partitions."""
+"""The metrics of a service's partitions, for Prometheus."""
 
 from __future__ import annotations
 

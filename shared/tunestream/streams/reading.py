@@ -130,7 +130,7 @@ async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator
 
     Raises:
         HeaderError: when a record's headers are not a CloudEvent's.
-        pydantic.ValidationError: when a body is not what its type says.
+        pydantic.ValidationError: when a body does not fit its type.
     """
     skipped: set[str] = set()
     async for record in records:

@@ -88,7 +88,7 @@ class DeadLetter:
     @classmethod
     def of(cls, source: str, record: ConsumerRecord) -> Self:
         """Read a record of the dead-letter topic of ``source``."""
-        told: Mapping[str, str] = {
+        headers: Mapping[str, str] = {
             name: value.decode(errors="replace")
             for name, value in record.headers
             if name.startswith("ts_dlq_")
@@ -97,12 +97,12 @@ class DeadLetter:
             source=source,
             partition=record.partition,
             offset=record.offset,
-            code=told[DLQ_REASON],
-            message=told[DLQ_MESSAGE],
-            service=told[DLQ_SERVICE],
-            version=told[DLQ_VERSION],
-            source_partition=int(told[DLQ_PARTITION]),
-            source_offset=int(told[DLQ_OFFSET]),
+            code=headers[DLQ_REASON],
+            message=headers[DLQ_MESSAGE],
+            service=headers[DLQ_SERVICE],
+            version=headers[DLQ_VERSION],
+            source_partition=int(headers[DLQ_PARTITION]),
+            source_offset=int(headers[DLQ_OFFSET]),
             time=record.timestamp,
             key=record.key,
             value=record.value,

@@ -71,7 +71,7 @@ class RunDirectory(Table[_Entry]):
         return found
 
     def has(self, run_id: str, digest: str) -> bool:
-        """Say whether a run's configuration of that digest was read."""
+        """Return whether a run's configuration of that digest was read."""
         return isinstance(self.get(encode_key(run_id, digest)), RunConfig)
 
     def current(self, run_id: str) -> RunConfig | None:

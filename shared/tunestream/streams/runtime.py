@@ -142,7 +142,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 await task.open(self.consumer, self._dormant.pop(number, None))
                 break
-            except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+            except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
                 await task.close(budget=0.0, keep=False)
                 delay = self._fault(number, error)
         for place, position in task.positions.items():
@@ -153,7 +153,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._log.info("partition.open", partition=number)
 
     def _fault(self, number: int, error: Exception) -> float:
-        """Note a fault of ours and return how long to wait before the next try, in seconds."""
+        """Note a fault of this service and return how long to wait before the next try, in seconds."""
         self._attempts[number] += 1
         attempt = self._attempts[number]
         delay = min(self._settings.retry_min_seconds * 2.0 ** (attempt - 1), self._settings.retry_max_seconds)
@@ -176,7 +176,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
         for record in records:
             by_partition[record.partition].append(record)
-        # A partition without a task was given back: whoever has it now reads these records again.
+        # A partition without a task was given back: its new owner reads these records again.
         owned = [
             (self._tasks[number], part) for number, part in by_partition.items() if number in self._tasks
         ]
@@ -189,7 +189,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await task.process(records)
             self._attempts.pop(number, None)
-        except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+        except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
             await self._recover(number, task, error)
         finally:
             self._in_hand.discard(number)
@@ -224,7 +224,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
                 await task.idle(now)
         except TaskClosed:
             return
-        except Exception as error:  # noqa: BLE001 # every fault of ours is retried, visibly
+        except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
             await self._recover(number, task, error)
 
     def _measure(self, number: int, task: Task) -> None:

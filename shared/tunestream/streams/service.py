@@ -50,7 +50,7 @@ def build_app(
         plan: inputs, state and handlers.
         settings: of this replica.
         resources: entered before the first record and left after the last, e.g. tables.
-        warnings: what is wrong elsewhere; told with readiness, and no reason against it.
+        warnings: what is wrong elsewhere; shown with readiness, which they do not change.
 
     Raises:
         RuntimeError: in a worker of ``--workers``: two members with one id displace each other.
@@ -164,8 +164,8 @@ def _health(check: Callable[[], Any], warnings: Callable[[], Sequence[str]] = tu
     async def endpoint(scope: Scope) -> AsgiResponse:  # noqa: ARG001
         found = check()
         health: Health = found if isinstance(found, Health) else await found
-        told = {"ok": health.ok, "reasons": health.reasons, "warnings": list(warnings())}
-        body = json.dumps(told).encode()
+        report = {"ok": health.ok, "reasons": health.reasons, "warnings": list(warnings())}
+        body = json.dumps(report).encode()
         return AsgiResponse(body, 200 if health.ok else 503, headers={"content-type": "application/json"})
 
     return endpoint

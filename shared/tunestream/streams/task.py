@@ -37,7 +37,7 @@ _SLICE: Final = 32
 class TaskClosed(Exception):
     """The partition was given back, or its task is spent.
 
-    What was asked for did not happen; after a fault it may have, and the restored state tells.
+    What was asked for did not happen; after a fault it may have, and the restored state shows it.
     """
 
 
@@ -98,7 +98,7 @@ class Task:
     Args:
         plan: of the service.
         partition: the partition number.
-        on_fault: told when a transaction failed that the handler itself asked for.
+        on_fault: called when a transaction failed that the handler itself asked for.
     """
 
     def __init__(self, plan: Plan, partition: int, on_fault: Callable[[Task, Exception], None]) -> None:
@@ -281,7 +281,7 @@ class Task:
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
-        """Hold the task; whatever goes wrong meanwhile leaves it spent."""
+        """Hold the task; an error meanwhile leaves it spent."""
         async with self._lock:
             try:
                 yield
@@ -290,11 +290,11 @@ class Task:
                 raise
 
     def idle_due(self, now: float) -> bool:
-        """Say whether the handler has something to do about silence."""
+        """Return whether the handler has something to do about silence."""
         return self._open and not self.busy and self.handler.idle_due(now)
 
     async def caught_up(self, consumer: AIOKafkaConsumer) -> bool:
-        """Say whether the consumer has passed every committed record of the inputs.
+        """Return whether the consumer has passed every committed record of the inputs.
 
         Its position decides, not ours: it also passes the ends of transactions, which are no records.
         """
@@ -392,5 +392,5 @@ class Task:
             self._log.warning("task.producer_abandoned", after_seconds=budget)
 
 
-# Closing a producer needs a round trip or two, whatever was used up before.
+# Closing a producer needs a round trip or two, also when the budget is used up.
 _CLOSE_FLOOR: Final = 2.0

@@ -44,7 +44,7 @@ class BrokerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process, told from later ones with the same pid by the time at which it started."""
+    """A process; its start time differs from that of a later one with the same pid."""
 
     pid: int
     started: float
@@ -58,7 +58,7 @@ class ProcessRecord:
         """Return the process if it still lives."""
         try:
             process = psutil.Process(self.pid)
-            # Start times are told from the boot time, which systems round.
+            # Start times are computed from the boot time, which systems round.
             same = abs(process.create_time() - self.started) < 1.0
         except psutil.NoSuchProcess:
             return None

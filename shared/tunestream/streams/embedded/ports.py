@@ -20,7 +20,7 @@ _REQUEST: Final = struct.pack(">ihhih", 10, _API_VERSIONS, 0, 1, -1)
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a broker could listen on ``port`` now."""
+    """Return whether a broker could listen on ``port`` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -39,7 +39,7 @@ def free_port(*, besides: int | None = None) -> int:
 
 
 def answers(port: int, *, timeout: float = 1.0) -> bool:
-    """Tell whether a Kafka broker answers a request for its API versions on ``port``."""
+    """Return whether a Kafka broker answers a request for its API versions on ``port``."""
     try:
         with socket.create_connection((HOST, port), timeout=timeout) as connection:
             connection.sendall(_REQUEST)
