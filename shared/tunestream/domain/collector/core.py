@@ -124,7 +124,7 @@ class Collector:
                 clock.moved = False
 
     def silent(self, now: float) -> bool:
-        """Say whether a run waits for a tick at ``now`` (monotonic, s)."""
+        """Return whether a run waits for a tick at ``now`` (monotonic, s)."""
         return any(self._awaits_tick(clock, now) for clock in self._clocks.values())
 
     def _awaits_tick(self, clock: _Clock, now: float) -> bool:

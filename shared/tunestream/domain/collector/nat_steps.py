@@ -67,7 +67,7 @@ class PromptReader(Protocol):
 
 
 class NATCandidate(NamedTuple):
-    """What a ``TTC_END`` step of the toolkit says of a candidate; nothing names it yet.
+    """A candidate as a ``TTC_END`` step of the toolkit has it, before it has ids.
 
     With the ids of run and step it becomes a :class:`~tunestream.events.ttc.CandidateStep`; pairs in exact
     parity are made of it as it is.
@@ -100,7 +100,7 @@ def candidate_of_data(
     fields = read_fields(example_id, data, metadata or {}, parity=parity, read_prompt=read_prompt)
     if not source_id and not parity:
         raise Refused(
-            "schema.missing", "payload.UUID is missing; it is what tells a repeat from a new candidate"
+            "schema.missing", "payload.UUID is missing; without it a repeat looks like a new candidate"
         )
     check_name("run_id", run_id)
     check_name("example_id", example_id)

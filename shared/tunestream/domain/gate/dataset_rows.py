@@ -41,7 +41,7 @@ def check_group(group: TrajectoryGroup) -> None:
     """Make sure that every trajectory of a group can be made a row.
 
     Raises:
-        Refused: when an episode is empty, or a preference does not tell the scores of its responses.
+        Refused: when an episode is empty, or a preference lacks the scores of its responses.
     """
     for trajectory in group.trajectories:
         if not trajectory.episode:

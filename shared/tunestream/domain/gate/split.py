@@ -17,7 +17,7 @@ _HASHES = float(1 << 4 * _HASH_HEX)
 
 
 def is_held_out(run_id: str, prompt: Prompt, fraction: float) -> bool:
-    """Say whether a prompt belongs to the validation part.
+    """Return whether a prompt belongs to the validation part.
 
     The answer depends on the run, the normalised prompt and the fraction alone: a larger fraction holds
     out the same prompts and more. A text prompt counts as one user message; Unicode form and runs of white
@@ -28,7 +28,7 @@ def is_held_out(run_id: str, prompt: Prompt, fraction: float) -> bool:
 
 
 def opening_of(items: Iterable[EpisodeItem]) -> list[OpenAIMessage]:
-    """Return an episode's prompt: what was said before the assistant's first message."""
+    """Return an episode's prompt: the messages before the assistant's first."""
     prompt = []
     for item in items:
         if item.role is EpisodeItemRole.ASSISTANT:

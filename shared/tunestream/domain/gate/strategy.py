@@ -36,7 +36,7 @@ MAX_STATE_BYTES: Final = 64 * 1024
 
 
 class StrategyFailed(Exception):
-    """A strategy broke its contract; the message names it and says how."""
+    """A strategy broke its contract; the message names the strategy and the fault."""
 
 
 def initial_state(config: CurriculumSection) -> State:

@@ -150,7 +150,7 @@ def _promote(
 
 
 def _objection(version: ModelVersion) -> str | None:
-    """Say why a version is taken by force only."""
+    """Return why a version can be promoted by force only; None when it needs no force."""
     name, remedy = f"version {version.version}", "promote it by force to take it anyway"
     if version.rolled_back is not None:
         return f"{name} was rolled back automatically: {version.rolled_back}; {remedy}"

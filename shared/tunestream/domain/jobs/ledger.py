@@ -1,7 +1,7 @@
 """The trainer's core: the jobs and the model versions of the runs on one partition.
 
 Every step puts the job's new record, the status that announces it, and what else belongs to it into one
-set of effects. A step that does not fit the job's state any more changes nothing and says so: commands,
+set of effects. A step that does not fit the job's state any more changes nothing and returns False: commands,
 workers and rebalances race, and the ledger decides.
 """
 
@@ -77,7 +77,7 @@ class JobLedger(TrainingState):
         now: datetime,
         effects: Effects,
     ) -> bool:
-        """Tell how far an attempt is; False when it may not commit any more."""
+        """Report how far an attempt is; return False when it may not commit any more."""
         if not self.holds(job, attempt):
             return False
         step = lifecycle.report(self._jobs[job], progress=progress, message=message, metrics=metrics, now=now)
@@ -87,7 +87,7 @@ class JobLedger(TrainingState):
     def break_off(
         self, job: str, attempt: int, *, code: str, message: str, now: datetime, effects: Effects
     ) -> bool:
-        """Tell why an attempt ended before its job; False when it may not commit any more."""
+        """Report why an attempt ended before its job; return False when it may not commit any more."""
         if not self.holds(job, attempt):
             return False
         self._put(lifecycle.break_off(self._jobs[job], code=code, message=message, now=now), effects)
@@ -131,9 +131,9 @@ class JobLedger(TrainingState):
             metrics=dict(metrics),
             created=now,
         )
-        told = {**metrics, "evaluation": evaluation.model_dump(mode="json"), "model_status": version.status}
+        shown = {**metrics, "evaluation": evaluation.model_dump(mode="json"), "model_status": version.status}
         message = f"{message}; {version.status}: {describe(evaluation)}"
-        step = lifecycle.complete(record, version=version.version, message=message, metrics=told, now=now)
+        step = lifecycle.complete(record, version=version.version, message=message, metrics=shown, now=now)
         self._put(step, effects)
         if version.status is ModelStatus.PROMOTED:
             self._versions.setdefault(record.run_id, {})[version.version] = version
@@ -220,7 +220,7 @@ class JobLedger(TrainingState):
 
 
 def _left_off(job: JobRecord) -> str | None:
-    """Return which job's checkpoints the next submission may go on from: the canceled one that started."""
+    """Return the canceled job that started; the next submission may continue from its checkpoints."""
     if job.status is not TrainingStatusEnum.CANCELED:
         return None
     return job.job_id if job.attempt else job.resumes

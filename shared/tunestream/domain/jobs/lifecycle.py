@@ -87,8 +87,8 @@ def create(
 def start(job: JobRecord, *, parent_version: str | None, now: datetime) -> JobStep:
     """Begin the next attempt of a job.
 
-    A job that is RUNNING already keeps the parent it began with. When nobody told why its attempt broke
-    off, its owner died.
+    A job that is RUNNING already keeps the parent it began with. When no reason was reported why its
+    attempt broke off, its owner died.
 
     Args:
         job: a PENDING or RUNNING job.
@@ -112,7 +112,7 @@ def start(job: JobRecord, *, parent_version: str | None, now: datetime) -> JobSt
 def report(
     job: JobRecord, *, progress: float, message: str, metrics: Mapping[str, Any], now: datetime
 ) -> JobStep:
-    """Tell how far a RUNNING job is; ``progress`` in per cent is bounded and never falls.
+    """Report how far a RUNNING job is; ``progress`` in per cent is bounded and never falls.
 
     Raises:
         InvalidTransition: when the job is not RUNNING.
@@ -124,15 +124,15 @@ def report(
 
 
 def break_off(job: JobRecord, *, code: str, message: str, now: datetime) -> JobStep:
-    """Tell why the attempt of a RUNNING job ended without the job's end.
+    """Report why the attempt of a RUNNING job ended without the job's end.
 
     Raises:
         InvalidTransition: when the job is not RUNNING.
     """
     if job.status is not _RUNNING:
         raise InvalidTransition(job, _RUNNING)
-    told = f"attempt {job.attempt} broke off: {message}"
-    changes = {"message": told, "broken": _with_broken(job, code, message, now)}
+    reason = f"attempt {job.attempt} broke off: {message}"
+    changes = {"message": reason, "broken": _with_broken(job, code, message, now)}
     return _next(job, now, changes, {"broken_attempt": job.attempt, "broken_by": code})
 
 

@@ -28,7 +28,7 @@ def next_job(
     Args:
         jobs: any jobs; finished ones are ignored.
         served: a growing number for each run that was served, larger for later.
-        may_run: says whether there is room for a job; a run whose oldest has none waits.
+        may_run: returns whether there is room for a job; a run whose oldest has none waits.
     """
     heads = [queue[0] for queue in _queues(jobs).values() if may_run(queue[0])]
     if not heads:

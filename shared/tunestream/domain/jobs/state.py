@@ -81,14 +81,14 @@ class TrainingState:
         return self._versions.get(run_id, {})
 
     def holds(self, job: str, attempt: int) -> bool:
-        """Say whether this attempt of a job may still commit."""
+        """Return whether this attempt of a job may still commit."""
         record = self._jobs.get(job)
         return (
             record is not None and record.status is TrainingStatusEnum.RUNNING and record.attempt == attempt
         )
 
     def left_off(self, job: JobRecord) -> str | None:
-        """Return the canceled job whose checkpoints a started job may go on from.
+        """Return the canceled job from whose checkpoints a started job may continue.
 
         None when the run's current version changed since: what was trained from another parent is no
         part of what is trained from this one.
@@ -131,7 +131,7 @@ class TrainingState:
         self._emit("training.jobs", record, (record.run_id, LIVE), name, now, effects)
 
     def answer(self, answer: ControlResult, *, now: datetime, effects: Effects) -> None:
-        """Tell the answer to a command."""
+        """Publish the answer to a command."""
         name = stable_id("answer", answer.run_id, answer.command_id)
         self._emit("training.control.results", answer, (answer.run_id,), name, now, effects)
 

@@ -30,7 +30,7 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Int
     """Return the mean with a cluster-robust normal interval.
 
     Values of one cluster may be right or wrong together, so they count as one draw. A single cluster
-    tells nothing about others: its interval has no ends.
+    shows nothing about others: its interval has no ends.
 
     Args:
         values: at least one.
@@ -91,16 +91,16 @@ def judge(rows: Iterable[JudgedRow], config: EvaluationConfig, own: OwnScores = 
 
 
 def describe(evaluation: Evaluation) -> str:
-    """Say a verdict in one line: the differences with their intervals, and what failed."""
-    parts = [_told("preferences", evaluation)]
+    """Return a verdict as one line: the differences with their intervals, and what failed."""
+    parts = [_line("preferences", evaluation)]
     parts += [
-        f"{one.name} {one.verdict}: {one.reason}" if one.reason else f"{_told(one.name, one)}, {one.verdict}"
+        f"{one.name} {one.verdict}: {one.reason}" if one.reason else f"{_line(one.name, one)}, {one.verdict}"
         for one in evaluation.evaluators
     ]
     return "; ".join(parts)
 
 
-def _told(name: str, found: Evaluation | EvaluatorVerdict) -> str:
+def _line(name: str, found: Evaluation | EvaluatorVerdict) -> str:
     if found.difference is None or found.low is None or found.high is None:
         return f"{name} not compared on {found.items} held-out rows"
     return f"{name} {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}) on {found.items} rows"

@@ -61,7 +61,7 @@ def live_difference(new: ScoreSummary, old: ScoreSummary) -> Interval:
 
 
 class _Pending(Wire):
-    """State record: the turns of a run since the last summary was told."""
+    """State record: the turns of a run since the last summary was published."""
 
     due: int
     name: str
@@ -72,14 +72,14 @@ class _Pending(Wire):
 class LiveCollector:
     """Summarises the turns of the runs on one partition.
 
-    State keys: ``live/run`` holds what was not told yet.
+    State keys: ``live/run`` holds what was not published yet.
     """
 
     def __init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
 
     def restore(self, run_id: str, value: bytes) -> None:
-        """Take back what was not told."""
+        """Restore what was not published yet."""
         self._pending[run_id] = _Pending.model_validate_json(value)
 
     def take(self, group: TrajectoryGroup, config: LiveConfig | None, now: int, effects: Effects) -> None:
@@ -104,7 +104,7 @@ class LiveCollector:
         effects.put(encode_key("live", group.run_id), after.to_json())
 
     def advance(self, run_id: str, time: int, effects: Effects) -> None:
-        """Tell what is due when a run's stream time reaches ``time``, ms."""
+        """Publish what is due when a run's stream time reaches ``time``, ms."""
         pending = self._pending.get(run_id)
         if pending is None or pending.due > time:
             return

@@ -104,7 +104,7 @@ def _forget(record: LiveRecord, config: LiveConfig) -> LiveRecord:
 
 
 def _objection(record: LiveRecord, config: LiveConfig) -> str | None:
-    """Say why the last tenure is worse than the first, None when it is not or nobody knows."""
+    """Return why the last tenure is worse than the first; None when it is not, or too few turns show it."""
     first, *_, last = [record.tenures[0], *record.tenures]
     if first is last or min(_turns(first), _turns(last)) < config.min_turns:
         return None

@@ -107,7 +107,7 @@ class PairBuilder:
         return _Arrival(config_digest, rules, sent, raw, fingerprint(raw))
 
     def _advance(self, run_id: str, time: int, effects: Effects) -> RunState:
-        """Move stream time on, close what is due on the way, forget what need not be remembered."""
+        """Move stream time on, close what is due on the way, forget what is past its memory."""
         run = self._state.run(run_id)
         if time <= run.now:
             return run
@@ -221,7 +221,7 @@ def _check_age(run: RunState, came: _Arrival) -> None:
 
 
 def _repeat(known: int, came: _Arrival, effects: Effects) -> None:
-    """Count an identical repeat; refuse one that says something else."""
+    """Count an identical repeat; refuse one with other content."""
     if known != came.mark:
         raise Refused(
             "contradiction", "this id came before with another body; give every candidate an id of its own"

@@ -21,7 +21,7 @@ _NEVER = 1 << 62
 
 
 def fingerprint(body: bytes) -> int:
-    """Return a checksum that tells an identical repeat from a contradictory one."""
+    """Return a checksum by which an identical repeat differs from a contradictory one."""
     return crc32(body)
 
 

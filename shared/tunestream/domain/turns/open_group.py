@@ -22,11 +22,11 @@ class OpenGroup(Generic[M]):
         config_digest: of the configuration that the group opened with.
         rules: of that configuration.
         prefix: of the state keys of its members.
-        fingerprints: by member id: the checksum of the body, which tells a repeat from a contradiction.
+        fingerprints: by member id: the checksum of the body; a contradiction has another than a repeat.
         keys: state keys of the members.
         opened: stream time of the first member, ms.
         last: stream time of the latest member, ms.
-        expected: how many members complete it; None when nobody said.
+        expected: how many members complete it; None when no event set it.
     """
 
     __slots__ = (
@@ -88,6 +88,6 @@ class OpenGroup(Generic[M]):
         self.last = max(self.last, int(accepted))
 
     def expect(self, count: int | None) -> None:
-        """Note how many members are to come; the largest number that was said counts."""
+        """Note how many members are to come; the largest number that was given counts."""
         if count is not None and (self.expected is None or count > self.expected):
             self.expected = count

@@ -31,7 +31,7 @@ class Scored(Protocol):
 
     @property
     def raw_metadata(self) -> dict[str, Any]:
-        """Whatever else the agent said."""
+        """The rest of what the agent published with it."""
 
 
 C = TypeVar("C", bound=Scored)

@@ -134,7 +134,7 @@ class PartitionState:
             self._forget_early(min(self._runs.values(), key=_oldest_memory), effects)
 
     def forget_past(self, run: RunState, time: int, effects: Effects) -> None:
-        """Forget what need not be remembered after stream time ``time``."""
+        """Forget what is past its memory after stream time ``time``."""
         while run.memory.next_until <= time:
             self._forget(run, effects)
 

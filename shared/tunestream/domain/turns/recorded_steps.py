@@ -53,7 +53,7 @@ class RecordedStep(NamedTuple):
 
     @property
     def time(self) -> int | None:
-        """When it happened, ms; None when the step does not say.
+        """When it happened, ms; None when the step has no time.
 
         Raises:
             RecordingError: when the time is not a number of seconds.
@@ -86,7 +86,7 @@ def read_steps(lines: Iterable[bytes]) -> Iterator[RecordedStep]:
 
 
 def _decode_at_length(number: int, raw: bytes) -> _Line:
-    """Read a line with NaN or infinity, which are then refused by name, or say what is wrong with it."""
+    """Read a line with NaN or infinity, which are then refused by name, or return what is wrong with it."""
     try:
         document = from_json(raw)
     except ValueError as error:

@@ -26,7 +26,7 @@ class RunState:
 
     Attributes:
         now: stream time, ms; -1 before the first record.
-        horizon: when the youngest turn closed that was forgotten for want of room, ms; an event of an
+        horizon: when the youngest turn closed that was forgotten for lack of room, ms; an event of an
             unknown turn that is not younger is late.
         turns: open turns by example and turn.
         episodes: open groups of episodes by example.
