@@ -53,7 +53,7 @@ class RunControl:
     async def submit_again(self, *, batch_id: str | None = None, job_id: str | None = None) -> ControlResult:
         """Train on a known batch again, named by itself or by a job that it had.
 
-        The new job goes on from the checkpoint of a canceled one while the run's current version is the
+        The new job continues from the checkpoint of a canceled one while the run's current version is the
         one from which that began.
         """
         return await self._send(action="submit", batch_id=batch_id, job_id=job_id)

@@ -47,7 +47,7 @@ def line_reader(
     if form is RecordedFormat.NATIVE:
         return lambda line, now: _native(line, now, run_id, source)
     if run_id is None:
-        raise ValueError("steps of the NeMo Agent Toolkit name no run; say which")
+        raise ValueError("steps of the NeMo Agent Toolkit name no run; pass run_id")
     return lambda line, now: _nat(line, now, run_id, source, restamp=restamp)
 
 
@@ -63,7 +63,7 @@ def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRe
 
 
 def _model_of(fields: dict[str, Any]) -> type[NativeEvent]:
-    """Tell the kinds apart by the fields that only they have."""
+    """Find the kind of an event by the fields that only it has."""
     if "items" in fields:
         return TTCEpisode
     if fields.keys() & {"response", "score", "candidate_id", "prompt"}:

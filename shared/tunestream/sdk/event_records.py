@@ -39,7 +39,7 @@ def native_record(
 
 
 def _event_id(event: NativeEvent, time: int) -> str:
-    """Name an event by what it says; an example may end more than once, so its end is named by time too."""
+    """Name an event by its content; an example may end more than once, so its end is named by time too."""
     match event:
         case TTCCandidate():
             return candidate_id(event.run_id, event.example_id, event.turn_id, event.candidate_id)

@@ -134,7 +134,7 @@ class TTCPublisher:
             await self._producer.send(record)
 
     async def end_example(self, run_id: str, example_id: str) -> None:
-        """Say that no more candidates come for the turns of an example that are open now."""
+        """Publish that no more candidates come for the turns of an example that are open now."""
         await self.publish(TTCExampleEnd(run_id=run_id, example_id=example_id))
 
     async def episode(

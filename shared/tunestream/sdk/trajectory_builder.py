@@ -71,8 +71,8 @@ class DPOTrajectoryBuilder:
     async def finalize(self, run_id: str, meta: Mapping[str, Any] | None = None) -> TrajectoryCollection:
         """Read the run's events to their end and return its trajectories, grouped by example.
 
-        An event that breaks a rule is logged, counted in :attr:`metrics` and left out. Whatever happens,
-        the run is over and may be started again.
+        An event that breaks a rule is logged, counted in :attr:`metrics` and left out. The
+        run is over afterwards, also after an error, and may be started again.
 
         Raises:
             ValueError: when the run was not started, or the source gives another run's events.
