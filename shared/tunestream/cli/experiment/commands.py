@@ -12,7 +12,7 @@ from rich.markup import escape
 from tunestream.cli.errors import Failure
 from tunestream.cli.experiment.export import export
 from tunestream.cli.experiment.progress import watching
-from tunestream.cli.experiment.results import compare, gc, list_, show, tell
+from tunestream.cli.experiment.results import compare, gc, list_, report, show
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
@@ -115,7 +115,7 @@ def run(
     store = ExperimentStore(loaded.save_dir)
     choice = Choice(only, start, frozenset(force or ()))
     if dry_run:
-        tell(store, asyncio.run(Engine(store, choice=choice).preview(loaded)), as_json=as_json)
+        report(store, asyncio.run(Engine(store, choice=choice).preview(loaded)), as_json=as_json)
         return
     service = TrainerService(KafkaSettings(), StoreSettings().artifacts) if submit else None
     with watching(store.experiment_dir(loaded.id) / "run.log") as on_update:
@@ -124,7 +124,7 @@ def run(
     if ended is None:
         raise Failure("stopped", remedy="The same command continues from here")
     page = write_report(store, ended)
-    tell(store, ended, as_json=as_json)
+    report(store, ended, as_json=as_json)
     note(f"report {page}")
     if any(state.status == "failed" for arm in ended.arms for state in arm.stages.values()):
         raise typer.Exit(1)

@@ -19,7 +19,7 @@ from tunestream.experiments.stages import Stage
 from tunestream.experiments.store import ExperimentStore, NoSuchExperiment
 from tunestream.experiments.summary import summarise, written
 
-__all__ = ["compare", "find", "gc", "list_", "show", "tell"]
+__all__ = ["compare", "find", "gc", "list_", "report", "show"]
 
 _SHOWN = 6  # metrics in a table
 
@@ -113,7 +113,7 @@ def find(store: ExperimentStore, name: str) -> ExperimentManifest:
         ) from error
 
 
-def tell(store: ExperimentStore, experiment: ExperimentManifest, *, as_json: bool) -> None:
+def report(store: ExperimentStore, experiment: ExperimentManifest, *, as_json: bool) -> None:
     """Print what became of an experiment, or with a dry run what would."""
     if as_json:
         emit(_document(store, experiment))

@@ -24,7 +24,7 @@ __all__ = ["logs"]
 _LOOK_SECONDS: Final = 1.0
 
 
-class Said(Wire):
+class JournalLine(Wire):
     """One line: a status of the job, or of its worker's log."""
 
     attempt: int
@@ -57,23 +57,23 @@ def logs(
 
 async def _print(
     settings: KafkaSettings, name: str, attempt: int | None, *, follow: bool, as_json: bool
-) -> list[Said]:
+) -> list[JournalLine]:
     job = await read_job(settings, name)
     journal = _Journal(settings, job, attempt)
-    found: list[Said] = []
-    async for said in journal.follow() if follow else journal.so_far():
-        found.append(said)
+    found: list[JournalLine] = []
+    async for line in journal.follow() if follow else journal.so_far():
+        found.append(line)
         if not as_json:
-            console().print(_line(said), soft_wrap=True, highlight=False)
+            console().print(_line(line), soft_wrap=True, highlight=False)
         elif follow:
-            emit_line(said)
+            emit_line(line)
     return found
 
 
-def _line(said: Said) -> str:
-    style = "bold" if said.source == "status" else "dim" if said.source == "report" else ""
-    text = f"[{style}]{escape(said.text)}[/]" if style else escape(said.text)
-    return f"[dim]{said.time:%H:%M:%S} {said.attempt}[/] {text}"
+def _line(line: JournalLine) -> str:
+    style = "bold" if line.source == "status" else "dim" if line.source == "report" else ""
+    text = f"[{style}]{escape(line.text)}[/]" if style else escape(line.text)
+    return f"[dim]{line.time:%H:%M:%S} {line.attempt}[/] {text}"
 
 
 class _Journal:
@@ -87,19 +87,19 @@ class _Journal:
         self._read_to: dict[int, datetime] = {}
         self._counter = 0
 
-    async def so_far(self) -> AsyncIterator[Said]:
+    async def so_far(self) -> AsyncIterator[JournalLine]:
         """Yield what there is now, the oldest first."""
         async with StatusSubscriber(
             self._job.run_id, from_beginning=True, settings=self._settings
         ) as statuses:
-            told = [status async for status in statuses.so_far()]
-        told.sort(key=lambda status: status.sequence)
+            reported = [status async for status in statuses.so_far()]
+        reported.sort(key=lambda status: status.sequence)
         lines = list(await self._new_lines())
-        rows = [*self._of_statuses(told), *lines]
+        rows = [*self._of_statuses(reported), *lines]
         for row in sorted(rows, key=lambda row: row.time):
             yield row
 
-    async def follow(self) -> AsyncIterator[Said]:
+    async def follow(self) -> AsyncIterator[JournalLine]:
         """Yield what there is and what comes, to the job's end."""
         async with StatusSubscriber(
             self._job.run_id, from_beginning=True, settings=self._settings
@@ -129,9 +129,11 @@ class _Journal:
     def _ends(self, status: TrainingJobStatus) -> bool:
         return status.job_id == self._job.job_id and status.status in TERMINAL
 
-    async def _new_lines(self) -> Iterable[Said]:
+    async def _new_lines(self) -> Iterable[JournalLine]:
         lines = await asyncio.to_thread(self._read)
-        return [Said(attempt=one.attempt, time=one.time, source=one.source, text=one.text) for one in lines]
+        return [
+            JournalLine(attempt=one.attempt, time=one.time, source=one.source, text=one.text) for one in lines
+        ]
 
     def _read(self) -> list[LogLine]:
         found: list[LogLine] = []
@@ -149,11 +151,11 @@ class _Journal:
         for status in statuses:
             if status.job_id != self._job.job_id:
                 continue
-            told: dict[str, Any] = status.metadata or {}
-            self._counter = int(told.get("attempt", self._counter))
+            metadata: dict[str, Any] = status.metadata or {}
+            self._counter = int(metadata.get("attempt", self._counter))
             if self._attempt not in {None, self._counter}:
                 continue
-            if "phase" in told and self._counter in self._read_to:
+            if "phase" in metadata and self._counter in self._read_to:
                 continue
             text = f"{status.status}: {status.message}" if status.message else str(status.status)
-            yield Said(attempt=self._counter, time=status.time, source="status", text=text)
+            yield JournalLine(attempt=self._counter, time=status.time, source="status", text=text)

@@ -45,9 +45,9 @@ def lineage(
     if turn is not None:
         if run is None:
             raise typer.BadParameter("name the run", param_hint="--run")
-        _tell_fed(run, turn, as_json=as_json)
+        _show_fed(run, turn, as_json=as_json)
     elif version is not None:
-        _tell_lineage(asyncio.run(_trace(version, events=events)), as_json=as_json)
+        _show_lineage(asyncio.run(_trace(version, events=events)), as_json=as_json)
 
 
 async def _trace(name: str, *, events: bool) -> Lineage:
@@ -56,7 +56,7 @@ async def _trace(name: str, *, events: bool) -> Lineage:
     return await trace_version(settings, _store(), ledger, find_version(ledger, name), events=events)
 
 
-def _tell_lineage(found: Lineage, *, as_json: bool) -> None:
+def _show_lineage(found: Lineage, *, as_json: bool) -> None:
     version, batch = found.version, found.job.batch
     document = {
         "version": version.version,
@@ -82,7 +82,7 @@ def _tell_lineage(found: Lineage, *, as_json: bool) -> None:
         show(turns, as_json=False, columns=columns, empty="Its rows name no turns.")
 
 
-def _tell_fed(run: str, turn: str, *, as_json: bool) -> None:
+def _show_fed(run: str, turn: str, *, as_json: bool) -> None:
     parts = decode_key(turn.encode())
     if len(parts) != 2:
         raise Failure(f"{turn} is not EXAMPLE/TURN", remedy='Write a "/" in a name as %2F.')
