@@ -1,8 +1,8 @@
 """The trainer's core: the jobs and the model versions of the runs on one partition.
 
 Every step puts the job's new record, the status that announces it, and what else belongs to it into one
-set of effects. A step that does not fit the job's state any more changes nothing and returns False: commands,
-workers and rebalances race, and the ledger decides.
+set of effects. A step that does not fit the job's state any more changes nothing and returns False or None:
+commands, workers and rebalances race, and the ledger decides.
 """
 
 from __future__ import annotations
