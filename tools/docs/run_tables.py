@@ -77,9 +77,9 @@ def _section(path: str, model: type[BaseModel], *, whole: str = "The run") -> st
     heading = f"`{path}`" if path else whole
     if kind is not None:
         heading += f" with `_type: {kind.default}`"
-    said = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")
+    summary = (model.__doc__ or "").strip().splitlines()[0].replace("``", "`")
     rows = [_row(key, field) for key, field in fields_of(model).items() if key != "_type"]
-    return f"### {heading}\n\n{said}\n\n{table(('key', 'default', 'takes', 'what it does'), rows)}"
+    return f"### {heading}\n\n{summary}\n\n{table(('key', 'default', 'takes', 'what it does'), rows)}"
 
 
 def _row(key: str, field: FieldInfo) -> tuple[str, ...]:

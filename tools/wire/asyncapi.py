@@ -85,9 +85,9 @@ def _message(entry: Topic, name: str, examples: list[Example]) -> dict[str, Any]
 
 
 def summary_of(ce_type: str) -> str:
-    """Return the first sentence of what a type's model says of itself."""
-    said = (event_types()[ce_type].__doc__ or "").strip().splitlines()[0]
-    return said.replace("``", "`")
+    """Return the first sentence of the docstring of a type's model."""
+    summary = (event_types()[ce_type].__doc__ or "").strip().splitlines()[0]
+    return summary.replace("``", "`")
 
 
 def _refused(entry: Topic) -> dict[str, Any]:

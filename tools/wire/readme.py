@@ -51,7 +51,7 @@ Attributes of CloudEvents 1.0 in Kafka's binary mode, UTF-8. Other headers are a
 ## Keys and partitions
 
 A key joins its parts with "/", each percent-encoded with nothing left out but `A-Z a-z 0-9 _ . - ~`: the run
-`a/b` and the example `c` give `a%2Fb/c`. The partition is Kafka's default, whatever the client:
+`a/b` and the example `c` give `a%2Fb/c`. The partition is Kafka's default, for each client:
 `(murmur2(key) & 0x7fffffff) % partitions`. Three kinds of records lie elsewhere:
 
 - in {by_run} the partition is
@@ -76,8 +76,8 @@ def readme(examples: Iterable[Example]) -> str:
     by_run = ", ".join(f"`{entry.name}`" for entry in CATALOGUE if entry.by_run)
     return _TEXT.format(
         topics=table(("topic", "what it carries", "key", "kept", "largest batch"), map(_topic, CATALOGUE)),
-        types=table(("type", "what it says", "in"), _types(list(examples))),
-        headers=table(("header", "what it says", "where", "required"), map(_header, HEADERS)),
+        types=table(("type", "what it carries", "in"), _types(list(examples))),
+        headers=table(("header", "what it carries", "where", "required"), map(_header, HEADERS)),
         by_run=by_run,
     )
 

@@ -1,4 +1,4 @@
-"""The story that the examples tell: one turn of one game, from its candidates to a model version."""
+"""The story of the examples: one turn of one game, from its candidates to a model version."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _batch() -> TrainingBatch:
 
 
 def batched() -> list[Outbound]:
-    """Return what the curriculum gate makes of a window, and what it tells of the turn's scores."""
+    """Return what the curriculum gate makes of a window, and what it publishes of the turn's scores."""
     batch = _batch()
     key, extensions = (_RUN,), {"tsdigest": _CONFIG.digest}
     live, effects, group = LiveCollector(), Effects(), paired()[0].body
@@ -228,7 +228,7 @@ def commanded() -> EncodedRecord:
 
 
 def trained() -> list[Outbound]:
-    """Return what the trainer tells: the answer to the command, the finished job, its version, its scores."""
+    """Return what the trainer publishes: the answer to the command, the job, its version, its scores."""
     ledger, effects = JobLedger(), Effects()
     batch = _batch()
     job = job_id(_RUN, batch.batch_id)

@@ -72,12 +72,12 @@ class StoreSettings(BaseSettings):
 
 
 class LogSettings(BaseSettings):
-    """What a process says about itself."""
+    """What a process logs, and how."""
 
     model_config = SettingsConfigDict(env_prefix="TUNESTREAM_LOG_", extra="ignore", frozen=True)
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least that is said"
+        default="info", description="lowest level that is logged"
     )
     format: Literal["json", "console"] = Field(default="json", description="JSON lines, or for people")
 

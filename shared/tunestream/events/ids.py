@@ -45,7 +45,7 @@ def episode_id(run_id: str, example_id: str, source_id: str) -> str:
 def group_id(run_id: str, example_id: str, turn_id: str, first_member_id: str) -> str:
     """Name the group of a turn (or of episodes) by its first member.
 
-    A turn may come again once its memory has passed; the first member tells the two apart.
+    A turn may come again once its memory has passed; the first member makes the ids of the two differ.
     """
     return stable_id("group", run_id, example_id, turn_id, first_member_id)
 

@@ -48,7 +48,7 @@ class Artifact(Wire):
 
 
 class EvaluatorVerdict(Wire):
-    """What an evaluator of the run's own says: a paired comparison on the held-out rows."""
+    """The verdict of an evaluator that the run adds: a paired comparison on the held-out rows."""
 
     name: Identifier
     items: int = Field(ge=0)
@@ -84,7 +84,7 @@ class ItemScore(Wire):
 
 
 class JudgedRow(Wire):
-    """How two policies tell a held-out row's chosen response from its rejected one.
+    """How two policies rate a held-out row's chosen response against its rejected one.
 
     ``before`` and ``after`` are differences of log-probabilities, chosen minus rejected, in nats, of the
     version that was trained from and of the new one. ``prompt`` names the prompt.

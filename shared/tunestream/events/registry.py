@@ -30,7 +30,7 @@ _TYPES: Final[dict[type[BaseModel], str]] = {}
 
 
 class UnregisteredType(LookupError):
-    """A body has no event type, or an event type has no body; the message says what to register where."""
+    """A body has no event type, or an event type has no body; the message names what to register."""
 
 
 def event_type(ce_type: str) -> Callable[[type[Body]], type[Body]]:
@@ -86,7 +86,7 @@ def event_types() -> Mapping[str, type[BaseModel]]:
 
 @cache
 def _load() -> None:
-    """Have every class registered: a reader of one family need not load the others before."""
+    """Register every class: a reader of one family has not loaded the others."""
     for module in pkgutil.iter_modules(tunestream.events.__path__, f"{tunestream.events.__name__}."):
         importlib.import_module(module.name)
 

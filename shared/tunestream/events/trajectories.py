@@ -51,7 +51,7 @@ class DPOItem(Wire):
 
 
 class EpisodeItemRole(StrEnum):
-    """Who said an item of an episode."""
+    """Who wrote an item of an episode."""
 
     USER = "user"
     ASSISTANT = "assistant"

@@ -31,7 +31,7 @@ class ArmConfig:
 
 @dataclass(frozen=True, slots=True)
 class LoadedExperiment:
-    """What a file says.
+    """The content of an experiment's file.
 
     Attributes:
         name: of the study, or the file's name without its ending.
@@ -58,10 +58,10 @@ class LoadedExperiment:
 
     @property
     def id(self) -> str:
-        """The first 24 hexadecimal digits of the sha256 of what the arms say, but for where to save it."""
+        """The first 24 hexadecimal digits of the sha256 of the arms' documents, without ``save_dir``."""
         documents = [arm.config.document() for arm in self.arms]
-        said = [{key: value for key, value in each.items() if key != "save_dir"} for each in documents]
-        text = json.dumps([self.name, said], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        arms = [{key: value for key, value in each.items() if key != "save_dir"} for each in documents]
+        text = json.dumps([self.name, arms], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return sha256(text.encode()).hexdigest()[:24]
 
 

@@ -76,7 +76,7 @@ def _kind(section: type[BaseModel]) -> object:
 
 
 def suggestion(model: type[BaseModel], document: Document, path: Keys) -> str:
-    """Say which valid key is nearest to the unknown one at ``path``."""
+    """Name the valid key that is nearest to the unknown one at ``path``."""
     key, siblings = str(path[-1]), _keys_at(model, document, path[:-1])
     close = get_close_matches(key, siblings, n=1, cutoff=0.75)
     if close:

@@ -18,11 +18,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _MISSING: Final[dict[Keys, str]] = {
     ("run_id",): "is required: a name for the run",
-    ("data",): "is required: say at least path, prompt and prompt_stub in it",
-    ("model",): "is required: say at least 'hf_model_ckpt: …' in it",
+    ("data",): "is required: set at least path, prompt and prompt_stub in it",
+    ("model",): "is required: set at least 'hf_model_ckpt: …' in it",
     ("model", "hf_model_ckpt"): "is required: a folder, or a name on the Hugging Face hub",
-    ("trainer",): "is required: say at least 'model: {hf_model_ckpt: …}' in it",
-    ("trainer", "model"): "is required: say at least 'hf_model_ckpt: …' in it",
+    ("trainer",): "is required: set at least 'model: {hf_model_ckpt: …}' in it",
+    ("trainer", "model"): "is required: set at least 'hf_model_ckpt: …' in it",
     ("trainer", "model", "hf_model_ckpt"): "is required: a folder, or a name on the Hugging Face hub",
 }
 

@@ -1,4 +1,4 @@
-"""Reads YAML with the line of each key; an aliased section is read anew wherever it stands."""
+"""Reads YAML with the line of each key; an aliased section is read again at each place."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-)?\}|\$(\w+)")
 
 
 def has_reference_shape(document: Document) -> bool:
-    """Tell whether a file is in the toolkit's own shape."""
+    """Return whether a file is in the toolkit's own shape."""
     if "finetuning" in document.data:
         return True
     return any(key in document.data for key in _MAPS.values()) and not any(
@@ -77,7 +77,7 @@ def _copy_component(source: Document, native: Document, kind: str, to: str) -> N
         native.data[to] = dict(section) if isinstance(section, dict) else section
         return
     for key in section:
-        if key not in {"_type", "type"}:  # the adapter's kind says who trains
+        if key not in {"_type", "type"}:  # the adapter's kind selects the trainer
             source.copy((_MAPS[kind], name, key), native, (to, key))
 
 

@@ -34,7 +34,7 @@ _OTHER: Final = "other"
 class CurriculumSection(Section):
     """What every curriculum has.
 
-    A strategy of one's own subclasses it, with a literal ``type`` whose default is its name.
+    A custom strategy subclasses it, with a literal ``type`` whose default is its name.
     """
 
     type: str = Field(alias="_type")

@@ -103,7 +103,7 @@ class EvaluationConfig(Section):
     max_items: int = Field(default=1000, ge=1)
     """The latest held-out rows that are used."""
     evaluators: list[Evaluator] = []
-    """Of your own, beside the comparison of preferences; each can reject."""
+    """Custom evaluators, beside the comparison of preferences; each can reject a version."""
     live: LiveConfig | None = None
     """Automatic rollback by live scores; off without it."""
 
@@ -111,5 +111,5 @@ class EvaluationConfig(Section):
     def _names_differ(self) -> Self:
         names = [evaluator.name for evaluator in self.evaluators]
         if len(names) != len(set(names)):
-            raise ValueError("two evaluators have one name; verdicts are told by it")
+            raise ValueError("two evaluators have the same name; each needs its own")
         return self

@@ -27,7 +27,7 @@ _DEFAULT: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[Config]):
-    """What a file says.
+    """The content of a run's file.
 
     Attributes:
         config: the configuration with every default filled in.
@@ -67,7 +67,7 @@ def parse_run(text: str, *, name: str = "<text>", run_id: str | None = None) -> 
 
 
 def load_offline(path: str | Path, *sections: OfflineSection) -> Loaded[OfflineConfig]:
-    """Read only ``sections`` of a run's file; what else it holds need not be complete or right.
+    """Read only ``sections`` of a run's file; the rest may be incomplete or wrong.
 
     Raises:
         ConfigError: with every problem of these sections, and every unknown section.

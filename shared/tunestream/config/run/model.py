@@ -52,7 +52,7 @@ class ModelConfig(Section):
     torch_dtype: Dtype = "auto"
     attn_implementation: str | None = None
     quantize: bool = False
-    """Load as `bitsandbytes` says; false means unquantised, whatever stands there."""
+    """Load with the settings of `bitsandbytes`; false means unquantised, and they are ignored."""
     bitsandbytes: BitsAndBytesConfig | None = None
 
     @field_validator("device_map")

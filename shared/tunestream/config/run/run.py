@@ -1,4 +1,4 @@
-"""A run: one document that says how a model is trained from its agents' events."""
+"""A run: one document that defines how a model is trained from its agents' events."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class RunConfig(Section):
 
     @classmethod
     def from_record(cls, record: RunRecord, *, trainer: TrainerReading = "opaque") -> RunConfig:
-        """Read a configuration from the ``runs`` topic; its trainer need not be installed here.
+        """Read a configuration from the ``runs`` topic; its trainer may be missing here.
 
         Args:
             record: of the topic.

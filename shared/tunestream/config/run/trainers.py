@@ -40,13 +40,13 @@ DEFAULT_TRAINER: Final = "trl"
 """The ``_type`` of a trainer section that gives none."""
 
 TrainerReading = Literal["opaque", "installed"]
-"""How a run's trainer section is read, where it need not be right: see :meth:`RunConfig.from_record`."""
+"""How a run's trainer section is read, where it may be wrong: see :meth:`RunConfig.from_record`."""
 
 
 class TrainerSection(TrainerConfig, TrainerAdapterConfig):
     """What every trainer has.
 
-    A backend of one's own subclasses it, with a literal ``type`` whose default is its name.
+    A custom backend subclasses it, with a literal ``type`` whose default is its name.
     """
 
     objective: Objective | None = None

@@ -27,7 +27,7 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     exhaustive_pairs: bool = True
     """Pair every better candidate with every worse one; false pairs only the best with the worst."""
     min_score_diff: float = Field(default=0.0, ge=0.0)
-    """The least difference of scores of a pair; equal scores make none whatever it is."""
+    """The least difference of scores of a pair; equal scores make no pair, also at 0."""
     max_pairs_per_turn: int | None = Field(default=None, ge=1)
     """Keep the pairs with the largest differences; counts only with `exhaustive_pairs`."""
     reward_from_score_diff: bool = True
