@@ -64,6 +64,7 @@ COMMANDS = [
     "topics",
     "serve",
     "kafka",
+    "demo",
 ]
 
 # Finders that know nothing of the extras, as if they were not installed.
@@ -275,10 +276,11 @@ def test_the_block_blocks() -> None:
     assert "ModuleNotFoundError: No module named 'torch'" in done.stderr
 
 
-def test_a_missing_extra_is_said_with_its_name() -> None:
+@pytest.mark.parametrize(("command", "extra"), [("kafka", "embedded"), ("demo", "demo")])
+def test_a_missing_extra_is_shown_with_its_name(command: str, extra: str) -> None:
     done = python(
-        BLOCK + "import sys, tunestream.cli\nsys.argv = ['tunestream', 'kafka']\ntunestream.cli.main()"
+        BLOCK + f"import sys, tunestream.cli\nsys.argv = ['tunestream', '{command}']\ntunestream.cli.main()"
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "tunestream[embedded]" in done.stderr
+    assert f"pip install 'tunestream[{extra}]'" in done.stderr
