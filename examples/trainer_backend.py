@@ -1,4 +1,4 @@
-"""A trainer of one's own: a command that reads a file of rows and fills a folder with a model."""
+"""A custom trainer: a command that reads a file of rows and fills a folder with a model."""
 
 import asyncio
 import shutil
