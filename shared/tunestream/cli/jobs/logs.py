@@ -146,7 +146,7 @@ class _Journal:
                 found += new
         return found
 
-    def _of_statuses(self, statuses: Iterable[TrainingJobStatus]) -> Iterator[Said]:
+    def _of_statuses(self, statuses: Iterable[TrainingJobStatus]) -> Iterator[JournalLine]:
         """Give the statuses, without the progress that a log shows as well."""
         for status in statuses:
             if status.job_id != self._job.job_id:

@@ -1,7 +1,7 @@
 """The toolkit's settings that do nothing here: read, checked and taken out before a run is validated.
 
-They are no fields of ours. A run's record and its digest keep them, as every release wrote them: an upgrade
-makes no new configuration of a file that did not change.
+No field of our configuration holds them. A run's record and its digest keep them, as every release wrote
+them: an upgrade makes no new configuration of a file that did not change.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ INERT: Final[dict[Keys, Inert]] = {
     ("num_epochs",): Inert(
         int, 1, "a run has no end; passes over a batch are training_args.num_train_epochs"
     ),
-    ("output_dir",): Inert(Path, ".tmp/nat/finetuning", "artifacts lie where the services' settings say"),
+    ("output_dir",): Inert(
+        Path, ".tmp/nat/finetuning", "the services' settings name the folder of artifacts"
+    ),
     ("run_configuration",): Inert(FinetuneRunConfig, None, _AGENTS_PUBLISH),
     ("trajectory_builder", "reward"): Inert(RewardFunctionConfig, None, _USE_REWARD_FUNCTION),
     ("trainer", "reward"): Inert(RewardFunctionConfig, None, _USE_REWARD_FUNCTION),
