@@ -19,7 +19,7 @@ def configuration(objective: Objective, quantize: Quantization | None) -> RunCon
     return RunConfig.model_validate(document)
 
 
-@pytest.mark.parametrize(("objective", "quantize"), product(Objective, [None, *Quantization]))
+@pytest.mark.parametrize(("objective", "quantize"), list(product(Objective, [None, *Quantization])))
 def test_every_objective_makes_a_run_with_and_without_quantised_weights(
     objective: Objective, quantize: Quantization | None
 ) -> None:
