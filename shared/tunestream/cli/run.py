@@ -96,7 +96,7 @@ def show_(
     """Show a run's configuration with every default filled in."""
     if Path(what).is_file():
         loaded = _load(Path(what))
-        document, origins = loaded.config.document(), loaded.origins
+        document, origins = loaded.config.to_record().config, loaded.origins
     elif origin:
         raise Failure(
             f"{what}: no such file", remedy="--origin reads a file: a run that was applied has none"

@@ -83,7 +83,7 @@ class Site:
     def worker(self) -> int:
         assert self.trainer.process is not None
         children = psutil.Process(self.trainer.process.pid).children(recursive=True)
-        (worker,) = [one for one in children if "trainers.trl.worker" in " ".join(one.cmdline())]
+        (worker,) = [one for one in children if "trainers.worker.main" in " ".join(one.cmdline())]
         return int(worker.pid)
 
 
