@@ -28,6 +28,7 @@ _TOGETHER: Final = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests share a worker of pytest-xdist; the tests of a file always do."""
     order = list(_TOGETHER)
