@@ -9,11 +9,12 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.embedded import EmbeddedKafka
 
-_HERE: Final = Path(__file__).parent
 # What loads torch stays on one worker, what starts services on the other: each is loaded and started once.
 # They come first, so that each worker begins with one of them; the other files follow where there is room.
 _TOGETHER: Final = {
@@ -28,18 +29,28 @@ _TOGETHER: Final = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _ByRoom(LoadScopeScheduling):  # type: ignore[misc]  # no types come with it
+    """Gives a worker whole groups of test files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByRoom:
     """Say which tests share a worker of pytest-xdist; the tests of a file always do."""
+    return _ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the groups first."""
     order = list(_TOGETHER)
-    groups = {item: _group(item.path.relative_to(_HERE).as_posix()) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    groups = {item: _group(item.nodeid) for item in items}
     items.sort(key=lambda item: order.index(groups[item]) if groups[item] in order else len(order))
 
 
-def _group(path: str) -> str:
-    found = (name for name, folders in _TOGETHER.items() if path.startswith(folders))
+def _group(nodeid: str) -> str:
+    path = nodeid.split("::", 1)[0]
+    found = (name for name, folders in _TOGETHER.items() if path.removeprefix("tests/").startswith(folders))
     return next(found, path)
 
 
