@@ -59,7 +59,7 @@ def _adapter_that_says(digit: int, base: Path, folder: Path) -> Path:
     labels = row["input_ids"].clone()
     labels[:, :-2] = -100
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
-    for _ in range(40):
+    for _ in range(120):
         optimizer.zero_grad()
         model(input_ids=row["input_ids"], labels=labels).loss.backward()
         optimizer.step()
