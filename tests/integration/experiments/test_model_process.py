@@ -39,6 +39,10 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         worker.close()
 
 
+def loops() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "model-process" and one.is_alive()}
+
+
 def texts(worker: ModelWorker, *prompts: str) -> list[str]:
     return [answer.text for answer in worker.generate(prompts, {}, seed=0)]
 
@@ -111,6 +115,7 @@ def test_what_is_not_installed_is_named(make: Make, monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_is_left_of_a_closed_worker(make: Make) -> None:
+    before = loops()  # workers of other tests may live
     worker = make()
     worker.close()
     worker.embed("encoder", ["a"])
@@ -119,7 +124,7 @@ def test_nothing_is_left_of_a_closed_worker(make: Make) -> None:
     assert worker.embed("encoder", ["ab"]) == [[2.0]], "a closed worker starts again when it is asked"
     worker.close()
     worker.close()
-    assert not [one for one in threading.enumerate() if one.name == "model-process" and one.is_alive()]
+    assert loops() == before
 
 
 def test_closing_breaks_off_a_call_of_another_thread(make: Make) -> None:
