@@ -12,6 +12,13 @@ from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.sdk import TTCPublisher
 
 TURNS = 1211
+# No window closes: the deployment's trainer has other tests' jobs to run.
+NO_BATCHES = {
+    "window_pairs": 1_000_000,
+    "min_batch_pairs": 1_000_000,
+    "max_wait": "366d",
+    "flush_after": "366d",
+}
 Pair = tuple[int, int, float]
 
 
@@ -19,7 +26,8 @@ Pair = tuple[int, int, float]
 async def test_the_recording_gives_the_references_pairs_per_turn(deployment: Deployment) -> None:
     cases = {f"parity-{name}": case for name, case in recordings.expected().items()}
     for name, case in cases.items():
-        await apply_run(deployment.kafka, name, trajectory_builder=case["config"] | {"nat_parity": True})
+        builder = case["config"] | {"nat_parity": True}
+        await apply_run(deployment.kafka, name, trajectory_builder=builder, batching=NO_BATCHES)
     async with TTCPublisher(deployment.kafka) as publisher:
         for example, step in recordings.events():
             for name in cases:
