@@ -130,7 +130,7 @@ async def test_a_run_keeps_its_configuration_when_a_newer_release_writes_another
     newer = Envelope(id="1", type="tunestream.run.v2", source="/tests").to_headers()
     for last in (config.digest, "current"):
         await _write(applied, EncodedRecord(TOPIC, encode_key("run", last), b'{"of": "version 2"}', newer))
-    async with RunDirectory(applied) as runs:
+    async with RunDirectory(applied, trainer="installed") as runs:
         assert runs.current("run") == config
         assert runs.config("run", config.digest) == config
         assert "2 keys" in runs.warnings()[0]
@@ -138,7 +138,7 @@ async def test_a_run_keeps_its_configuration_when_a_newer_release_writes_another
 
 async def test_a_run_directory_follows_the_pointer(applied: KafkaSettings) -> None:
     old = await apply_run(applied, "run")
-    async with RunDirectory(applied) as runs:
+    async with RunDirectory(applied, trainer="installed") as runs:
         assert runs.current_digest("run") == old.digest
         assert runs.current("other") is None
         new = await apply_run(applied, "run", trajectory_builder={"turn_timeout": "7s"})
@@ -154,6 +154,6 @@ async def test_a_record_that_is_no_run_harms_no_run(applied: KafkaSettings) -> N
     key = encode_key("bad", "current")
     kinds = (b"tunestream.run_pointer.v1", b"tunestream.run.v1", b"\xff", None)
     await _write(applied, *(EncodedRecord(TOPIC, key, b"no JSON", [("ce_type", kind)]) for kind in kinds))
-    async with RunDirectory(applied) as runs:
+    async with RunDirectory(applied, trainer="installed") as runs:
         assert runs.current("run") == config
         assert runs.current("bad") is None
