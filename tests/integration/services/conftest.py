@@ -12,8 +12,6 @@ from tests.helpers.services import Deployment, ServiceProcess
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
 
-# Runs of tests that train nothing name a model that is nowhere: nobody asks the hub for it.
-_NO_HUB = {"HF_HUB_OFFLINE": "1"}
 _SERVICES = ("ttc_collector", "pair_builder", "curriculum_gate", "trainer")
 
 
@@ -24,7 +22,7 @@ async def deployment(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> As
     folder = tmp_path_factory.mktemp("deployment")
     await apply_topics(settings)
     async with AsyncExitStack() as stack:
-        services = [ServiceProcess(name, settings, folder, env=_NO_HUB) for name in _SERVICES]
+        services = [ServiceProcess(name, settings, folder) for name in _SERVICES]
         for service in services:
             service.start()
             stack.push_async_exit(service.__aexit__)

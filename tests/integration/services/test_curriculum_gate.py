@@ -19,6 +19,7 @@ async def test_windows_of_turns_become_datasets(deployment: Deployment) -> None:
         deployment.kafka,
         RUN,
         trajectory_builder={"exhaustive_pairs": False},
+        trainer={"model": {"hf_model_ckpt": str(deployment.folder / "no-model")}},  # no hub is asked for it
         batching={"window_pairs": 40, "min_batch_pairs": 10, "validation_fraction": 0.2},
     )
     async with TTCPublisher(deployment.kafka, policy_version="v0") as publisher:
