@@ -16,7 +16,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from tunestream.config.run.plugins import NotInstalled, installed_strategies, load_strategy
+from tunestream.config.run.plugins import NotInstalled, installed_strategies, load_strategy, section_in
 from tunestream.config.run.section import Section, kind_of
 
 __all__ = [
@@ -77,10 +77,7 @@ def strategy_section(kind: str) -> type[CurriculumSection]:
     Raises:
         NotInstalled: when there is none, or its description has no section.
     """
-    section = getattr(load_strategy(kind), "config", None)
-    if not (isinstance(section, type) and issubclass(section, CurriculumSection)):
-        raise NotInstalled(f"_type {kind!r} names something without a CurriculumSection as its config")
-    return section
+    return section_in(load_strategy(kind), kind, CurriculumSection)
 
 
 def _kind(value: object) -> str | None:

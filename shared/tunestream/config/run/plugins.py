@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Final, TypeVar
 
 __all__ = [
     "STRATEGIES",
@@ -19,7 +19,10 @@ __all__ = [
     "installed_trainers",
     "load_strategy",
     "load_trainer",
+    "section_in",
 ]
+
+Base = TypeVar("Base")
 
 TRAINERS: Final = "tunestream.trainer_backends"
 """The entry point group of trainer backends."""
@@ -88,3 +91,15 @@ def _found(group: str, path: tuple[str, ...]) -> Mapping[str, Sequence[EntryPoin
 
 def _distribution(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
+
+
+def section_in(description: object, kind: str, base: type[Base]) -> type[Base]:
+    """Return the section that an installed description has as its ``config``.
+
+    Raises:
+        NotInstalled: when it is no subclass of ``base``.
+    """
+    section = getattr(description, "config", None)
+    if not (isinstance(section, type) and issubclass(section, base)):
+        raise NotInstalled(f"_type {kind!r} names something without a {base.__name__} as its config")
+    return section

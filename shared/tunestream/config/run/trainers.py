@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tunestream.config.run.bases import TrainerAdapterConfig, TrainerConfig
-from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer
+from tunestream.config.run.plugins import NotInstalled, installed_trainers, load_trainer, section_in
 from tunestream.config.run.section import kind_of
 from tunestream.events.training import Objective
 
@@ -84,10 +84,7 @@ def trainer_section(kind: str) -> type[TrainerSection]:
     Raises:
         NotInstalled: when there is none, or its description has no section.
     """
-    section = getattr(load_trainer(kind), "config", None)
-    if not (isinstance(section, type) and issubclass(section, TrainerSection)):
-        raise NotInstalled(f"_type {kind!r} names something without a TrainerSection as its config")
-    return section
+    return section_in(load_trainer(kind), kind, TrainerSection)
 
 
 def trainer_sections() -> dict[str, type[TrainerSection]]:
