@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
 __all__ = [
+    "REQUEST_TIMEOUT_MS",
     "MissingTopic",
     "client_options",
     "make_consumer",
@@ -75,7 +75,7 @@ def ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
 
 def make_producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
     """Return an idempotent producer; a record counts when all in-sync replicas have it."""
-    return AIOKafkaProducer(**_producer_options(settings), enable_idempotence=True, **options)
+    return AIOKafkaProducer(**_producer_options(settings) | options, enable_idempotence=True)
 
 
 def make_transactional_producer(settings: KafkaSettings, transactional_id: str) -> AIOKafkaProducer:
@@ -87,7 +87,7 @@ def make_transactional_producer(settings: KafkaSettings, transactional_id: str) 
     )
 
 
-def _producer_options(settings: KafkaSettings) -> Mapping[str, Any]:
+def _producer_options(settings: KafkaSettings) -> dict[str, Any]:
     return client_options(settings) | {
         "acks": "all",
         "max_batch_size": BATCH_BYTES,

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.streams.client import (
+    REQUEST_TIMEOUT_MS,
     MissingTopic,
     make_consumer,
     make_producer,
@@ -107,7 +108,8 @@ class EventProducer:
         settings: the broker.
         max_in_flight: records that may be on their way; more make ``send`` wait.
         linger_ms: how long the producer waits for more records before it sends a batch.
-        delivery_timeout: seconds that ``send`` waits for room and ``flush`` for the deliveries.
+        delivery_timeout: seconds that a record may take to be delivered, that ``send`` waits for room and
+            that ``flush`` waits for the deliveries. A broker that restarts is away for less than the default.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class EventProducer:
         *,
         max_in_flight: int = 5000,
         linger_ms: int = 5,
-        delivery_timeout: float = 30.0,
+        delivery_timeout: float = 120.0,
     ) -> None:
         self._settings = settings
         self._linger_ms = linger_ms
@@ -128,7 +130,9 @@ class EventProducer:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        producer = make_producer(self._settings, linger_ms=self._linger_ms)
+        # The client drops a batch that had no leader for as long as one request may take.
+        patience = max(REQUEST_TIMEOUT_MS, round(self._timeout * 1000))
+        producer = make_producer(self._settings, linger_ms=self._linger_ms, request_timeout_ms=patience)
         try:
             await producer.start()
         except BaseException:
