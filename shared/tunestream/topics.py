@@ -47,7 +47,7 @@ class KeyRule(StrEnum):
     RUN = "run"
     RUN_JOB = "run/job or run/live"
     RUN_VERSION = "run/version or run/current"
-    RUN_DIGEST = "run/config digest or run/current"
+    RUN_DIGEST = "run/config digest, run/current or format"
     STATE = "as the service's state needs"
     ORIGINAL = "the refused record's key"
 
@@ -232,10 +232,11 @@ _BESIDE: Final = (
     ),
     _compacted(
         "runs",
-        "The configurations of runs.",
+        "The configurations of runs, and the format that this deployment writes.",
         KeyRule.RUN_DIGEST,
         "tunestream.run.v1",
         "tunestream.run_pointer.v1",
+        "tunestream.format.v1",
     ),
 )
 

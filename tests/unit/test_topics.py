@@ -29,7 +29,7 @@ KEYS = {
     "training.jobs": "run/job or run/live",
     "training.status": "run",
     "models": "run/version or run/current",
-    "runs": "run/config digest or run/current",
+    "runs": "run/config digest, run/current or format",
 }
 
 

@@ -18,6 +18,7 @@ from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import LiveCollector
 from tunestream.domain.models.monitoring import observe
 from tunestream.domain.turns.core import PairBuilder
+from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import batch_id, content_digest, group_id, job_id, stable_id
 from tunestream.events.live import LiveScores, ScoreSummary
@@ -29,7 +30,7 @@ from tunestream.events.nat import (
     StreamEventData,
 )
 from tunestream.events.registry import type_of
-from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.runs import FORMAT, FormatRecord, RunPointer
 from tunestream.events.training import ControlCommand, CurriculumState, DatasetFile, Objective, TrainingBatch
 from tunestream.events.trajectories import (
     EpisodeItem,
@@ -269,17 +270,16 @@ def _latest(outbound: Iterable[Outbound]) -> list[Outbound]:
 
 
 def applied() -> list[EncodedRecord]:
-    """Return the configuration of the run, and the pointer to it."""
+    """Return the configuration of the run, the pointer to it, and the format of the deployment."""
     record, pointer = _CONFIG.to_record(), RunPointer(run_id=_RUN, digest=_CONFIG.digest)
     return [
         _event("runs", (_RUN, _CONFIG.digest), record, stable_id("run", _RUN, record.digest, record.digest)),
         _event("runs", (_RUN, "current"), pointer, stable_id("run", _RUN, record.digest, "current")),
+        _event("runs", ("format",), FormatRecord(format=FORMAT), stable_id("run", "format", str(FORMAT))),
     ]
 
 
-def _event(
-    name: str, key: tuple[str, ...], body: RunRecord | RunPointer | ControlCommand, identity: str
-) -> EncodedRecord:
+def _event(name: str, key: tuple[str, ...], body: Wire, identity: str) -> EncodedRecord:
     envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=_TIME)
     return event_record(name, key, body.to_json(), envelope)
 

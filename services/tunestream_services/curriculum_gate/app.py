@@ -29,6 +29,7 @@ app = build_app(
             CurriculumGate(runs.config), runs, store, settings.store_deadline_seconds
         ),
         kafka=kafka,
+        format=lambda: runs.format,
     ),
     ServiceSettings(),
     resources=[runs],

@@ -38,6 +38,7 @@ app = build_app(
         changelog=changelog_of(SERVICE),
         new_handler=new_handler,
         kafka=kafka,
+        format=lambda: runs.format,
     ),
     ServiceSettings(),
     resources=[runs],

@@ -34,6 +34,7 @@ app = build_app(
         changelog="training.jobs",
         new_handler=lambda _partition: TrainerHandler(runs, models, scheduler, served),
         kafka=kafka,
+        format=lambda: runs.format,
     ),
     ServiceSettings(),
     resources=[runs, models, scheduler, served, serving],

@@ -25,6 +25,7 @@ app = build_app(
         changelog=changelog_of(SERVICE),
         new_handler=lambda partition: CollectorHandler(Collector(partition, grace_ms), runs),
         kafka=kafka,
+        format=lambda: runs.format,
     ),
     ServiceSettings(),
     resources=[runs],

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+from pydantic import Field
 
 from tunestream.events.base import Identifier, Wire
 from tunestream.events.registry import event_type
 
-__all__ = ["RunPointer", "RunRecord"]
+__all__ = ["FIRST_FORMAT", "FORMAT", "FormatRecord", "RunPointer", "RunRecord"]
+
+FORMAT: Final = 2
+"""What a deployment of this release writes; it reads this format and the one before."""
+FIRST_FORMAT: Final = 1
+"""Of deployments older than the first :class:`FormatRecord`."""
 
 
 @event_type("tunestream.run.v1")
@@ -25,3 +32,10 @@ class RunPointer(Wire):
 
     run_id: Identifier
     digest: Identifier
+
+
+@event_type("tunestream.format.v1")
+class FormatRecord(Wire):
+    """What the services of a deployment write, so that a release can be rolled back until it is raised."""
+
+    format: int = Field(ge=1)

@@ -12,8 +12,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.runs import FORMAT
 from tunestream.streams.client import client_options
 from tunestream.streams.errors import is_unavailable
+from tunestream.streams.runs import write_format
 from tunestream.streams.topic_plan import TopicAction, TopicChange, TopicState, plan_topics, wanted_topics
 
 __all__ = [
@@ -110,7 +112,15 @@ async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tup
             await _create(admin, _chosen(wanted, plan, TopicAction.CREATE))
             await _alter(admin, _chosen(wanted, plan, TopicAction.ALTER), present)
             await _await_applied(admin, wanted)
+    if not dry_run and _is_new_deployment(settings, plan):
+        # Nothing older is there to be rolled back to.
+        await write_format(settings, FORMAT, source="/tunestream/topics")
     return plan
+
+
+def _is_new_deployment(settings: KafkaSettings, plan: Iterable[TopicChange]) -> bool:
+    runs = settings.topic("runs")
+    return any(change.name == runs and change.action is TopicAction.CREATE for change in plan)
 
 
 def _names(settings: KafkaSettings) -> list[str]:

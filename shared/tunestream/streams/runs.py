@@ -4,43 +4,56 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Final
 
 from pydantic import BaseModel
 
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import CURRENT, encode_key
 from tunestream.events.registry import type_of
-from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.runs import FIRST_FORMAT, FORMAT, FormatRecord, RunPointer, RunRecord
 from tunestream.streams.publish import EncodedRecord, event_record, write_together
 from tunestream.streams.table import Table
 
-__all__ = ["RunDirectory", "apply_run"]
+__all__ = ["NewerFormat", "RunDirectory", "apply_run", "write_format"]
 
-_Entry = RunConfig | RunPointer
+_Entry = RunConfig | RunPointer | FormatRecord
+_FORMAT_KEY: Final = "format"
+
+
+class NewerFormat(RuntimeError):
+    """The deployment writes a format that this release cannot read."""
 
 
 async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) -> None:
     """Make a configuration the one that new turns of its run open with; ``source`` as in CloudEvents."""
     pointer = RunPointer(run_id=config.run_id, digest=config.digest)
     records = [
-        _encoded(config.to_record(), config.digest, source),
-        _encoded(pointer, CURRENT, source),
+        _encoded(body, (config.run_id, last), (config.run_id, config.digest, last), source)
+        for body, last in ((config.to_record(), config.digest), (pointer, CURRENT))
     ]
     await write_together(settings, f"run-apply-{config.run_id}", records)
 
 
-def _encoded(body: RunRecord | RunPointer, last: str, source: str) -> EncodedRecord:
+async def write_format(settings: KafkaSettings, number: int, *, source: str) -> None:
+    """Have the services of a deployment write format ``number`` from now on."""
+    record = _encoded(FormatRecord(format=number), (_FORMAT_KEY,), (_FORMAT_KEY, str(number)), source)
+    await write_together(settings, "format", [record])
+
+
+def _encoded(body: Wire, key: tuple[str, ...], identity: tuple[str, ...], source: str) -> EncodedRecord:
     envelope = Envelope(
-        id=stable_id("run", body.run_id, body.digest, last),
+        id=stable_id("run", *identity),
         type=type_of(body),
         source=source,
         time=time.time_ns() // 1_000_000,
     )
-    return event_record("runs", (body.run_id, last), body.to_json(), envelope)
+    return event_record("runs", key, body.to_json(), envelope)
 
 
 class RunDirectory(Table[_Entry]):
@@ -53,6 +66,22 @@ class RunDirectory(Table[_Entry]):
 
     def __init__(self, settings: KafkaSettings, *, trainer: TrainerReading = "opaque") -> None:
         super().__init__(settings, "runs", partial(_entry, trainer))
+
+    @property
+    def format(self) -> int:
+        """What the services of this deployment write: this release's format or the one before.
+
+        Raises:
+            NewerFormat: when a later release has finished its upgrade.
+        """
+        found = self.get(encode_key(_FORMAT_KEY))
+        number = found.format if isinstance(found, FormatRecord) else FIRST_FORMAT
+        if number > FORMAT:
+            raise NewerFormat(
+                f"this deployment writes format {number}, and this release reads formats up to {FORMAT}: "
+                "install the release that finished the upgrade, or a later one"
+            )
+        return number
 
     def current_digest(self, run_id: str) -> str | None:
         """Return the digest that new turns of a run open with, None when the run is unknown."""
@@ -91,5 +120,5 @@ class RunDirectory(Table[_Entry]):
 def _entry(trainer: TrainerReading, body: BaseModel) -> _Entry:
     if isinstance(body, RunRecord):
         return RunConfig.from_record(body, trainer=trainer)
-    assert isinstance(body, RunPointer)
+    assert isinstance(body, RunPointer | FormatRecord)
     return body

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects, Refused
+from tunestream.events.runs import FORMAT
 from tunestream.streams import metrics
 from tunestream.streams.client import MissingTopic, make_transactional_producer
 from tunestream.streams.decoding import decode
@@ -51,6 +52,7 @@ class Plan:
         changelog: catalogue name of the topic that holds the state, None without state.
         new_handler: makes the handler of a partition number.
         kafka: the broker.
+        format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
     """
 
     service: str
@@ -58,6 +60,7 @@ class Plan:
     changelog: str | None
     new_handler: Callable[[int], Handler]
     kafka: KafkaSettings
+    format: Callable[[], int] = lambda: FORMAT
 
     @property
     def group(self) -> str:
