@@ -1,0 +1,1 @@
+"""``tunestream dlq``."""
