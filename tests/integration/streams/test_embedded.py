@@ -3,10 +3,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tunestream.processes import ProcessRecord
 from tunestream.streams.embedded import (
     BrokerDiedError,
     DataFolderInUseError,
@@ -24,16 +28,27 @@ from tunestream.streams.embedded import (
     PortTakenError,
     StartTimeoutError,
 )
-from tunestream.streams.embedded.folder import DataFolder, ProcessRecord
+from tunestream.streams.embedded.folder import DataFolder
 from tunestream.streams.embedded.jars import class_path
 from tunestream.streams.embedded.ports import HOST, answers, free_port
 
+# Where the broker is started by a thread, that has ended before the pid is printed.
 HOLD_A_BROKER = """
-import sys
+import asyncio, multiprocessing, sys, threading, time
 from tunestream.streams.embedded import EmbeddedKafka
 broker = EmbeddedKafka(sys.argv[1])
-broker.start()
-print(broker.pid, flush=True)
+start = sys.argv[2]
+if start == "async":
+    asyncio.run(broker.__aenter__())
+elif start == "thread":
+    thread = threading.Thread(target=broker.start)
+    thread.start()
+    thread.join()
+else:
+    broker.start()
+if start == "forking":
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(90,), daemon=True).start()
+print(broker.pid, broker.bootstrap_servers, flush=True)
 sys.stdin.read()
 """
 
@@ -65,19 +80,42 @@ async def create_topic(servers: str) -> None:
     await admin.close()
 
 
+@dataclass
+class Holder:
+    """Another process that has its broker on a folder."""
+
+    process: subprocess.Popen[str]
+    broker: psutil.Process
+    servers: str
+
+    def guard(self) -> psutil.Process:
+        """The process that ends the broker when its parent is gone."""
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if any("guard" in word for word in child.cmdline()))
+
+
+@contextmanager
+def holding(folder: Path, start: str) -> Iterator[Holder]:
+    command = [sys.executable, "-c", HOLD_A_BROKER, str(folder), start]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        others = []
+        try:
+            assert process.stdout is not None
+            lines = (line.split() for line in iter(process.stdout.readline, ""))
+            pid, servers = next(words for words in lines if words and words[0].isdigit())
+            others = psutil.Process(process.pid).children()
+            yield Holder(process, psutil.Process(int(pid)), servers)
+        finally:
+            process.kill()
+            for other in others:
+                with suppress(psutil.NoSuchProcess):
+                    other.kill()
+
+
 @pytest.fixture
-def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Another process that has its broker on ``tmp_path``, and the broker's pid."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD_A_BROKER, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, "")
-    yield process, next(int(line) for line in lines if line.strip().isdigit())
-    process.communicate(timeout=30)
+def holder(tmp_path: Path) -> Iterator[Holder]:
+    with holding(tmp_path, "blocking") as held:
+        yield held
 
 
 async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: EmbeddedKafka) -> None:
@@ -101,34 +139,52 @@ async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: Emb
 
 
 def test_stop_leaves_no_process_and_may_be_repeated(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
     with EmbeddedKafka(tmp_path) as broker:
         process = psutil.Process(broker.pid)
         assert os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C must reach clients before their broker"
         broker.start()
         assert broker.pid == process.pid, "a running broker is left alone"
-    assert not process.is_running()
+    assert set(psutil.Process().children()) <= before
     assert broker.pid is None
     assert not answers(int(broker.bootstrap_servers.split(":")[1]))
     broker.stop()
 
 
-def test_a_folder_has_one_owner(tmp_path: Path, holder: tuple[subprocess.Popen[str], int]) -> None:
-    owner, _ = holder
-    with pytest.raises(DataFolderInUseError, match=rf"live process {owner.pid}\b"):
+def test_a_folder_has_one_owner(tmp_path: Path, holder: Holder) -> None:
+    with pytest.raises(DataFolderInUseError, match=rf"live process {holder.process.pid}\b"):
         EmbeddedKafka(tmp_path).start()
 
 
-def test_the_orphan_of_a_killed_parent_is_ended_by_the_next_start(
-    tmp_path: Path, holder: tuple[subprocess.Popen[str], int]
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("blocking", signal.SIGHUP),
+        ("thread", signal.SIGKILL),
+        ("async", signal.SIGKILL),
+        ("forking", signal.SIGKILL),
+    ],
+)
+async def test_a_broker_outlives_the_thread_that_started_it_and_not_the_process(
+    tmp_path: Path, start: str, end: signal.Signals
 ) -> None:
-    owner, broker_pid = holder
-    orphan = psutil.Process(broker_pid)
-    owner.kill()
-    owner.wait()
-    assert orphan.is_running()
+    with holding(tmp_path, start) as held:
+        await create_topic(held.servers)
+        await write_committed(held.servers, b"1")
+        assert held.broker.is_running()
+        held.process.send_signal(end)
+        held.process.wait()
+        await asyncio.to_thread(held.broker.wait, 60)
+
+
+def test_an_orphan_is_ended_by_the_next_start(tmp_path: Path, holder: Holder) -> None:
+    holder.guard().kill()
+    holder.process.kill()
+    holder.process.wait()
+    assert holder.broker.is_running()
 
     with EmbeddedKafka(tmp_path):
-        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+        assert not holder.broker.is_running() or holder.broker.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_recycled_pid_is_not_taken_for_the_broker(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import structlog
 from tunestream.streams.embedded.errors import BrokerDiedError, PortTakenError, StartTimeoutError
 from tunestream.streams.embedded.folder import BrokerIdentity, DataFolder
 from tunestream.streams.embedded.jars import KAFKA_VERSION, class_path
-from tunestream.streams.embedded.java import end, format_records, launch
+from tunestream.streams.embedded.java import Guard, end, format_records, launch
 from tunestream.streams.embedded.ports import HOST, answers, free_port, is_free
 from tunestream.streams.embedded.properties import server_properties
 
@@ -34,7 +34,8 @@ class EmbeddedKafka:
     """One Kafka broker on this machine, with its records in a folder that survives restarts.
 
     A context manager, blocking or asynchronous. The broker ends with the block, at the latest with
-    this process; if this process is killed, the next start on the same folder ends what was left.
+    this process, however that ends; the thread that started it may end before. Should anything be left,
+    the next start on the same folder ends it.
     A folder keeps its cluster id and, while nobody else takes them, its ports.
 
     Args:
@@ -57,6 +58,7 @@ class EmbeddedKafka:
         self._start_timeout = start_timeout
         self._identity: BrokerIdentity | None = None
         self._process: psutil.Popen | None = None
+        self._guard: Guard | None = None
 
     @property
     def data(self) -> Path:
@@ -137,6 +139,9 @@ class EmbeddedKafka:
             self._process = None
             self._folder.forget_broker()
             _log.info("kafka_stopped", data=str(self.data))
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
         self._folder.release()
         atexit.unregister(self.stop)
 
@@ -196,7 +201,9 @@ class EmbeddedKafka:
         self._folder.rotate_log()
         if not self._folder.is_formatted:
             format_records(self._folder, jars, self._identity.cluster_id)
+        self._guard = Guard()
         self._process = launch(self._folder, jars)
+        self._guard.watch(self._process.pid)
         self._folder.write_broker(self._process.pid)
 
     def _identify(self) -> BrokerIdentity:

@@ -10,16 +10,17 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, TypeVar
 
 import filelock
 import psutil
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from tunestream.streams.embedded.errors import DataFolderInUseError, DataFolderVersionError
+from tunestream.processes import ProcessRecord
 from tunestream.streams.embedded.jars import KAFKA_VERSION
 
-__all__ = ["BrokerIdentity", "DataFolder", "ProcessRecord"]
+__all__ = ["BrokerIdentity", "DataFolder"]
 
 Stored = TypeVar("Stored")
 Version = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")]
@@ -40,29 +41,6 @@ class BrokerIdentity:
     kafka_version: Version
     port: int
     controller_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessRecord:
-    """A process; its start time differs from that of a later one with the same pid."""
-
-    pid: int
-    started: float
-
-    @classmethod
-    def of(cls, pid: int) -> Self:
-        """Return the record of a live process."""
-        return cls(pid, psutil.Process(pid).create_time())
-
-    def find(self) -> psutil.Process | None:
-        """Return the process if it still lives."""
-        try:
-            process = psutil.Process(self.pid)
-            # Start times are computed from the boot time, which systems round.
-            same = abs(process.create_time() - self.started) < 1.0
-        except psutil.NoSuchProcess:
-            return None
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
 
 class DataFolder:

