@@ -1,0 +1,1 @@
+"""Reading rows: files of every usual format, messages in every usual shape."""

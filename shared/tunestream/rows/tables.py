@@ -1,0 +1,108 @@
+"""The rows of tables: CSV and TSV, strictly, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
+
+from tunestream.rows.errors import Place, RowError
+from tunestream.rows.opening import lines_of
+from tunestream.rows.values import not_utf8
+
+__all__ = ["parquet_rows", "separated_rows"]
+
+_BATCH: Final = 1000  # rows of Parquet at a time
+
+
+def separated_rows(file: IO[bytes], source: str, separator: str) -> Iterator[tuple[Place, dict[str, str]]]:
+    """Yield the rows of a table in text, each with the line on which it begins.
+
+    Args:
+        file: the open file; its first line names the columns.
+        source: its name.
+        separator: what stands between cells.
+
+    Raises:
+        RowError: at a quote that is not closed, a column that is named twice, or a row that does not have
+            as many cells as the first line.
+    """
+    csv.field_size_limit(sys.maxsize)
+    lines = _Lines(lines_of(file, source), source)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    columns: list[str] | None = None
+    while True:
+        lines.begin = lines.number + 1
+        place = Place(source, lines.begin)
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise RowError(place, _reason(error)) from error
+        if cells is None:
+            return
+        if not cells:  # a blank line
+            continue
+        if columns is None:
+            columns = _columns(cells, place)
+        elif len(cells) != len(columns):
+            raise RowError(place, f"has {len(cells)} cells, and the first line names {len(columns)} columns")
+        else:
+            yield place, dict(zip(columns, cells, strict=True))
+
+
+def parquet_rows(file: IO[bytes], source: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield the rows of a Parquet file, a thousand read at a time.
+
+    Raises:
+        RowError: when it is no Parquet, names a column twice, or pyarrow is not installed.
+    """
+    try:
+        from pyarrow import ArrowException  # noqa: PLC0415 - half a second, which other formats do not pay
+        from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise RowError(source, "Parquet needs pyarrow: pip install 'tunestream[experiments]'") from error
+    if not file.seekable() or source.endswith(".gz"):
+        raise RowError(source, "Parquet is compressed inside and read from its end; give it as a plain file")
+    number = 0
+    try:
+        with ParquetFile(file) as table:
+            _columns(table.schema_arrow.names, source)
+            for batch in table.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Place(source, number, "row"), row
+    except ArrowException as error:
+        raise RowError(source, f"is not Parquet: {error}") from error
+
+
+class _Lines:
+    """Lines as text, counted."""
+
+    def __init__(self, lines: Iterator[bytes], source: str) -> None:
+        self._lines, self._source = lines, source
+        self.number = self.begin = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise not_utf8(error, Place(self._source, self.number)) from error
+
+
+def _columns(names: Sequence[str], where: Place | str) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise RowError(where, "two columns have this name; rename one", field=repr(name))
+    return list(names)
+
+
+def _reason(error: csv.Error) -> str:
+    if "unexpected end of data" in str(error):
+        return "a quote opens in this row and is never closed"
+    return f"is not a table: {error}; write a quote inside quotes twice"
