@@ -16,8 +16,8 @@ import filelock
 import psutil
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from tunestream.streams.embedded.errors import DataFolderInUseError, DataFolderVersionError
 from tunestream.processes import ProcessRecord
+from tunestream.streams.embedded.errors import DataFolderInUseError, DataFolderVersionError
 from tunestream.streams.embedded.jars import KAFKA_VERSION
 
 __all__ = ["BrokerIdentity", "DataFolder"]
