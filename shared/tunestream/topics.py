@@ -17,7 +17,9 @@ from tunestream.events.registry import UnregisteredType, model_of
 __all__ = [
     "CATALOGUE",
     "DEFAULT_PARTITIONS",
+    "INPUTS",
     "SERVICES",
+    "TOMBSTONE_SETTING",
     "Cleanup",
     "KeyRule",
     "Topic",
@@ -27,10 +29,23 @@ __all__ = [
 ]
 
 MIB: Final = 1 << 20
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 DEFAULT_PARTITIONS: Final = 4
 
-SERVICES: Final = ("ttc-collector", "pair-builder", "curriculum-gate", "trainer")
+TOMBSTONE_SETTING: Final = "delete.retention.ms"
+# A restore reads the tombstones of this time, and may take half of it.
+_TOMBSTONE_MS: Final = 30 * 60 * 1000
+
+INPUTS: Final = {
+    "ttc-collector": ("ttc.events",),
+    "pair-builder": ("ttc.candidates",),
+    "curriculum-gate": ("trajectories",),
+    "trainer": ("training.batches", "training.control"),
+}
+"""The topics that each service reads, by their partition numbers."""
+
+SERVICES: Final = tuple(INPUTS)
 
 
 class Cleanup(StrEnum):
@@ -64,7 +79,9 @@ class Topic:
         cleanup: delete by time, or compact by key.
         retention_ms: how long records are kept; None for compacted topics.
         max_message_bytes: Kafka's limit on one record batch.
+        lookback_ms: how far back a service begins that has no position; None for the beginning.
         by_run: partitioned by the run alone, so that a run's records lie in one partition.
+        log_append_time: its records carry the broker's time, not their senders'.
         service: whose changelog it is, None for others.
         source: the topic whose dead letters it holds, None for others.
     """
@@ -78,6 +95,7 @@ class Topic:
     max_message_bytes: int = 4 * MIB
     by_run: bool = False
     log_append_time: bool = False
+    lookback_ms: int | None = None
     service: str | None = None
     source: str | None = None
 
@@ -110,6 +128,7 @@ class Topic:
                 "segment.bytes": str(16 * MIB),
                 "segment.ms": "60000",
                 "min.cleanable.dirty.ratio": "0.1",
+                TOMBSTONE_SETTING: str(_TOMBSTONE_MS),
             }
         return settings
 
@@ -195,6 +214,7 @@ _LINE: Final = (
         description="Commands to the owner of a run.",
         key=KeyRule.RUN,
         types=("tunestream.control_command.v1",),
+        lookback_ms=HOUR_MS,
     ),
 )
 
@@ -240,24 +260,21 @@ _BESIDE: Final = (
     ),
 )
 
-# A changelog holds what its service read: 1 MiB above the largest input.
-_CHANGELOG_INPUT: Final = {
-    "ttc-collector": "ttc.events",
-    "pair-builder": "ttc.candidates",
-    "curriculum-gate": "trajectories",
-}
+# The trainer's state is in topics that others read as well.
+_STATEFUL: Final = tuple(service for service in INPUTS if service != "trainer")
 
 
 def _changelogs() -> Iterator[Topic]:
     sizes = {entry.name: entry.max_message_bytes for entry in _LINE}
-    for service, source in _CHANGELOG_INPUT.items():
+    for service in _STATEFUL:
+        (source,) = INPUTS[service]
         yield Topic(
             name=changelog_of(service),
             description=f"The state of {service}, partition by partition of {source}.",
             key=KeyRule.STATE,
             cleanup=Cleanup.COMPACT,
             retention_ms=None,
-            max_message_bytes=sizes[source] + MIB,
+            max_message_bytes=sizes[source] + MIB,  # it holds what its service read
             service=service,
         )
 

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "dlq": ("dlq.commands", "List, show and replay what the services refused."),
     "doctor": ("doctor", "Check the deployment and show the remedy for what is wrong."),
     "topics": ("topics", "Create, list and compare the topics."),
+    "streams": ("streams", "Set where a stopped service goes on to read."),
+    "upgrade": ("upgrade", "Show and finish the upgrade of a deployment to this release."),
     "serve": ("serve", "Serve a base model for development: OpenAI's completions, vLLM's adapter routes."),
     "kafka": ("kafka", "Run a real Apache Kafka in a folder, without installing it."),
     "pairs": ("offline", "Make preference pairs of recorded events."),

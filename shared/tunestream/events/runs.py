@@ -9,12 +9,16 @@ from pydantic import Field
 from tunestream.events.base import Identifier, Wire
 from tunestream.events.registry import event_type
 
-__all__ = ["FIRST_FORMAT", "FORMAT", "FormatRecord", "RunPointer", "RunRecord"]
+__all__ = ["FIRST_FORMAT", "FORMAT", "FormatRecord", "NewerFormat", "RunPointer", "RunRecord"]
 
 FORMAT: Final = 2
 """What a deployment of this release writes; it reads this format and the one before."""
 FIRST_FORMAT: Final = 1
 """Of deployments older than the first :class:`FormatRecord`."""
+
+
+class NewerFormat(RuntimeError):
+    """What a deployment writes has a format that this release cannot read."""
 
 
 @event_type("tunestream.run.v1")

@@ -16,7 +16,14 @@ from tunestream.events.runs import FORMAT
 from tunestream.streams.client import client_options
 from tunestream.streams.errors import is_unavailable
 from tunestream.streams.runs import write_format
-from tunestream.streams.topic_plan import TopicAction, TopicChange, TopicState, plan_topics, wanted_topics
+from tunestream.streams.topic_plan import (
+    TopicAction,
+    TopicChange,
+    TopicState,
+    differing,
+    plan_topics,
+    wanted_topics,
+)
 
 __all__ = [
     "BrokerUnavailableError",
@@ -199,7 +206,10 @@ async def _alter(
     held: Mapping[str, Mapping[str, str]] = {state.name: state.settings for state in present}
     # This request replaces all settings of a topic: those that others have made go along.
     altered = [
-        ConfigResource(ConfigResourceType.TOPIC, t.name, {**held[t.name], **t.settings}) for t in topics
+        ConfigResource(
+            ConfigResourceType.TOPIC, t.name, {**held[t.name], **differing(t.settings, held[t.name])}
+        )
+        for t in topics
     ]
     for response in await admin.alter_configs(altered):
         for code, message, _, name in response.resources:

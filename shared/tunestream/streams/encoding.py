@@ -20,6 +20,7 @@ from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
+from tunestream.streams.changelog import wrap
 from tunestream.streams.dead_letters import dead_letter_headers
 from tunestream.topics import CATALOGUE, dlq_of
 
@@ -125,8 +126,11 @@ class TransactionWriter:
             passed_on=output.trace,
         ).to_headers()
 
-    def changes(self, batches: BatchSet, effects: Effects) -> None:
-        """Encode the state changes; a key that was never logged needs no tombstone."""
+    def changes(self, batches: BatchSet, effects: Effects, number: int) -> None:
+        """Encode the state changes as format ``number`` has them.
+
+        A key that was never logged needs no tombstone. A topic of the wire holds events, never state values.
+        """
         if not effects.changes:
             return
         if self._changelog is None:
@@ -134,7 +138,7 @@ class TransactionWriter:
         name = self._prefix + self._changelog
         for key, value in effects.changes.items():
             if value is not None or key in self.logged:
-                batches.append(name, self._partition, key, value, [])
+                batches.append(name, self._partition, key, wrap(value, number), [])
 
     def committed(self, effects: Effects) -> None:
         """Note which keys the changelog now holds."""

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError as ClientConnectionError,
 )
 
+from tunestream.events.runs import NewerFormat
 from tunestream.streams.client import MissingTopic
 from tunestream.streams.publish import DeliveryError, EventTooLarge
 from tunestream.streams.table import TableTimeout
@@ -40,5 +41,5 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_users_fault(error: BaseException) -> bool:
-    """Return whether Kafka refused what was asked of it, e.g. for a missing topic or a missing right."""
-    return isinstance(error, KafkaError | DeliveryError | EventTooLarge | MissingTopic)
+    """Return whether what was asked was refused, e.g. for a missing topic, right or release."""
+    return isinstance(error, KafkaError | DeliveryError | EventTooLarge | MissingTopic | NewerFormat)

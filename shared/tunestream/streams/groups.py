@@ -16,7 +16,7 @@ from tunestream.streams.metadata import partition_count
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
-__all__ = ["GroupLag", "group_lags"]
+__all__ = ["GroupLag", "group_lags", "group_members"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,16 @@ async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]
         return [
             await _lag(settings, admin, service, name) for service, names in inputs.items() for name in names
         ]
+    finally:
+        await admin.close()
+
+
+async def group_members(settings: KafkaSettings, service: str) -> int:
+    """Return how many processes of a service are at work, or were within a session's time-out."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        return (await _group(admin, settings.topic(service)))[1]
     finally:
         await admin.close()
 

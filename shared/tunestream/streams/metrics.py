@@ -10,6 +10,7 @@ __all__ = [
     "ABORTS",
     "DEAD_LETTERS",
     "DOMAIN_EVENTS",
+    "GAPS",
     "LAG",
     "RECORDS",
     "RESTORED",
@@ -40,6 +41,11 @@ DEAD_LETTERS: Final = Counter(
 )
 RESTORED: Final = Counter(
     "tunestream_restored_records_total", "Changelog records read to restore state.", ["service", "partition"]
+)
+GAPS: Final = Counter(
+    "tunestream_gap_records_total",
+    "Offsets of inputs that retention deleted before they were read.",
+    ["service", "topic", "partition"],
 )
 TABLE_SKIPPED: Final = Counter(
     "tunestream_table_records_skipped_total",

@@ -16,18 +16,21 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import CURRENT, encode_key
 from tunestream.events.registry import type_of
-from tunestream.events.runs import FIRST_FORMAT, FORMAT, FormatRecord, RunPointer, RunRecord
-from tunestream.streams.publish import EncodedRecord, event_record, write_together
+from tunestream.events.runs import (
+    FIRST_FORMAT,
+    FORMAT,
+    FormatRecord,
+    NewerFormat,
+    RunPointer,
+    RunRecord,
+)
+from tunestream.streams.publish import EncodedRecord, EventProducer, event_record, write_together
 from tunestream.streams.table import Table
 
-__all__ = ["NewerFormat", "RunDirectory", "apply_run", "write_format"]
+__all__ = ["RunDirectory", "apply_run", "write_format"]
 
 _Entry = RunConfig | RunPointer | FormatRecord
 _FORMAT_KEY: Final = "format"
-
-
-class NewerFormat(RuntimeError):
-    """The deployment writes a format that this release cannot read."""
 
 
 async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) -> None:
@@ -43,7 +46,8 @@ async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) 
 async def write_format(settings: KafkaSettings, number: int, *, source: str) -> None:
     """Have the services of a deployment write format ``number`` from now on."""
     record = _encoded(FormatRecord(format=number), (_FORMAT_KEY,), (_FORMAT_KEY, str(number)), source)
-    await write_together(settings, "format", [record])
+    async with EventProducer(settings) as producer:  # without a transaction: several may write it at once
+        await producer.send(record)
 
 
 def _encoded(body: Wire, key: tuple[str, ...], identity: tuple[str, ...], source: str) -> EncodedRecord:

@@ -16,12 +16,17 @@ from aiokafka.errors import KafkaError
 
 from tunestream.config.settings import ServiceSettings
 from tunestream.streams import metrics
+from tunestream.streams.deadlines import words
+from tunestream.streams.gaps import Gaps
+from tunestream.streams.membership import Membership
 from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
 
 __all__ = ["Health", "Runtime", "Subscription"]
 
 log = structlog.get_logger(__name__)
 _IDLE_INTERVAL: Final = 0.25
+# A restore after a fault is worth a reason of its own when it takes longer, seconds.
+_SHORT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._faults: dict[int, str] = {}
         self._attempts: dict[int, int] = defaultdict(int)
         self._in_hand: set[int] = set()
+        self.gaps = Gaps(plan.service)
+        self.membership = Membership(plan.kafka.topic(name) for name in plan.inputs)
         self._batch_since: float | None = None
         self._idle: asyncio.Task[None] | None = None
         self._assigned_once = False
@@ -81,6 +88,10 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle = asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}")
         return self
 
+    def warnings(self) -> list[str]:
+        """Return what is wrong without making the service unready."""
+        return self.gaps.warnings()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -88,6 +99,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._idle is not None:
             self._idle.cancel()
             await asyncio.gather(self._idle, return_exceptions=True)
+        await self.membership.stop()
         numbers = set(self._tasks) | set(self._openings)
         await asyncio.gather(*(self._give_back(number, keep=False) for number in numbers))
 
@@ -104,12 +116,15 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned_once = True
         partitions = {place.partition for place in places}
         self._dormant = {number: kept for number, kept in self._dormant.items() if number in partitions}
-        for number in sorted(partitions):
+        self.membership.assigned(places)
+        self.membership.rejoin_if_lacking(self.consumer)
+        for number in sorted(self.membership.whole):
             self._start_opening(number, delay=0.0)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish running transactions and give the partitions back; heartbeats go on meanwhile."""
         partitions = {place.partition for place in revoked}
+        self.membership.revoked()
         await asyncio.gather(*(self._give_back(number, keep=True) for number in partitions))
 
     async def _give_back(self, number: int, *, keep: bool) -> None:
@@ -145,6 +160,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
                 await task.close(budget=0.0, keep=False)
                 delay = self._fault(number, error)
+        self.gaps.watch(task.positions)
+        self.gaps.report(task.gaps)
         for place, position in task.positions.items():
             self.consumer.seek(place, position)
         self._faults.pop(number, None)
@@ -157,7 +174,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._attempts[number] += 1
         attempt = self._attempts[number]
         delay = min(self._settings.retry_min_seconds * 2.0 ** (attempt - 1), self._settings.retry_max_seconds)
-        self._faults[number] = f"partition {number}: {type(error).__name__}: {error}"
+        self._faults[number] = f"partition {number}: {words(error)}"
         metrics.ABORTS.labels(self._plan.service, type(error).__name__).inc()
         self._log.error(
             "partition.fault", partition=number, attempt=attempt, retry_in_seconds=delay, exc_info=error
@@ -187,6 +204,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _process(self, task: Task, records: Sequence[ConsumerRecord]) -> None:
         number = task.partition
         try:
+            task.check_order(records)
             await task.process(records)
             self._attempts.pop(number, None)
         except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
@@ -220,6 +238,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _idle_one(self, number: int, task: Task, now: float) -> None:
         self._measure(number, task)
         try:
+            self.gaps.report(await task.new_gaps(self.consumer))
             if task.idle_due(now) and await task.caught_up(self.consumer) and number not in self._in_hand:
                 await task.idle(now)
         except TaskClosed:
@@ -254,13 +273,20 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reasons = list(self._faults.values())
         if not self._assigned_once:
             reasons.append("no assignment yet")
-        reasons += [f"partition {number}: opening" for number in self._openings if number not in self._faults]
+        reasons += self.membership.reasons()
+        reasons += [reason for number in self._openings if (reason := self._opening_reason(number))]
         try:
             async with asyncio.timeout(_PING_DEADLINE):
                 await self.consumer.topics()
         except (KafkaError, TimeoutError, LookupError) as error:
-            reasons.append(f"broker not reachable: {type(error).__name__}: {error}")
+            reasons.append(f"broker not reachable: {words(error)}")
         return Health(ok=not reasons, reasons=tuple(reasons))
+
+    def _opening_reason(self, number: int) -> str | None:
+        task, failed = self._tasks.get(number), number in self._faults
+        if task is not None and task.progress is not None and (not failed or task.progress.took > _SHORT):
+            return f"partition {number}: {task.progress}"
+        return None if failed else f"partition {number}: opening"
 
 
 _PING_DEADLINE: Final = 5.0

@@ -67,7 +67,11 @@ def build_app(
         table.on_skip(lambda topic: metrics.TABLE_SKIPPED.labels(topic).inc())
 
     def all_warnings() -> list[str]:
-        return [*warnings(), *(line for table in tables for line in table.warnings())]
+        return [
+            *warnings(),
+            *runtime.warnings(),
+            *(line for table in tables for line in table.warnings()),
+        ]
 
     @asynccontextmanager
     async def lifespan(**_options: object) -> AsyncIterator[None]:
@@ -75,6 +79,7 @@ def build_app(
         async with AsyncExitStack() as stack:
             for resource in (*resources, runtime):
                 await stack.enter_async_context(resource)
+            plan.format()  # a service that cannot read what the others write does not start
             calm_garbage_collector()
             yield
 

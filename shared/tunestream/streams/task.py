@@ -18,14 +18,27 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects, Refused
 from tunestream.events.runs import FORMAT
 from tunestream.streams import metrics
+from tunestream.streams.changelog import (
+    POSITIONS_KEY,
+    VERSIONED,
+    Reached,
+    decode_positions,
+    encode_positions,
+    keeps_positions,
+    unwrap,
+)
 from tunestream.streams.client import MissingTopic, make_transactional_producer
+from tunestream.streams.deadlines import deadline
 from tunestream.streams.decoding import decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
+from tunestream.streams.gaps import Gap, Jumps
 from tunestream.streams.handler import Handler, Inbound, TaskContext
+from tunestream.streams.progress import Progress
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
+from tunestream.streams.starts import Starts
 from tunestream.topics import CATALOGUE, topic
 
-__all__ = ["Dormant", "Plan", "Task", "TaskClosed"]
+__all__ = ["Dormant", "Plan", "Task", "TaskClosed", "WentBack"]
 
 log = structlog.get_logger(__name__)
 # Longer than any healthy step against a broker takes, shorter than the transaction time-out.
@@ -33,6 +46,8 @@ STEP_DEADLINE: Final = 40.0
 # Records go from bytes to bytes a few at a time: their objects then stay in the processor's cache, which
 # takes less CPU and memory than a pass over two thousand of them for each stage.
 _SLICE: Final = 32
+# State values that are taken back between two turns of the event loop: about 20 ms of work.
+_AT_ONCE: Final = 1000
 
 
 class TaskClosed(Exception):
@@ -40,6 +55,19 @@ class TaskClosed(Exception):
 
     What was asked for did not happen; after a fault it may have, and the restored state shows it.
     """
+
+
+class WentBack(Exception):
+    """The client gave records before the position, since that was not in the topic any more.
+
+    The topic was truncated or made anew. Opening the partition finds out where to go on.
+    """
+
+    def __init__(self, place: TopicPartition, position: int, offset: int) -> None:
+        super().__init__(
+            f"topic {place.topic}: the position was {position}, and the client went back to {offset}: "
+            "the topic was truncated or made anew"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +106,7 @@ class Dormant:
 
     handler: Handler
     logged: set[bytes]
-    positions: Mapping[TopicPartition, int]
+    reached: Mapping[str, Reached]
     changelog_end: int | None
 
 
@@ -92,11 +120,18 @@ class Task:
     2. Read the committed offsets of the inputs.
     3. Restore the state from the changelog, to its end as of now (skipped when nothing moved since
        this process gave the partition back).
-    4. The caller seeks the inputs to :attr:`positions`.
-    5. The caller resumes the inputs.
+    4. Find where to begin: the larger of what was committed and what the state holds, unless the topic
+       holds something else there by now.
+    5. The caller seeks the inputs to :attr:`positions`.
+    6. The caller resumes the inputs.
 
-    A task that raised is spent: the caller closes it and opens a new one, which takes the same five
+    A task that raised is spent: the caller closes it and opens a new one, which takes the same
     steps. That is the only recovery there is.
+
+    Attributes:
+        positions: of the next record of each input.
+        progress: of the restore that is under way, else None.
+        gaps: records that were found to be deleted when it was opened.
 
     Args:
         plan: of the service.
@@ -108,9 +143,14 @@ class Task:
         self.partition = partition
         self._on_fault = on_fault
         self.positions: dict[TopicPartition, int] = {}
+        self.progress: Progress | None = None
+        self.gaps: list[Gap] = []
         self.handler: Handler
         self._plan = plan
         self._places = {place.topic: place for place in plan.input_partitions(partition)}
+        self._names = {plan.kafka.topic(name): name for name in plan.inputs}
+        self._reached: dict[str, Reached] = {}
+        self._jumps = Jumps()
         self._lock = asyncio.Lock()
         self._open = False
         self._producer: AIOKafkaProducer | None = None
@@ -124,7 +164,7 @@ class Task:
         return self._lock.locked()
 
     async def open(self, consumer: AIOKafkaConsumer, dormant: Dormant | None = None) -> None:
-        """Take steps 1 to 3.
+        """Take steps 1 to 4.
 
         Args:
             consumer: the group's consumer, which knows the committed offsets.
@@ -133,14 +173,15 @@ class Task:
         Raises:
             KafkaError: when the broker refuses; TimeoutError: when it does not answer.
         """
-        async with asyncio.timeout(STEP_DEADLINE):
-            self._producer = make_transactional_producer(
-                self._plan.kafka, f"{self._plan.group}-{self.partition}"
-            )
+        self._producer = make_transactional_producer(self._plan.kafka, f"{self._plan.group}-{self.partition}")
+        async with deadline(STEP_DEADLINE, "starting the transactional producer"):
             await self._producer.start()
             self._writer = await self._new_writer(self._producer)
-            self.positions = await self._committed(consumer)
-        await self._restore(dormant)
+        async with deadline(STEP_DEADLINE, "reading the committed offsets"):
+            committed = {place: await consumer.committed(place) for place in self._places.values()}
+        await self._restore(dormant, committed)
+        async with deadline(STEP_DEADLINE, "finding where the inputs stand"):
+            await self._find_starts(consumer, committed)
         await self.handler.start(TaskContext(self.partition, self._transact_for_handler))
         self._open = True
 
@@ -156,27 +197,34 @@ class Task:
             self._plan.service, self.partition, self._plan.kafka.topic_prefix, counts, self._plan.changelog
         )
 
-    async def _committed(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-        places = self._plan.input_partitions(self.partition)
-        committed = {place: await consumer.committed(place) for place in places}
-        first = await consumer.beginning_offsets(places)
-        return {place: first[place] if offset is None else offset for place, offset in committed.items()}
+    async def _find_starts(
+        self, consumer: AIOKafkaConsumer, committed: Mapping[TopicPartition, int | None]
+    ) -> None:
+        starts = Starts(self._plan.kafka, consumer, self._plan.service)
+        for name, place in zip(self._plan.inputs, self._places.values(), strict=True):
+            reached = self._reached.get(name)
+            start = await starts.find(place, topic(name), committed[place], reached)
+            self.positions[place] = start
+            if reached is None or reached.offset != start:
+                self._reached[name] = Reached(start)
+        self.gaps = starts.gaps
 
-    async def _restore(self, dormant: Dormant | None) -> None:
-        changelog = self._plan.changelog
-        if dormant is not None and await self._unchanged(dormant):
+    async def _restore(self, dormant: Dormant | None, committed: Mapping[TopicPartition, int | None]) -> None:
+        if dormant is not None and await self._unchanged(dormant, committed):
             self.handler, self._writer.logged = dormant.handler, dormant.logged
+            self._reached = dict(dormant.reached)
             return
         self.handler = self._plan.new_handler(self.partition)
-        if changelog is None:
+        if self._plan.changelog is None:
             return
         started = time.monotonic()
-        snapshot: Snapshot = await read_changelog(
-            self._plan.kafka, self._plan.kafka.topic(changelog), self.partition
-        )
-        for key, value in snapshot.values.items():
-            self.handler.restore(key, value)
-        self._writer.logged = set(snapshot.values)
+        try:
+            snapshot = await read_changelog(
+                self._plan.kafka, self._plan.changelog, self.partition, self._restoring
+            )
+            await self._take_back(snapshot)
+        finally:
+            self.progress = None
         metrics.RESTORED.labels(self._plan.service, self.partition).inc(snapshot.read)
         self._log.info(
             "task.restored",
@@ -185,9 +233,23 @@ class Task:
             seconds=round(time.monotonic() - started, 3),
         )
 
-    async def _unchanged(self, dormant: Dormant) -> bool:
-        if dormant.positions != self.positions:
-            return False
+    def _restoring(self, progress: Progress) -> None:
+        self.progress = progress
+
+    async def _take_back(self, snapshot: Snapshot) -> None:
+        self._writer.logged = set(snapshot.values)
+        for number, (key, value) in enumerate(snapshot.values.items()):
+            if key == POSITIONS_KEY:
+                self._reached = decode_positions(unwrap(value))
+            else:
+                self.handler.restore(key, unwrap(value))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # heartbeats and the other partitions go on
+
+    async def _unchanged(self, dormant: Dormant, committed: Mapping[TopicPartition, int | None]) -> bool:
+        for name, place in zip(self._plan.inputs, self._places.values(), strict=True):
+            if committed[place] not in (None, dormant.reached[name].offset):
+                return False
         return dormant.changelog_end == await self._changelog_end()
 
     async def _changelog_end(self) -> int | None:
@@ -212,13 +274,35 @@ class Task:
             for start in range(0, len(fresh), _SLICE):
                 refused += await self._handle(fresh[start : start + _SLICE], effects)
                 await self._finish(effects, batches)
-            offsets = {self._places[record.topic]: record.offset + 1 for record in fresh}
-            await self._commit(batches, effects, refused, offsets)
-            self.positions |= offsets
+            reached = {record.topic: Reached(record.offset + 1, record.timestamp) for record in fresh}
+            await self._commit(batches, effects, refused, reached)
             metrics.RECORDS.labels(self._plan.service, self.partition).inc(len(fresh))
 
     def _is_next(self, record: ConsumerRecord) -> bool:
         return bool(record.offset >= self.positions[self._places[record.topic]])
+
+    def check_order(self, records: Sequence[ConsumerRecord]) -> None:
+        """Make sure that what the client gave follows on what was handled; note where it jumped ahead.
+
+        Raises:
+            WentBack: when it begins before :attr:`positions`.
+        """
+        if not self._open:
+            return
+        first: dict[str, int] = {}
+        for record in records:
+            first.setdefault(record.topic, record.offset)
+        for name, offset in first.items():
+            place = self._places[name]
+            self._jumps.note(place, self.positions[place], offset)
+            if offset < self.positions[place]:
+                self._open = False
+                raise WentBack(place, self.positions[place], offset)
+
+    async def new_gaps(self, consumer: AIOKafkaConsumer) -> list[Gap]:
+        """Return which records were deleted while it worked, before they were read, since the last call."""
+        async with deadline(STEP_DEADLINE, "asking for the beginnings of the inputs"):
+            return await self._jumps.gaps(consumer)
 
     async def _handle(
         self, records: Sequence[ConsumerRecord], effects: Effects
@@ -302,7 +386,7 @@ class Task:
         Its position decides, not ours: it also passes the ends of transactions, which are no records.
         """
         places = self._plan.input_partitions(self.partition)
-        async with asyncio.timeout(STEP_DEADLINE):
+        async with deadline(STEP_DEADLINE, "asking for the ends of the inputs"):
             ends = await consumer.end_offsets(places)
             return all([await consumer.position(place) >= end for place, end in ends.items()])
 
@@ -315,23 +399,29 @@ class Task:
         batches: BatchSet,
         effects: Effects,
         refused: Sequence[tuple[ConsumerRecord, Refused]],
-        offsets: Mapping[TopicPartition, int],
+        came: Mapping[str, Reached],
     ) -> None:
         assert self._producer is not None
-        self._writer.changes(batches, effects)
+        number = self._plan.format()
+        reached = self._reached | {self._names[full]: one for full, one in came.items()}
+        if came and number >= VERSIONED and keeps_positions(self._plan.changelog):
+            effects.put(POSITIONS_KEY, encode_positions(reached))
+        self._writer.changes(batches, effects, number)
         for record, refusal in refused:
             self._writer.dead_letter(batches, record, refusal)
+        offsets = {self._places[full]: one.offset for full, one in came.items()}
         if batches or offsets:
             started = time.monotonic()
             await self._write(self._producer, batches, offsets)
             metrics.TRANSACTION_SECONDS.labels(self._plan.service).observe(time.monotonic() - started)
         self._writer.committed(effects)
+        self._reached, self.positions = reached, self.positions | offsets
         self._count(effects, refused)
 
     async def _write(
         self, producer: AIOKafkaProducer, batches: BatchSet, offsets: Mapping[TopicPartition, int]
     ) -> None:
-        async with asyncio.timeout(STEP_DEADLINE):
+        async with deadline(STEP_DEADLINE, "a transaction"):
             await producer.begin_transaction()
             deliveries = [
                 await producer.send_batch(batch, name, partition=partition)
@@ -381,7 +471,7 @@ class Task:
         except (KafkaError, OSError, TimeoutError) as error:  # without the end the state is restored again
             self._log.info("task.state_not_kept", reason=repr(error))
             return None
-        return Dormant(self.handler, self._writer.logged, dict(self.positions), end)
+        return Dormant(self.handler, self._writer.logged, dict(self._reached), end)
 
     async def _stop_parts(self, budget: float) -> None:
         if hasattr(self, "handler"):

@@ -8,9 +8,17 @@ from enum import StrEnum
 from typing import Final
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.topics import CATALOGUE
+from tunestream.topics import CATALOGUE, TOMBSTONE_SETTING
 
-__all__ = ["TopicAction", "TopicChange", "TopicSettingChange", "TopicState", "plan_topics", "wanted_topics"]
+__all__ = [
+    "TopicAction",
+    "TopicChange",
+    "TopicSettingChange",
+    "TopicState",
+    "differing",
+    "plan_topics",
+    "wanted_topics",
+]
 
 _PARTITIONS_REMEDY: Final = (
     "Another partition count would move keys between partitions: ask for the present one, or drain the "
@@ -98,12 +106,25 @@ def plan_topics(wanted: Iterable[TopicState], present: Iterable[TopicState]) -> 
     return tuple(_plan(state, by_name.get(state.name)) for state in wanted)
 
 
+def differing(wanted: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
+    """Return those wanted settings that a topic does not have.
+
+    Tombstones may be kept longer than the catalogue wants: a service whose restore takes long asks for it.
+    """
+    return {name: value for name, value in wanted.items() if not _holds(name, value, held.get(name))}
+
+
+def _holds(name: str, wanted: str, held: str | None) -> bool:
+    if name == TOMBSTONE_SETTING and held is not None:
+        return int(held) >= int(wanted)
+    return held == wanted
+
+
 def _plan(wanted: TopicState, present: TopicState | None) -> TopicChange:
     held = present.settings if present else {}
     changes = tuple(
         TopicSettingChange(name, held.get(name), value)
-        for name, value in wanted.settings.items()
-        if held.get(name) != value
+        for name, value in differing(wanted.settings, held).items()
     )
     if present is None:
         return TopicChange(wanted.name, TopicAction.CREATE, wanted.partitions, changes)

@@ -6,10 +6,10 @@ import pytest
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
-from tunestream.events.runs import FIRST_FORMAT, FORMAT
+from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, write_together
-from tunestream.streams.runs import NewerFormat, RunDirectory, write_format
+from tunestream.streams.runs import RunDirectory, write_format
 
 
 async def test_a_new_deployment_writes_the_latest_format(kafka_settings: KafkaSettings) -> None:

@@ -1,0 +1,89 @@
+"""What stands in a changelog: values with a version byte, and where the inputs stand.
+
+From format 2 on a value begins with a byte that says how it is to be read. No value of format 1 begins with
+it: those begin with a digit, a bracket of JSON, white space, or the first byte of a small number, which is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from tunestream.events.runs import NewerFormat
+from tunestream.topics import KeyRule, topic
+
+__all__ = [
+    "POSITIONS_KEY",
+    "VERSIONED",
+    "Reached",
+    "decode_positions",
+    "encode_positions",
+    "keeps_positions",
+    "unwrap",
+    "wrap",
+]
+
+VERSIONED: Final = 2
+"""The first format whose changelogs hold version bytes and positions."""
+
+POSITIONS_KEY: Final = b"\x00positions"
+"""Holds where the inputs stand. No handler makes this key: theirs are percent-encoded text."""
+
+_VERSION: Final = 2
+_VERSIONS: Final = range(1, 9)  # control characters that no value of format 1 begins with
+
+
+class Reached(NamedTuple):
+    """How far an input was handled.
+
+    Attributes:
+        offset: of the next record.
+        time: when the broker took the last one, ms; None when that is not known.
+    """
+
+    offset: int
+    time: int | None = None
+
+
+def keeps_positions(changelog: str | None) -> bool:
+    """Return whether a changelog holds where the inputs stand.
+
+    A topic of the wire does not, which the trainer's ``training.jobs`` is: others read it too.
+    """
+    return changelog is not None and topic(changelog).key is KeyRule.STATE
+
+
+def wrap(value: bytes | None, number: int) -> bytes | None:
+    """Return a handler's value as format ``number`` holds it; None, a tombstone, stays None."""
+    if value is None or number < VERSIONED:
+        return value
+    return bytes((_VERSION,)) + value
+
+
+def unwrap(value: bytes) -> bytes:
+    """Return a value as the handler wrote it, whichever format holds it.
+
+    Raises:
+        NewerFormat: when a later release wrote it.
+    """
+    first = value[:1]
+    if not first or first[0] not in _VERSIONS:
+        return value
+    if first[0] != _VERSION:
+        raise NewerFormat(
+            f"the state holds values of version {first[0]}, and this release reads versions up to "
+            f"{_VERSION}: install the release that wrote them, or a later one"
+        )
+    return value[1:]
+
+
+def encode_positions(reached: dict[str, Reached]) -> bytes:
+    """Return the value of :data:`POSITIONS_KEY` for inputs by catalogue name."""
+    return orjson.dumps({name: one._asdict() for name, one in reached.items()})
+
+
+def decode_positions(value: bytes) -> dict[str, Reached]:
+    """Read the value of :data:`POSITIONS_KEY`; what a later release added is left out."""
+    found: dict[str, Any] = orjson.loads(value)
+    return {name: Reached(one["offset"], one.get("time")) for name, one in found.items() if "offset" in one}

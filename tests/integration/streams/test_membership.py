@@ -1,0 +1,48 @@
+"""A member that gets nothing of a topic that it subscribed to joins the group anew."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from structlog.testing import capture_logs
+
+from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.log import read_until
+from tunestream.config.settings import KafkaSettings, ServiceSettings
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.client import client_options
+
+
+async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
+    kafka_settings: KafkaSettings,
+) -> None:
+    await apply_topics(kafka_settings)
+    made = plan(kafka_settings, Board(), INPUT, "training.control")
+    await send(kafka_settings, [example_end("run", 0)])
+    await be_the_release_before(kafka_settings, made.group)
+    with capture_logs() as logs:
+        async with running(made, ServiceSettings(retry_min_seconds=0.05)) as client:
+            await read_until(kafka_settings, OUTPUT, lambda found: numbers(found, "run") == [1])
+            async with asyncio.timeout(90):
+                while (await client.get("/health/ready")).status_code != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+    assert [line["lacking"] for line in logs if line["event"] == "group.joining_anew"] == [
+        [kafka_settings.topic("training.control")]
+    ]
+
+
+async def be_the_release_before(kafka: KafkaSettings, group: str) -> None:
+    """Join with one topic, and go without leaving, as a static member does."""
+    consumer = AIOKafkaConsumer(
+        kafka.topic(INPUT),
+        **client_options(kafka),
+        group_id=group,
+        group_instance_id=f"{group}-{ServiceSettings().replica}",
+        partition_assignment_strategy=[RangePartitionAssignor],
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    assert len(consumer.assignment()) == kafka.partitions
+    await consumer.stop()
