@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from typing_extensions import override
 
 from tunestream.config.run.run import RunConfig
+from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Foreign, Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
@@ -18,14 +21,19 @@ class KnownRuns(RunDirectory):
     """The runs that a test gives, the last configuration of each run as its current one."""
 
     def __init__(self, *configs: RunConfig) -> None:
-        self.refreshed = 0
+        super().__init__(KafkaSettings())
+        self.apply(*configs)
+
+    def apply(self, *configs: RunConfig) -> None:
+        """Know these configurations and no others."""
         self._known = {(config.run_id, config.digest): config for config in configs}
         self._latest = {config.run_id: config for config in configs}
 
     @override
     async def refresh(self, deadline: float = 0.0) -> None:
         del deadline
-        self.refreshed += 1
+        self.refreshes += 1
+        self._whole_at = time.monotonic()
 
     @override
     def current(self, run_id: str) -> RunConfig | None:

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.domain.effects import Effects, Outbound, Refused
-from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
+from tunestream.domain.gate.core import CurriculumGate, SelectedWindow, configuration_of
+from tunestream.domain.parked import Parked
 from tunestream.events.ids import batch_id, stable_id
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
@@ -36,6 +37,7 @@ class GateHandler(Handler):
         self._store = store
         self._deadline = deadline
         self._restored: list[tuple[bytes, bytes]] = []
+        self._parked = Parked()
         self._fetched: dict[str, TrajectoryGroup] = {}
         self._selected: list[SelectedWindow] = []
 
@@ -48,8 +50,16 @@ class GateHandler(Handler):
         """Give the state to the gate, with the bodies of large groups in their place."""
         del context
         for key, value in self._restored:
-            self._gate.restore(key, await self._whole(key, value))
+            await self._take_back(key, value)
         self._restored.clear()
+
+    async def _take_back(self, key: bytes, value: bytes) -> None:
+        """Give a record to the gate; a group whose run's configuration cannot be read waits."""
+        configuration = configuration_of(key)
+        if configuration is None or self._runs.has(*configuration):
+            self._gate.restore(key, await self._whole(key, value))
+        else:
+            self._parked.keep(configuration, key, value)
 
     async def _whole(self, key: bytes, value: bytes) -> bytes:
         if not key.startswith(b"group/"):
@@ -64,14 +74,15 @@ class GateHandler(Handler):
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Fetch the bodies of large groups; read the runs again when a configuration is not known."""
-        del now
         self._fetched.clear()
         for record in records:
             if isinstance(record.body, TrajectoryGroupRef):
                 body = await self._fetch(record.body)
                 self._fetched[record.body.group_id] = TrajectoryGroup.model_validate_json(body)
         if any(not self._known(record) for record in records):
-            await self._runs.refresh()
+            await self._runs.refresh_since(now)
+        for key, value in self._parked.release(self._runs.has):
+            self._gate.restore(key, await self._whole(key, value))
 
     def _known(self, record: Inbound) -> bool:
         body = self._body(record)
@@ -141,4 +152,8 @@ class GateHandler(Handler):
 
     @override
     def gauges(self) -> dict[str, float]:
-        return {"open_groups": self._gate.open_groups}
+        return {"open_groups": self._gate.open_groups, "parked_records": len(self._parked)}
+
+    @override
+    def warnings(self) -> list[str]:
+        return self._parked.warnings()

@@ -10,7 +10,9 @@ from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.parked import Parked
 from tunestream.domain.turns.core import PairBuilder
+from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 from tunestream.streams.decoding import original_time
@@ -20,6 +22,7 @@ from tunestream.streams.runs import RunDirectory
 __all__ = ["PairBuilderHandler"]
 
 _BODIES: Final = (CandidateStep, TurnEnd, ExampleEnd, EpisodeStep, Tick)
+_Example = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep
 
 
 class PairBuilderHandler(Handler):
@@ -32,17 +35,24 @@ class PairBuilderHandler(Handler):
         self._runs = runs
         self._store = store
         self._largest_group = largest_group
+        self._parked = Parked()
 
     @override
     def restore(self, key: bytes, value: bytes) -> None:
-        self._builder.restore(key, value)
+        """Take back a record; one whose run's configuration cannot be read waits."""
+        configuration = configuration_of(key)
+        if configuration is None or self._runs.has(*configuration):
+            self._builder.restore(key, value)
+        else:
+            self._parked.keep(configuration, key, value)
 
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Read the runs again when a record names a configuration that is not known."""
-        del now
         if any(not self._known(record) for record in records):
-            await self._runs.refresh()
+            await self._runs.refresh_since(now)
+        for key, value in self._parked.release(self._runs.has):
+            self._builder.restore(key, value)
 
     def _known(self, record: Inbound) -> bool:
         config_digest = record.envelope.extensions.get("tsdigest")
@@ -58,6 +68,8 @@ class PairBuilderHandler(Handler):
         config_digest = envelope.extensions.get("tsdigest", "")
         if not config_digest and not isinstance(body, Tick):
             raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
+        if not isinstance(body, Tick):
+            self._check_configuration(body, config_digest)
         self._builder.handle(
             body,
             time=envelope.time,
@@ -66,6 +78,20 @@ class PairBuilderHandler(Handler):
             effects=effects,
             original_time=original_time(envelope),
         )
+
+    def _check_configuration(self, body: _Example, config_digest: str) -> None:
+        run_id, needed = body.run_id, None
+        if not self._runs.has(run_id, config_digest):
+            needed = config_digest
+        elif self._parked:
+            found = map(self._parked.needs, example_prefixes(run_id, body.example_id))
+            needed = next((configuration[1] for configuration in found if configuration), None)
+        if needed is not None:
+            raise Refused(
+                "unknown_run",
+                f"configuration {needed} of run {run_id!r} cannot be read; run `tunestream run apply` and "
+                "replay",
+            )
 
     @override
     async def complete(self, effects: Effects) -> None:
@@ -92,5 +118,10 @@ class PairBuilderHandler(Handler):
         oldest = self._builder.oldest_open
         return {
             "open_turns": self._builder.open_turns,
+            "parked_records": len(self._parked),
             "oldest_open_turn_time_seconds": 0.0 if oldest is None else oldest / 1000,
         }
+
+    @override
+    def warnings(self) -> list[str]:
+        return self._parked.warnings()

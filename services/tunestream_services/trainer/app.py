@@ -38,5 +38,5 @@ app = build_app(
     ),
     ServiceSettings(),
     resources=[runs, models, scheduler, served, serving],
-    warnings=serving.warnings,
+    warnings=lambda: [*serving.warnings(), *scheduler.warnings()],
 )

@@ -62,11 +62,10 @@ class TrainerHandler(Handler, Owner):
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Read the runs again when a batch names a configuration that is not known."""
-        del now
         for record in records:
             batch = record.body.batch if isinstance(record.body, ControlCommand) else record.body
             if isinstance(batch, TrainingBatch | LiveScores) and not self._knows(batch):
-                await self._runs.refresh()
+                await self._runs.refresh_since(now)
                 return
 
     @override

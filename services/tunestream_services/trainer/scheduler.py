@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -19,8 +20,8 @@ from pydantic import ValidationError
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.run.plugins import NotInstalled
-from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerSection, resolved
+from tunestream.domain.jobs.lifecycle import TERMINAL
 from tunestream.domain.jobs.scheduling import next_job
 from tunestream.events.training import JobRecord
 from tunestream.streams.runs import RunDirectory
@@ -103,6 +104,19 @@ class Scheduler:
         """Look for work, or whether the running jobs should go on."""
         self._owners.wake()
 
+    def warnings(self) -> list[str]:
+        """Return which jobs wait for a configuration that cannot be read."""
+        waiting = Counter(
+            (job.run_id, job.batch.config_digest)
+            for _, job in self._owners.jobs()
+            if job.status not in TERMINAL and not self._runs.has(job.run_id, job.batch.config_digest)
+        )
+        return [
+            f"run {run_id}: {count} jobs wait, since its configuration {digest} cannot be read; apply it "
+            "again with `tunestream run apply`"
+            for (run_id, digest), count in waiting.items()
+        ]
+
     # -- the loop
 
     async def _run(self) -> None:
@@ -136,8 +150,13 @@ class Scheduler:
         return True
 
     def _has_room(self, job: JobRecord) -> bool:
-        """Return whether a job may start: one a run, one on this machine, and so many elsewhere."""
+        """Return whether a job may start: one a run, one on this machine, and so many elsewhere.
+
+        One whose run's configuration cannot be read waits until it can.
+        """
         running = self._running.values()
+        if not self._runs.has(job.run_id, job.batch.config_digest):
+            return False
         if any(one.run_id == job.run_id for one in running):
             return False
         local = self._is_local(job)
@@ -145,8 +164,6 @@ class Scheduler:
         return beside < (1 if local else self._settings.max_remote_jobs)
 
     def _is_local(self, job: JobRecord) -> bool:
-        if not self._runs.has(job.run_id, job.batch.config_digest):
-            return False
         return _is_local(self._runs.config(job.run_id, job.batch.config_digest).trainer)
 
     def _warm(self) -> None:
@@ -167,14 +184,10 @@ class Scheduler:
     async def _run_job(self, partition: int, job: JobRecord) -> None:
         with structlog.contextvars.bound_contextvars(run=job.run_id, job=job.job_id):
             try:
-                await self._attempts.run(partition, job, await self._config(job))
+                config = self._runs.config(job.run_id, job.batch.config_digest)
+                await self._attempts.run(partition, job, config)
             except Lost as lost:
                 log.warning("job.lost", reason=str(lost))
-
-    async def _config(self, job: JobRecord) -> RunConfig:
-        if not self._runs.has(job.run_id, job.batch.config_digest):
-            await self._runs.refresh()
-        return self._runs.config(job.run_id, job.batch.config_digest)
 
 
 def _is_local(trainer: TrainerSection) -> bool:

@@ -56,7 +56,7 @@ class CollectorHandler(Handler):
         self._now = now
         named = {_named_run(record) for record in records}
         if any(run is not None and self._runs.current(run) is None for run in named):
-            await self._runs.refresh()
+            await self._runs.refresh_since(now)
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:

@@ -78,7 +78,7 @@ class Handler:
 
         Args:
             records: decoded records that are handled next.
-            now: monotonic clock, seconds.
+            now: monotonic clock when the transaction began, seconds; all its records were read before.
         """
 
     def handle(self, record: Inbound, effects: Effects) -> None:
@@ -103,6 +103,10 @@ class Handler:
     def gauges(self) -> dict[str, float]:
         """Return what this partition's state looks like, by metric name."""
         return {}
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong without stopping this partition, a line each, with the remedy."""
+        return []
 
     async def stop(self) -> None:
         """End work: the partition is given back. All that it started ends here."""

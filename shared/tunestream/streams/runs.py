@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from pydantic import BaseModel
+from typing_extensions import override
 
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trainers import TrainerReading
@@ -70,6 +71,12 @@ class RunDirectory(Table[_Entry]):
 
     def __init__(self, settings: KafkaSettings, *, trainer: TrainerReading = "opaque") -> None:
         super().__init__(settings, "runs", partial(_entry, trainer))
+
+    @override
+    def _remove(self, key: bytes) -> None:
+        """Forget what a tombstone is for, but no configuration: state that it opened ends with it."""
+        if not isinstance(self.get(key), RunConfig):
+            super()._remove(key)
 
     @property
     def format(self) -> int:

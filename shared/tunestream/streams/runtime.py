@@ -88,10 +88,6 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle = asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}")
         return self
 
-    def warnings(self) -> list[str]:
-        """Return what is wrong without making the service unready."""
-        return self.gaps.warnings()
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -267,6 +263,14 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         if ended := [loop.get_name() for loop in loops if loop.done()]:
             return Health(ok=False, reasons=tuple(f"loop {name} ended" for name in ended))
         return Health(ok=True)
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong without making the service unready: gaps, and what the handlers find."""
+        open_tasks = (task for number, task in sorted(self._tasks.items()) if number not in self._openings)
+        found = [
+            f"partition {task.partition}: {line}" for task in open_tasks for line in task.handler.warnings()
+        ]
+        return [*self.gaps.warnings(), *found]
 
     async def ready(self) -> Health:
         """Whether the broker answers, partitions were assigned, and all of them are open."""

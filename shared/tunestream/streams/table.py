@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
@@ -37,12 +38,15 @@ class Table(Generic[Value]):
     """The latest value of each key of a compacted topic.
 
     A record that cannot be read, or whose type is newer than this release, is skipped: its key keeps the
-    value that it had.
+    value that it had, and no other key is concerned. Nothing that a record holds ends the follower.
 
     Args:
         settings: the broker.
         topic: catalogue name.
-        value_of: makes a value of a record's body; a ValueError skips the record.
+        value_of: makes a value of a record's body; an error skips the record.
+
+    Attributes:
+        refreshes: how often it was read to its end.
     """
 
     def __init__(
@@ -58,9 +62,14 @@ class Table(Generic[Value]):
         self._values: dict[bytes, Value] = {}
         self._skipped: dict[bytes, str] = {}  # why, by the keys whose latest record was skipped
         self._on_skip: Callable[[str], None] | None = None
+        self._stopped_by: str | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._asker: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._positions: dict[TopicPartition, int] = {}
+        self.refreshes = 0
+        self._whole_at = -math.inf
+        self._refreshing = asyncio.Lock()
         self._moved = asyncio.Condition()
         self._follower: asyncio.Task[None] | None = None
         self._watchers: list[Callable[[], None]] = []
@@ -74,14 +83,17 @@ class Table(Generic[Value]):
         self._on_skip = skipped
 
     def warnings(self) -> list[str]:
-        """Return, in one line or none, of how many keys the latest record was skipped."""
-        if not self._skipped:
-            return []
-        key, reason = next(iter(self._skipped.items()))
-        count, name = len(self._skipped), key.decode(errors="replace")
-        return [
-            f"topic {self._topic}: the latest records of {count} keys were skipped, e.g. {name}: {reason}"
-        ]
+        """Return what is wrong: keys whose latest record was skipped, and that reading does not go on."""
+        found = []
+        if self._stopped_by is not None:
+            found.append(f"topic {self._topic} cannot be read on: {self._stopped_by}")
+        if self._skipped:
+            key, reason = next(iter(self._skipped.items()))
+            count, name = len(self._skipped), key.decode(errors="replace")
+            found.append(
+                f"topic {self._topic}: the latest records of {count} keys were skipped, e.g. {name}: {reason}"
+            )
+        return found
 
     def get(self, key: bytes) -> Value | None:
         """Return the latest value of ``key`` that was read, or None."""
@@ -95,10 +107,14 @@ class Table(Generic[Value]):
         count = await partition_count(self._settings, self._topic)
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
         self._consumer = make_consumer(self._settings)
-        await self._consumer.start()
+        # The broker answers a connection's requests in order: this one is free of waiting fetches.
+        self._asker = make_consumer(self._settings)
         try:
+            await self._consumer.start()
+            await self._asker.start()
             self._consumer.assign(self._partitions)
-            await self._consumer.seek_to_beginning(*self._partitions)
+            self._positions = await self._asker.beginning_offsets(self._partitions)
+            self._seek(self._consumer)
             self._follower = asyncio.create_task(self._follow(self._consumer), name=f"table {self._topic}")
             await self.refresh()
         except BaseException:
@@ -112,56 +128,77 @@ class Table(Generic[Value]):
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
-        if self._consumer is not None:
-            await self._consumer.stop()
+        for consumer in (self._consumer, self._asker):
+            if consumer is not None:
+                await consumer.stop()
+
+    async def refresh_since(self, moment: float) -> None:
+        """Read to the end of the topic as it is, unless that was done after ``moment``.
+
+        Args:
+            moment: monotonic clock, seconds.
+
+        Raises:
+            TableTimeout: when the end was not reached in time.
+        """
+        async with self._refreshing:
+            if self._whole_at < moment:
+                await self.refresh()
 
     async def refresh(self, deadline: float = READ_DEADLINE) -> None:
-        """Read to the end of the topic as of now.
+        """Read to the end of the topic as of now; where that was read already, it costs one request.
 
         Raises:
             TableTimeout: when the end was not reached within ``deadline`` seconds.
         """
-        assert self._consumer is not None
-        assert self._follower is not None
+        assert self._asker is not None
+        began = time.monotonic()
+        self.refreshes += 1
         try:
             async with asyncio.timeout(deadline):
-                ends = await self._consumer.end_offsets(self._partitions)
-                reaching = asyncio.create_task(self._reach(ends))
-                try:
-                    await asyncio.wait({reaching, self._follower}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    reaching.cancel()
+                await self._reach(await self._asker.end_offsets(self._partitions))
         except TimeoutError:
+            reason = self._stopped_by or "is the broker up?"
             raise TableTimeout(
-                f"topic {self._topic} was not read to its end within {deadline:.0f} s; is the broker up?"
+                f"topic {self._topic} was not read to its end within {deadline:.0f} s; {reason}"
             ) from None
-        if self._follower.done():
-            self._follower.result()
+        self._whole_at = max(self._whole_at, began)
 
     async def _reach(self, ends: dict[TopicPartition, int]) -> None:
         async with self._moved:
             await self._moved.wait_for(lambda: self._reached(ends))
 
     def _reached(self, ends: dict[TopicPartition, int]) -> bool:
-        return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())
+        return all(self._positions[partition] >= end for partition, end in ends.items())
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             try:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-                for records in fetched.values():
-                    for record in records:
-                        self._apply(record)
-                if fetched:
-                    for changed in self._watchers:
-                        changed()
-                async with self._moved:
-                    for partition in self._partitions:
-                        self._positions[partition] = await consumer.position(partition)
-                    self._moved.notify_all()
-            except KafkaError as error:
+                await self._read_on(consumer)
+                self._stopped_by = None
+            except Exception as error:  # noqa: BLE001 # no record and no broker ends the follower
+                self._stopped_by = f"{type(error).__name__}: {error}"
                 log.warning("table.read_failed", topic=self._topic, error=repr(error))
+                # A poll that raises has moved the positions of records that it did not return.
+                self._seek(consumer)
                 await asyncio.sleep(_AFTER_ERROR)
+
+    def _seek(self, consumer: AIOKafkaConsumer) -> None:
+        for partition, position in self._positions.items():
+            consumer.seek(partition, position)
+
+    async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
+        fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+        for records in fetched.values():
+            for record in records:
+                self._apply(record)
+        async with self._moved:
+            for partition in self._partitions:
+                self._positions[partition] = await consumer.position(partition)
+            self._moved.notify_all()
+        if fetched:
+            for changed in self._watchers:
+                changed()
 
     def _apply(self, record: ConsumerRecord) -> None:
         key = record.key
@@ -169,12 +206,15 @@ class Table(Generic[Value]):
             return
         try:
             if record.value is None:
-                self._values.pop(key, None)
+                self._remove(key)
             else:
                 self._values[key] = self._value_of(decode(record, self._accepted).body)
             self._skipped.pop(key, None)
-        except (Refused, ValueError) as error:  # what was there before stays: one bad record stops nobody
-            self._skip(key, str(error))
+        except Exception as error:  # noqa: BLE001 # what was there before stays: one bad record stops nobody
+            self._skip(key, str(error) if isinstance(error, Refused | ValueError) else repr(error))
+
+    def _remove(self, key: bytes) -> None:
+        self._values.pop(key, None)
 
     def _skip(self, key: bytes, reason: str) -> None:
         self._skipped[key] = reason

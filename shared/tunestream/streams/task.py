@@ -265,6 +265,7 @@ class Task:
         Records before :attr:`positions` were handled already and are passed over; a task that is not
         open leaves all of them, since its opening will seek back to them.
         """
+        now = time.monotonic()
         async with self._working():
             fresh = [record for record in records if self._is_next(record)] if self._open else []
             if not fresh:
@@ -272,7 +273,7 @@ class Task:
             effects, batches = Effects(), self._new_batches()
             refused: list[tuple[ConsumerRecord, Refused]] = []
             for start in range(0, len(fresh), _SLICE):
-                refused += await self._handle(fresh[start : start + _SLICE], effects)
+                refused += await self._handle(fresh[start : start + _SLICE], effects, now)
                 await self._finish(effects, batches)
             reached = {record.topic: Reached(record.offset + 1, record.timestamp) for record in fresh}
             await self._commit(batches, effects, refused, reached)
@@ -305,7 +306,7 @@ class Task:
             return await self._jumps.gaps(consumer)
 
     async def _handle(
-        self, records: Sequence[ConsumerRecord], effects: Effects
+        self, records: Sequence[ConsumerRecord], effects: Effects, now: float
     ) -> list[tuple[ConsumerRecord, Refused]]:
         refused: list[tuple[ConsumerRecord, Refused]] = []
         decoded: list[ConsumerRecord] = []
@@ -316,7 +317,7 @@ class Task:
                 decoded.append(record)
             except Refused as refusal:
                 refused.append((record, refusal))
-        await self.handler.prepare(inbound, time.monotonic())
+        await self.handler.prepare(inbound, now)
         outbound = effects.outbound
         for record, event in zip(decoded, inbound, strict=True):
             before = len(outbound)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import BaseModel
 
 from tests.helpers.runs import apply_run
@@ -20,6 +23,12 @@ from tunestream.streams.runs import RunDirectory
 from tunestream.streams.table import Table
 
 TOPIC = "runs"
+_UNREADABLE = {
+    "-": ValueError("a digest of -"),
+    "deep": RecursionError("too deep"),
+    "key": KeyError("no such section"),
+    "assertion": AssertionError("another type"),
+}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -31,7 +40,7 @@ async def applied(kafka_settings: KafkaSettings) -> KafkaSettings:
 
 
 def _table(kafka: KafkaSettings) -> Table[str]:
-    """Digests of pointers; a digest of "-" is one that cannot be read."""
+    """Digests of pointers; a digest of :data:`_UNREADABLE` is one that cannot be read."""
     return Table(kafka, TOPIC, _digest)
 
 
@@ -39,8 +48,8 @@ def _digest(body: BaseModel) -> str:
     if isinstance(body, FormatRecord):
         return ""
     assert isinstance(body, RunPointer)
-    if body.digest == "-":
-        raise ValueError("a digest of -")
+    if body.digest in _UNREADABLE:
+        raise _UNREADABLE[body.digest]
     return body.digest
 
 
@@ -161,3 +170,60 @@ async def test_a_record_that_is_no_run_harms_no_run(applied: KafkaSettings) -> N
     async with RunDirectory(applied, trainer="installed") as runs:
         assert runs.current("run") == config
         assert runs.current("bad") is None
+
+
+@pytest.mark.parametrize("digest", sorted(_UNREADABLE))
+async def test_what_a_record_raises_concerns_its_key_alone(applied: KafkaSettings, digest: str) -> None:
+    async with _table(applied) as table:
+        await _write(applied, _record("a", "1"), _record("a", digest), _record("b", "1"))
+        await table.refresh()
+        assert (table.get(b"a"), table.get(b"b")) == ("1", "1")
+        assert len(table.warnings()) == 1
+
+
+async def test_nothing_that_reading_raises_ends_the_follower_or_loses_a_record(
+    applied: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that raises has moved past records of other partitions, which nobody has seen."""
+    real, failed = AIOKafkaConsumer.getmany, asyncio.Event()
+    failed.set()
+
+    async def getmany(consumer: AIOKafkaConsumer, *places: TopicPartition, **options: Any) -> object:
+        fetched = await real(consumer, *places, **options)
+        if fetched and not failed.is_set():
+            failed.set()
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header's name")
+        return fetched
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany)
+    await _write(applied, *(_record(str(number), "0") for number in range(20)))
+    async with _table(applied) as table:
+        failed.clear()
+        await _write(applied, *(_record(str(number), "1") for number in range(20)))
+        async with asyncio.timeout(90):
+            await failed.wait()
+        assert any("cannot be read on: UnicodeDecodeError" in line for line in table.warnings())
+        await table.refresh()
+        assert list(table.values()) == ["1"] * 20
+        assert table.warnings() == []
+
+
+async def test_a_table_is_read_once_for_all_that_asked_at_the_same_time(applied: KafkaSettings) -> None:
+    async with _table(applied) as table:
+        before, moment = table.refreshes, time.monotonic()
+        await asyncio.gather(*(table.refresh_since(moment) for _ in range(20)))
+        assert table.refreshes == before + 1
+        await table.refresh_since(time.monotonic())
+        assert table.refreshes == before + 2
+
+
+async def test_a_deleted_configuration_ends_the_state_that_was_opened_with_it(
+    applied: KafkaSettings,
+) -> None:
+    config = await apply_run(applied, "run")
+    async with RunDirectory(applied, trainer="installed") as runs:
+        keys = [encode_key("run", last) for last in (config.digest, "current")]
+        await _write(applied, *(EncodedRecord(TOPIC, key, None, []) for key in keys))
+        await runs.refresh()
+        assert runs.current("run") is None
+        assert runs.config("run", config.digest) == config

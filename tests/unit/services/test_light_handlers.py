@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tunestream.events.nat import IntermediateStep
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, TTCCandidate, TurnEnd
-from tunestream.streams.handler import Handler, Inbound
+from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.ttc_collector.handler import CollectorHandler
@@ -94,7 +95,107 @@ async def test_an_unknown_run_is_looked_up_once_more_before_it_is_refused() -> N
     runs = KnownRuns()
     with pytest.raises(Refused, match="unknown_run"):
         await handled(CollectorHandler(Collector(3), runs), inbound(CANDIDATE, KEY))
-    assert runs.refreshed == 1
+    assert runs.refreshes == 1
+
+
+def _handlers(runs: KnownRuns, folder: Path) -> dict[str, tuple[Handler, Inbound]]:
+    """Return each light service's handler, and a record of run r for it."""
+    store = ArtifactStore(str(folder))
+    builder = PairBuilder(lambda run, digest: runs.config(run, digest).trajectory_builder)
+    return {
+        "collector": (CollectorHandler(Collector(3), runs), inbound(CANDIDATE, KEY)),
+        "pair builder": (
+            PairBuilderHandler(builder, runs, store, 1_000_000),
+            inbound(STEPS[0], KEY, tsdigest=RUN.digest),
+        ),
+        "gate": (
+            GateHandler(CurriculumGate(runs.config), runs, store, deadline=10.0),
+            inbound(group("g", 1, RUN.digest), b"r"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("service", ["collector", "pair builder", "gate"])
+async def test_a_run_that_nobody_knows_costs_one_look_up_a_transaction(tmp_path: Path, service: str) -> None:
+    """However many of its records there are: a transaction of 20,000 of them has 625 rounds."""
+    runs = KnownRuns()
+    handler, record = _handlers(runs, tmp_path)[service]
+    began = time.monotonic()
+    for _ in range(625):
+        await handler.prepare([record] * 32, began)
+    assert runs.refreshes == 1
+    await handler.prepare([record], time.monotonic())
+    assert runs.refreshes == 2
+
+
+@pytest.mark.parametrize("service", ["pair builder", "gate"])
+async def test_a_configuration_that_cannot_be_read_refuses_its_records_alone(
+    tmp_path: Path, service: str
+) -> None:
+    handler, record = _handlers(KnownRuns(), tmp_path)[service]
+    with pytest.raises(Refused) as refused:
+        await handled(handler, record)
+    assert refused.value.code == "unknown_run"
+
+
+async def test_an_open_turn_waits_for_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
+    runs = KnownRuns(RUN)
+    records = [inbound(body, KEY, tsdigest=RUN.digest) for body in STEPS]
+    state = await _state(_handlers(runs, tmp_path)["pair builder"][0], *records[:2])
+    runs.apply(other := configuration(batching={"window_pairs": 7}))
+
+    handler = _handlers(runs, tmp_path)["pair builder"][0]
+    for key, value in state.items():
+        handler.restore(key, value)
+    assert handler.gauges()["parked_records"] == 2
+    (warning,) = handler.warnings()
+    assert RUN.digest in warning
+    assert "run apply" in warning
+    # Another run, and another example of the same run, go on; the turn's own example waits.
+    elsewhere = STEPS[0].model_copy(update={"example_id": "f"})
+    await handled(handler, inbound(elsewhere, encode_key("r", "f"), tsdigest=other.digest))
+    for config_digest in (RUN.digest, other.digest):
+        with pytest.raises(Refused, match="unknown_run"):
+            await handled(handler, inbound(STEPS[2], KEY, tsdigest=config_digest))
+
+    runs.apply(RUN, other)
+    end = TurnEnd(run_id="r", example_id="e", turn_id="t")
+    (output,) = await handled(handler, records[2], inbound(end, KEY, tsdigest=RUN.digest))
+    assert isinstance(output.body, TrajectoryGroup)
+    assert len(output.body.trajectories) == 3
+    assert handler.warnings() == []
+
+
+async def test_a_window_waits_for_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
+    runs = KnownRuns(RUN)
+    groups = [inbound(group(f"g{at}", 1, RUN.digest), b"r") for at in range(WINDOW)]
+    state = await _state(_handlers(runs, tmp_path)["gate"][0], *groups[:-1])
+    runs.apply()
+
+    handler = _handlers(runs, tmp_path)["gate"][0]
+    for key, value in state.items():
+        handler.restore(key, value)
+    await handler.start(TaskContext(3, _no_transactions))
+    assert handler.gauges()["parked_records"] == WINDOW - 1
+    assert RUN.digest in handler.warnings()[0]
+
+    runs.apply(RUN)
+    (output,) = await handled(handler, groups[-1])
+    assert isinstance(output.body, TrainingBatch)
+    assert handler.warnings() == []
+
+
+async def _state(handler: Handler, *records: Inbound) -> dict[bytes, bytes]:
+    """Return what the changelog holds after records."""
+    effects = Effects()
+    await handler.prepare(records, 0.0)
+    for record in records:
+        handler.handle(record, effects)
+    return {key: value for key, value in effects.changes.items() if value is not None}
+
+
+async def _no_transactions(apply: object) -> None:
+    raise AssertionError(f"{apply} was not expected")
 
 
 STEPS = [

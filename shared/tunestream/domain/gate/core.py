@@ -19,7 +19,7 @@ from tunestream.events.training import CurriculumState, Objective
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import Tick
 
-__all__ = ["CurriculumGate", "SelectedWindow"]
+__all__ = ["CurriculumGate", "SelectedWindow", "configuration_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +186,12 @@ class CurriculumGate:
             effects.counts["all_held_out" if rows.validation else "empty_selection"] += 1
             return []
         return [_selected(config, config_digest, epoch, rows, now)]
+
+
+def configuration_of(key: bytes) -> tuple[str, str] | None:
+    """Return run and digest of the configuration that a state record needs, None when it needs none."""
+    kind, *rest = decode_key(key)
+    return (rest[0], rest[1]) if kind == "group" else None
 
 
 def _check_strategy(config: RunConfig) -> None:

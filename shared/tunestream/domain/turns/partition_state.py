@@ -11,11 +11,11 @@ from tunestream.domain.effects import Effects
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.run_state import TURN, RunState
+from tunestream.domain.turns.run_state import EPISODES, TURN, RunState
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.ttc import CandidateStep, EpisodeStep
 
-__all__ = ["PartitionState"]
+__all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 
 _REMEMBERED_A_PARTITION: Final = 100_000
 _MEMORY: Final = "closed"
@@ -161,6 +161,20 @@ def _memory_key(run_id: str, name: bytes) -> bytes:
 @lru_cache(maxsize=256)
 def _memory_prefix(run_id: str) -> bytes:
     return encode_key(_MEMORY, run_id) + b"/"
+
+
+def configuration_of(key: bytes) -> tuple[str, str] | None:
+    """Return run and digest of the configuration that a state record needs, None when it needs none."""
+    kind, _, _ = key.partition(b"/")
+    if kind.decode() not in {TURN, EPISODES}:
+        return None
+    _, run_id, _, _, config_digest = _member_key(key.rsplit(b"/", 2)[0])
+    return run_id, config_digest
+
+
+def example_prefixes(run_id: str, example_id: str) -> tuple[bytes, bytes]:
+    """Return with what the keys of an example's open turns and of its open episodes begin."""
+    return encode_key(TURN, run_id, example_id) + b"/", encode_key(EPISODES, run_id, example_id) + b"/"
 
 
 @lru_cache(maxsize=1024)
