@@ -95,6 +95,14 @@ def nat(example: str, data: Any, *, step: Mapping[str, Any] | None = None, **cha
     )
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """Return metadata of so many levels."""
+    value: Any = 1
+    for _ in range(levels - 1):
+        value = [value]
+    return {"deep": value}
+
+
 def without(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a body without one field."""
     return {field: value for field, value in body.items() if field != name}
@@ -172,6 +180,10 @@ def _fields() -> Iterator[Kind]:
     yield kind("negative expected_candidates", "schema.bounds", expected_candidates=-1)
     yield kind("no expected_candidates", "schema.bounds", expected_candidates=0)
     yield kind("metadata is a list", "schema.wrong_type", metadata=[])
+    yield kind("metadata deeper than any stage keeps", "undecodable.nesting", metadata=nested(101))
+    yield kind("metadata that a later stage cannot read", "undecodable.nesting", metadata=nested(198))
+    yield kind("NaN inside metadata", "non_finite", metadata={"usage": [{"seconds": float("nan")}]})
+    yield kind("infinity inside metadata", "non_finite", metadata={"seconds": float("-inf")})
     yield kind("unknown field", "schema.unknown_field", reward=1)
     yield kind("long turn_id", "schema.bounds", turn_id="t" * 513)
     yield kind("unknown run", "unknown_run", run_id=UNKNOWN_RUN, expected_candidates=1)
@@ -211,6 +223,11 @@ def _markers_and_episodes() -> Iterator[Kind]:
     yield episode("empty episode", "schema.bounds", items=[])
     yield episode("unknown role", "schema.value", items=[{"role": "narrator", "content": "a"}])
     yield episode("episode reward NaN", "non_finite", reward=float("nan"))
+    deep = {"role": "user", "content": "u", "metadata": nested(150)}
+    yield episode("episode with a deep item", "undecodable.nesting", items=[deep])
+    unreal = {"role": "user", "content": "u", "metadata": {"seconds": float("inf")}}
+    yield episode("episode with infinity in an item", "non_finite", items=[unreal])
+    yield episode("episode with NaN in its metadata", "non_finite", metadata={"seconds": float("nan")})
     yield episode("episode reward too large", "schema.score_range", reward=-1e200)
 
 
@@ -243,6 +260,12 @@ def _nat() -> Iterator[Kind]:
     yield kind(name, "schema.value", nat(name, data, step={"event_type": "TTC_MIDDLE"}))
     name = "NAT score NaN"
     yield kind(name, "non_finite", nat(name, data | {"score": float("nan")}))
+    name = "NAT NaN inside metadata"
+    yield kind(name, "non_finite", nat(name, data, step={"metadata": {"seconds": float("nan")}}))
+    name = "NAT deep metadata"
+    yield kind(name, "undecodable.nesting", nat(name, data, step={"metadata": nested(150)}))
+    name = "NAT NaN inside an output"
+    yield kind(name, "non_finite", nat(name, data | {"output": {"answer": float("nan")}}))
     name = "NAT score is text"
     yield kind(name, "schema.wrong_type", nat(name, data | {"score": "high"}))
     name = "NAT empty turn_id"

@@ -6,21 +6,108 @@ tolerant: a newer producer may add fields. Neither accepts NaN or infinity in a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, Self, cast
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
-__all__ = ["IDENTIFIER_LENGTH", "FiniteFloat", "Foreign", "Identifier", "Metadata", "Wire"]
+__all__ = [
+    "IDENTIFIER_LENGTH",
+    "NESTING_LIMIT",
+    "FiniteFloat",
+    "Foreign",
+    "Identifier",
+    "Metadata",
+    "NotKept",
+    "SentMetadata",
+    "Wire",
+    "check_kept",
+    "kept",
+]
 
 IDENTIFIER_LENGTH: Final = 512
+Value = TypeVar("Value")
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Identifier = Annotated[str, Field(min_length=1, max_length=IDENTIFIER_LENGTH)]
 Metadata = dict[str, Any]
+NESTING_LIMIT: Final = 100
+"""The most levels of lists and objects in a value of any shape; what later stages put around it has room:
+they read bodies of 199 levels."""
+
+
+class NotKept(ValueError):
+    """JSON would not keep a value of any shape as it is.
+
+    Attributes:
+        code: the reason code, ``non_finite`` or ``undecodable.nesting``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def check_kept(value: object) -> None:
+    """Make sure that every stage can write and read a value of any shape, as it is.
+
+    Raises:
+        NotKept: at a number that is not finite, which JSON would write as null; at more levels of lists
+            and objects than :data:`NESTING_LIMIT`. The message names the place.
+    """
+    level: list[object] = [value]
+    for _ in range(NESTING_LIMIT + 1):
+        deeper: list[object] = []
+        for one in level:
+            if isinstance(one, float):
+                if not math.isfinite(one):
+                    place = _place_of(one, value)
+                    raise NotKept("non_finite", f"{place}{one} is not finite; send a finite number or null")
+            elif isinstance(one, dict):
+                deeper += one.values()
+            elif isinstance(one, list | tuple):
+                deeper += one
+        if not deeper:
+            return
+        level = deeper
+    raise NotKept("undecodable.nesting", f"it is nested deeper than {NESTING_LIMIT} levels; send it flatter")
+
+
+def _place_of(found: object, value: object) -> str:
+    """Return where in ``value`` an object is, e.g. ``usage.seconds: ``; empty for the value itself."""
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting:
+        place, one = waiting.pop()
+        if one is found:
+            return place and f"{place[1:]}: "
+        items = (
+            one.items() if isinstance(one, dict) else enumerate(one) if isinstance(one, list | tuple) else ()
+        )
+        waiting += [(f"{place}.{name}", inner) for name, inner in items]
+    return ""
+
+
+def kept(value: Value) -> Value:
+    """Return a value of a field of any shape; for pydantic.
+
+    Raises:
+        PydanticCustomError: when JSON would not keep it.
+    """
+    try:
+        check_kept(value)
+    except NotKept as error:
+        kind = "finite_number" if error.code == "non_finite" else "recursion_loop"
+        raise PydanticCustomError(kind, "{message}", {"message": str(error)}) from None
+    return value
+
+
+SentMetadata = Annotated[Metadata, AfterValidator(kept)]
+"""Metadata as agents send it: what every later stage keeps as it is."""
 
 # A model's slots, set as pydantic's own constructor does; by name it takes half as long again.
 _set_values: Final = vars(BaseModel)["__dict__"].__set__

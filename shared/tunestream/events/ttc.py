@@ -8,9 +8,11 @@ Names that begin with TTC are what agents publish: :class:`TTCCandidate`, :class
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, Wire
+from pydantic import AfterValidator, Field
+
+from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, SentMetadata, Wire, kept
 from tunestream.events.registry import event_type
 from tunestream.events.trajectories import EpisodeItem, Prompt
 
@@ -26,6 +28,12 @@ __all__ = [
     "Tick",
     "TurnEnd",
 ]
+
+
+def _kept_items(items: list[EpisodeItem]) -> list[EpisodeItem]:
+    for number, item in enumerate(items):
+        kept({f"items.{number}": {"metadata": item.metadata, "logprobs": item.logprobs}})
+    return items
 
 
 class TTCEventData(Foreign):
@@ -55,7 +63,7 @@ class TTCCandidate(Wire):
     score: FiniteFloat
     expected_candidates: int | None = Field(default=None, ge=1)
     policy_version: str | None = None
-    metadata: Metadata | None = None
+    metadata: SentMetadata | None = None
 
 
 @event_type("tunestream.ttc.turn_end.v1")
@@ -82,10 +90,10 @@ class TTCEpisode(Wire):
     run_id: Identifier
     example_id: Identifier
     episode_id: Identifier = Field(description="unique within the example; a repeat counts once")
-    items: list[EpisodeItem] = Field(min_length=1)
+    items: Annotated[list[EpisodeItem], AfterValidator(_kept_items)] = Field(min_length=1)
     reward: FiniteFloat
     policy_version: str | None = None
-    metadata: Metadata | None = None
+    metadata: SentMetadata | None = None
 
 
 @event_type("tunestream.candidate.v1")

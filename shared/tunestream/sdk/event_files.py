@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from tunestream.events.nat import IntermediateStep
+from tunestream.events.base import NESTING_LIMIT, NotKept, check_kept
+from tunestream.events.nat import IntermediateStep, IntermediateStepType
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord
@@ -78,8 +79,11 @@ def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> E
         raise LineError(f'{", ".join(missing)} missing: a line is {{"example_id": …, "step": {{…}}}}')
     try:
         step = IntermediateStep.model_validate(fields["step"])
+        _check_candidate(step)
     except ValidationError as error:
         raise LineError(_fields(error, "step")) from error
+    except NotKept as error:
+        raise LineError(f"step: {error}") from error
     stamped = None if restamp else step.payload.event_timestamp
     return nat_record(
         run_id,
@@ -91,11 +95,20 @@ def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> E
     )
 
 
+def _check_candidate(step: IntermediateStep) -> None:
+    payload = step.payload
+    if payload.event_type is IntermediateStepType.TTC_END:
+        data = payload.data and {"input": payload.data.input, "output": payload.data.output}
+        check_kept({"payload": {"metadata": payload.metadata, "data": data}})
+
+
 def _object(line: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(line)
     except ValueError as error:
         raise LineError(f"not JSON: {error}") from error
+    except RecursionError:
+        raise LineError(f"nested too deep; send at most {NESTING_LIMIT} levels") from None
     if not isinstance(fields, dict):
         raise LineError("not a JSON object")
     return fields

@@ -7,6 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from tests.helpers.bad_records import nested
 from tunestream.events.trajectories import OpenAIMessage
 from tunestream.events.ttc import TTCTurnEnd
 from tunestream.sdk import Turn
@@ -56,6 +57,8 @@ def test_an_empty_turn_publishes_nothing() -> None:
         ("score", {"response": "a", "score": "high"}),
         ("response", {"response": None, "score": 1.0}),
         ("candidate_id", {"response": "a", "score": 1.0, "candidate_id": ""}),
+        ("metadata", {"response": "a", "score": 1.0, "metadata": {"usage": {"seconds": math.nan}}}),
+        ("metadata", {"response": "a", "score": 1.0, "metadata": nested(101)}),
     ],
 )
 def test_a_bad_field_is_refused_at_the_call_and_named(field: str, arguments: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tunestream.domain.collector.bounds import LARGEST_SCORE, check_name, check_range
 from tunestream.domain.effects import Refused
+from tunestream.events.base import NotKept, check_kept
 from tunestream.events.ids import candidate_id
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
 from tunestream.events.trajectories import OpenAIMessage, Prompt
@@ -102,6 +103,8 @@ def candidate_of_data(
         raise Refused(
             "schema.missing", "payload.UUID is missing; without it a repeat looks like a new candidate"
         )
+    if not parity:
+        _check_metadata(metadata)
     check_name("run_id", run_id)
     check_name("example_id", example_id)
     return CandidateStep.of_valid(
@@ -154,7 +157,7 @@ def extract_prompt(value: object, *, parity: bool = False) -> Prompt:
         messages = [_message(item) for item in value]
         if None not in messages:
             return [message for message in messages if message is not None]
-    return str(value) if parity else _text(value)
+    return str(value) if parity else _text("payload.data.input", value)
 
 
 def extract_response(value: object, *, parity: bool = False) -> str:
@@ -169,7 +172,7 @@ def extract_response(value: object, *, parity: bool = False) -> str:
         return str(value) if value else ""
     if value is None:
         raise Refused("schema.missing", "payload.data.output is missing; a candidate needs its response")
-    return _text(value)
+    return _text("payload.data.output", value)
 
 
 def _typed(data: Mapping[str, Any], *, parity: bool) -> tuple[str, int | None, float]:
@@ -208,8 +211,18 @@ def _message(item: object) -> OpenAIMessage | None:
     return None
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _text(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise Refused("non_finite", f"{name} has a number that is not finite; send text") from None
+
+
+def _check_metadata(metadata: Mapping[str, Any] | None) -> None:
+    try:
+        check_kept(metadata)
+    except NotKept as error:
+        raise Refused(error.code, f"payload.metadata: {error}") from None
 
 
 def _policy_version(metadata: Mapping[str, Any] | None) -> str | None:
