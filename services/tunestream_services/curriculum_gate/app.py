@@ -25,8 +25,8 @@ app = build_app(
         service=SERVICE,
         inputs=("trajectories",),
         changelog=changelog_of(SERVICE),
-        new_handler=lambda _partition: GateHandler(
-            CurriculumGate(runs.config), runs, store, settings.store_deadline_seconds
+        new_handler=lambda partition: GateHandler(
+            CurriculumGate(runs.config, partition=partition), runs, store, settings.store_deadline_seconds
         ),
         kafka=kafka,
         format=lambda: runs.format,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from pydantic import TypeAdapter
 from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.domain.effects import Effects, Outbound, Refused
-from tunestream.domain.gate.core import CurriculumGate, SelectedWindow, configuration_of
+from tunestream.domain.gate.core import CurriculumGate, configuration_of
+from tunestream.domain.gate.selected_window import SelectedWindow
 from tunestream.domain.parked import Parked
 from tunestream.events.ids import batch_id, stable_id
 from tunestream.events.training import TrainingBatch
@@ -24,6 +26,9 @@ __all__ = ["GateHandler"]
 _stored_group: TypeAdapter[TrajectoryGroup | TrajectoryGroupRef] = TypeAdapter(
     TrajectoryGroup | TrajectoryGroupRef
 )
+
+
+_LONGEST_PARTITION: Final = 10  # digits
 
 
 class GateHandler(Handler):
@@ -97,7 +102,7 @@ class GateHandler(Handler):
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
-        """Advance the run's stream time, close the windows that are due, take the group."""
+        """Advance stream time, close the windows that are due, take the group."""
         if record.envelope.time is None:
             raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
         body = self._body(record)
@@ -107,7 +112,7 @@ class GateHandler(Handler):
                 f"run {body.run_id!r} has no configuration {body.config_digest}; run `tunestream run apply`",
             )
         self._selected += self._gate.handle(
-            body, time=record.envelope.time, raw=record.value, effects=effects
+            body, time=record.envelope.time, raw=record.value, effects=effects, origin=_origin(record)
         )
 
     @override
@@ -157,3 +162,16 @@ class GateHandler(Handler):
     @override
     def warnings(self) -> list[str]:
         return self._parked.warnings()
+
+
+def _origin(record: Inbound) -> int | None:
+    """Return the partition of ``ttc.candidates`` that a group comes from, None when it is not named."""
+    written = record.envelope.extensions.get("tspartition")
+    if written is None:
+        return None
+    if not (written.isascii() and written.isdigit() and len(written) <= _LONGEST_PARTITION):
+        raise Refused(
+            "schema.value",
+            f"header ce_tspartition is {written!r}; write the partition of ttc.candidates as a number",
+        )
+    return int(written)

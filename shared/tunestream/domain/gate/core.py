@@ -3,77 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import Final
 
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
+from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects, Refused
-from tunestream.domain.gate.curriculum import Curricula, EpochResult
-from tunestream.domain.gate.dataset_rows import Row, SplitRows, check_group, split_rows
+from tunestream.domain.gate.curriculum import Curricula
+from tunestream.domain.gate.dataset_rows import check_group, split_rows
+from tunestream.domain.gate.selected_window import SelectedWindow, selected_window
 from tunestream.domain.gate.selection import Selection
 from tunestream.domain.gate.strategy import strategy_of
 from tunestream.domain.gate.window import Window
 from tunestream.domain.models.live import LiveCollector
 from tunestream.events.keys import decode_key, encode_key
-from tunestream.events.training import CurriculumState, Objective
+from tunestream.events.training import CurriculumState
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import Tick
 
-__all__ = ["CurriculumGate", "SelectedWindow", "configuration_of"]
+__all__ = ["CurriculumGate", "configuration_of"]
 
+_Waiting = tuple[str, str, str]  # run, _LIVE or _WINDOW, digest of a window
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectedWindow:
-    """A window whose selection trains.
-
-    Attributes:
-        run_id: of the run.
-        config_digest: of the configuration under which its groups were made.
-        objective: what the job optimises.
-        epoch: number of the window within (run, config_digest), from 0.
-        time: stream time of the decision, ms.
-        train: rows to train on, never empty.
-        validation: rows of held-out prompts, may be empty.
-        groups: how many groups were selected.
-        dropped: how many groups were left out, by reason.
-        curriculum: after this epoch.
-        policy_versions: that gave the rows, sorted.
-        unversioned_rows: rows of which no version is known.
-        state_digest: of the state of a curriculum strategy whose state the batch does not carry.
-    """
-
-    run_id: str
-    config_digest: str
-    objective: Objective
-    epoch: int
-    time: int
-    train: list[Row]
-    validation: list[Row]
-    groups: int
-    dropped: dict[str, int]
-    curriculum: CurriculumState
-    policy_versions: list[str]
-    unversioned_rows: int
-    state_digest: str | None
+_LIVE: Final = "live"
+_WINDOW: Final = "window"
+# Earlier releases read these keys as the clocks of two more runs.
+_CLOCK_KEY: Final = b"run/*"
+_SINCE_KEY: Final = b"run/*since"
 
 
 class CurriculumGate:
     """Collects the groups of the runs on one partition.
 
     State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came;
-    ``epoch/run/digest`` and ``strategy/run/digest`` are those of :class:`Curricula`; ``run/run`` holds the
-    run's stream time; ``live/run`` what its turns scored and was not sent yet.
+    ``epoch/run/digest`` and ``strategy/run/digest`` are those of :class:`Curricula`; ``live/run`` what its
+    turns scored and was not sent yet; ``run/*`` the stream time, and ``run/*since`` from when on it counts.
+    Earlier releases kept a clock for each run, which agents moved: the state of such a release counts from
+    the first record after it.
 
     Args:
         config: (run id, config digest) → the run's configuration; raises KeyError when unknown.
+        partition: of ``trajectories``.
     """
 
-    def __init__(self, config: Callable[[str, str], RunConfig]) -> None:
+    def __init__(self, config: Callable[[str, str], RunConfig], *, partition: int = 0) -> None:
         self._config = config
-        self._times: dict[str, int] = {}
+        self._partition = partition
+        self._now = -1
+        self._since = -1
+        self._outdated: list[bytes] = []
         self._windows: dict[str, dict[str, Window]] = {}
         self._curricula = Curricula()
         self._live = LiveCollector()
+        self._deadlines = Deadlines[_Waiting](self._deadline)
 
     @property
     def open_groups(self) -> int:
@@ -96,10 +78,15 @@ class CurriculumGate:
             KeyError: when the configuration of an open window is unknown.
         """
         kind, run_id, *rest = decode_key(key)
-        if kind == "run":
-            self._times[run_id] = int(value)
+        if key == _CLOCK_KEY:
+            self._now = int(value)
+        elif key == _SINCE_KEY:
+            self._since = int(value)
+        elif kind == "run":
+            self._outdated.append(key)
         elif kind == "live":
             self._live.restore(run_id, value)
+            self._note((run_id, _LIVE, ""))
         elif kind == "epoch":
             self._curricula.restore_epoch(run_id, rest[0], value)
         elif kind == "strategy":
@@ -108,17 +95,26 @@ class CurriculumGate:
             config_digest, _, accepted = rest
             group = TrajectoryGroup.model_validate_json(value)
             self._window(run_id, config_digest, int(accepted)).restore(key, group)
+            self._note((run_id, _WINDOW, config_digest))
 
     def handle(
-        self, event: TrajectoryGroup | Tick, *, time: int, raw: bytes, effects: Effects
+        self,
+        event: TrajectoryGroup | Tick,
+        *,
+        time: int,
+        raw: bytes,
+        effects: Effects,
+        origin: int | None = None,
     ) -> list[SelectedWindow]:
-        """Advance the run's stream time, close the windows that are due, and take the group.
+        """Advance stream time, close the windows that are due of any run, and take the group.
 
         Args:
             event: the record's body.
             time: the record's time, ms.
             raw: the group's body as bytes, kept while its window is open.
             effects: receives the state's changes, the counts, and the live scores that are due.
+            origin: the partition of ``ttc.candidates`` that a group comes from; ``time`` counts when it is
+                this partition's number, or None.
 
         Returns:
             The closed windows that train, in order.
@@ -132,38 +128,47 @@ class CurriculumGate:
         if isinstance(event, TrajectoryGroup):
             check_group(event)
             _check_strategy(self._config(event.run_id, event.config_digest))
-        selected = self._advance(event.run_id, time, effects)
+        selected: list[SelectedWindow] = []
+        if origin is None or origin == self._partition:
+            selected += self._advance(time, effects)
         if isinstance(event, TrajectoryGroup):
-            config, now = self._config(event.run_id, event.config_digest), self._times[event.run_id]
-            self._live.take(event, config.evaluation.live, now, effects)
             selected += self._take(event, raw, effects)
         return selected
 
-    def _advance(self, run_id: str, time: int, effects: Effects) -> list[SelectedWindow]:
-        now = self._times.get(run_id)
-        if now is not None and time <= now:
+    def _advance(self, time: int, effects: Effects) -> list[SelectedWindow]:
+        if self._outdated or self._now < 0:
+            self._since = max(self._now, time)
+            effects.put(_SINCE_KEY, b"%d" % self._since)
+            effects.changes.update(dict.fromkeys(self._outdated))
+            self._outdated.clear()
+        if time <= self._now:
             return []
-        self._live.advance(run_id, time, effects)
-        windows = self._windows.get(run_id, {})
-        due = sorted((window.deadline, config_digest) for config_digest, window in windows.items())
         selected: list[SelectedWindow] = []
-        for deadline, config_digest in due:
-            if deadline <= time:
+        while (due := self._deadlines.next_due(time)) is not None:
+            deadline, key = due
+            run_id, kind, config_digest = key
+            if kind == _LIVE:
+                self._deadlines.forget(key)
+                self._live.publish(run_id, deadline, effects)
+            else:
                 selected += self._close(run_id, config_digest, deadline, effects)
-        self._times[run_id] = time
-        effects.put(encode_key("run", run_id), b"%d" % time)
+        self._now = time
+        effects.put(_CLOCK_KEY, b"%d" % time)
         return selected
 
     def _take(self, group: TrajectoryGroup, raw: bytes, effects: Effects) -> list[SelectedWindow]:
+        run_id, config_digest, now = group.run_id, group.config_digest, max(self._now, 0)
+        live = self._config(run_id, config_digest).evaluation.live
+        self._live.take(group, live, now, effects)
+        self._note((run_id, _LIVE, ""))
         if not group.trajectories:
             effects.counts["dropped_no_trajectories"] += 1
             return []
-        run_id, config_digest = group.run_id, group.config_digest
-        now = self._times[run_id]
         window = self._window(run_id, config_digest, now)
         effects.put(window.accept(group, now), raw)
-        if window.full or window.deadline <= now:
+        if window.full or window.deadline(self._since) <= now:
             return self._close(run_id, config_digest, now, effects)
+        self._note((run_id, _WINDOW, config_digest))
         return []
 
     def _window(self, run_id: str, config_digest: str, now: int) -> Window:
@@ -173,9 +178,24 @@ class CurriculumGate:
             windows[config_digest] = Window(encode_key("group", run_id, config_digest), config.batching, now)
         return windows[config_digest]
 
+    def _note(self, key: _Waiting) -> None:
+        if (deadline := self._deadline(key)) is not None:
+            self._deadlines.note(key, deadline)
+
+    def _deadline(self, key: _Waiting) -> int | None:
+        run_id, kind, config_digest = key
+        if kind == _LIVE:
+            due = self._live.due(run_id)
+            return None if due is None else max(due, self._since)
+        window = self._windows.get(run_id, {}).get(config_digest)
+        return None if window is None else window.deadline(self._since)
+
     def _close(self, run_id: str, config_digest: str, now: int, effects: Effects) -> list[SelectedWindow]:
         """Run one epoch of the curriculum over a window."""
+        self._deadlines.forget((run_id, _WINDOW, config_digest))
         window = self._windows[run_id].pop(config_digest)
+        if not self._windows[run_id]:
+            del self._windows[run_id]
         config, groups = self._config(run_id, config_digest), list(window)
         epoch = self._curricula.run(config, config_digest, groups, effects)
         effects.changes.update(dict.fromkeys(window.keys))
@@ -185,7 +205,7 @@ class CurriculumGate:
         if not rows.train:
             effects.counts["all_held_out" if rows.validation else "empty_selection"] += 1
             return []
-        return [_selected(config, config_digest, epoch, rows, now)]
+        return [selected_window(config, config_digest, epoch, rows, now)]
 
 
 def configuration_of(key: bytes) -> tuple[str, str] | None:
@@ -210,23 +230,3 @@ def _chosen(groups: list[TrajectoryGroup], selection: Selection) -> Iterable[Tra
         return chosen
     drawn = [chosen[0].trajectories[at] for at in selection.within]
     return [chosen[0].model_copy(update={"trajectories": drawn})]
-
-
-def _selected(
-    config: RunConfig, config_digest: str, epoch: EpochResult, rows: SplitRows, now: int
-) -> SelectedWindow:
-    return SelectedWindow(
-        run_id=config.run_id,
-        config_digest=config_digest,
-        objective=config.objective,
-        epoch=epoch.number,
-        time=now,
-        train=rows.train,
-        validation=rows.validation,
-        groups=len(epoch.selection.groups),
-        dropped=dict(epoch.selection.dropped),
-        curriculum=epoch.curriculum,
-        policy_versions=rows.policy_versions,
-        unversioned_rows=rows.unversioned,
-        state_digest=epoch.state_digest,
-    )

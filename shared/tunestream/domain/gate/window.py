@@ -55,10 +55,14 @@ class Window:
         """Whether the window has all its trajectories."""
         return self.pairs >= self._config.window_pairs
 
-    @property
-    def deadline(self) -> int:
-        """Stream time at which the window closes unless another group comes, ms."""
-        flush = self._last + milliseconds(self._config.flush_after)
+    def deadline(self, since: int) -> int:
+        """Return the stream time at which the window closes unless another group comes, ms.
+
+        Args:
+            since: no group counts as older than this stream time, ms.
+        """
+        first, last = max(self._first, since), max(self._last, since)
+        flush = last + milliseconds(self._config.flush_after)
         if self.pairs < self._config.min_batch_pairs:
             return flush
-        return min(flush, max(self._last, self._first + milliseconds(self._config.max_wait)))
+        return min(flush, max(last, first + milliseconds(self._config.max_wait)))

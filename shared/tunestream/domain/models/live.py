@@ -103,19 +103,25 @@ class LiveCollector:
         self._pending[group.run_id] = after
         effects.put(encode_key("live", group.run_id), after.to_json())
 
-    def advance(self, run_id: str, time: int, effects: Effects) -> None:
-        """Publish what is due when a run's stream time reaches ``time``, ms."""
+    def due(self, run_id: str) -> int | None:
+        """Return the stream time at which a run's scores are due, ms; None when there are none."""
         pending = self._pending.get(run_id)
-        if pending is None or pending.due > time:
-            return
-        del self._pending[run_id]
+        return None if pending is None else pending.due
+
+    def publish(self, run_id: str, at: int, effects: Effects) -> None:
+        """Publish a run's scores at stream time ``at``, ms.
+
+        Raises:
+            KeyError: when there are none.
+        """
+        pending = self._pending.pop(run_id)
         effects.delete(encode_key("live", run_id))
         effects.outbound.append(
             Outbound(
                 topic="training.batches",
                 body=LiveScores(run_id=run_id, config_digest=pending.digest, versions=pending.versions),
                 id=stable_id("live", run_id, pending.name),
-                time=pending.due,
+                time=at,
                 key=(run_id,),
                 extensions={"tsdigest": pending.digest},
             )

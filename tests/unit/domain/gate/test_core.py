@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -13,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.config.run.run import BatchingConfig, RunConfig
 from tunestream.domain.effects import Effects
-from tunestream.domain.gate.core import CurriculumGate, SelectedWindow
+from tunestream.domain.gate.core import CurriculumGate
+from tunestream.domain.gate.selected_window import SelectedWindow
 from tunestream.domain.gate.split import is_held_out
 from tunestream.events.base import Wire
 from tunestream.events.dataset import PreferenceRow
@@ -23,6 +25,7 @@ from tunestream.events.ttc import Tick
 from tunestream.trainers.trl.config import TRLTrainerConfig
 
 WINDOW, LEAST, WAIT, FLUSH = 6, 3, 1000, 700
+PARTITION = 2
 
 
 def configuration(**changes: Any) -> RunConfig:
@@ -45,11 +48,12 @@ def group(
     digest: str = "d",
     scores: tuple[float, float] = (0.0, 1.0),
     prompt: str = "p",
+    run: str = "r",
 ) -> TrajectoryGroup:
     item = DPOItem(prompt=prompt, chosen_response="a", rejected_response="b")
     metadata = {"chosen_score": scores[1], "rejected_score": scores[0], "policy_version": "v"}
     return TrajectoryGroup(
-        run_id="r",
+        run_id=run,
         group_id=name,
         example_id="e",
         turn_id="t",
@@ -69,11 +73,18 @@ class Gate:
         self.log: dict[bytes, bytes] = {}
         self.counts: dict[str, int] = {}
         self.told: list[Wire] = []
-        self.core = CurriculumGate(lambda _run, _digest: self.config)
+        self.core = self.fresh()
 
-    def send(self, event: TrajectoryGroup | Tick, time: int) -> list[SelectedWindow]:
+    def fresh(self) -> CurriculumGate:
+        return CurriculumGate(
+            lambda run, _digest: self.config.model_copy(update={"run_id": run}), partition=PARTITION
+        )
+
+    def send(
+        self, event: TrajectoryGroup | Tick, time: int, origin: int | None = None
+    ) -> list[SelectedWindow]:
         effects = Effects()
-        selected = self.core.handle(event, time=time, raw=event.to_json(), effects=effects)
+        selected = self.core.handle(event, time=time, raw=event.to_json(), effects=effects, origin=origin)
         for key, value in effects.changes.items():
             if value is None:
                 self.log.pop(key, None)
@@ -87,7 +98,7 @@ class Gate:
     def restart(self, seed: int = 0) -> None:
         records = list(self.log.items())
         random.Random(seed).shuffle(records)
-        self.core = CurriculumGate(lambda _run, _digest: self.config)
+        self.core = self.fresh()
         for key, value in records:
             self.core.restore(key, value)
 
@@ -98,60 +109,64 @@ def names(window: SelectedWindow) -> list[str]:
 
 
 class Windows(RuleBasedStateMachine):
-    """Groups and ticks of one run under two configurations, without selection."""
+    """Groups of two runs under two configurations, of this partition's number and others, and ticks."""
 
     @initialize()
     def start(self) -> None:
         self.gate = Gate(configuration())
         self.now, self.number = 10_000, 0
-        self.gate.send(Tick(run_id="r"), self.now)
-        self.open: dict[str, list[tuple[int, int, str]]] = {}
-        self.epochs: dict[str, int] = {}
+        self.gate.send(Tick(run_id="*"), self.now)
+        self.open: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
+        self.epochs: dict[tuple[str, str], int] = {}
 
-    def close(self, digest: str, time: int) -> tuple[str, int, int, list[str]]:
-        epoch = self.epochs.get(digest, 0)
-        self.epochs[digest] = epoch + 1
-        return digest, epoch, time, [name for _, _, name in self.open.pop(digest)]
+    def close(self, key: tuple[str, str], time: int) -> tuple[str, str, int, int, list[str]]:
+        epoch = self.epochs.get(key, 0)
+        self.epochs[key] = epoch + 1
+        return *key, epoch, time, [name for _, _, name in self.open.pop(key)]
 
-    def advance(self, time: int) -> list[tuple[str, int, int, list[str]]]:
+    def advance(self, time: int) -> list[tuple[str, str, int, int, list[str]]]:
         due = []
-        for digest, members in self.open.items():
+        for key, members in self.open.items():
             deadline = members[-1][0] + FLUSH
             if sum(pairs for _, pairs, _ in members) >= LEAST:
                 deadline = min(deadline, members[0][0] + WAIT)
-            due.append((deadline, digest))
-        closed = [self.close(digest, at) for at, digest in sorted(due) if at <= time and time > self.now]
+            due.append((deadline, key))
+        closed = [self.close(key, at) for at, key in sorted(due) if at <= time and time > self.now]
         self.now = max(self.now, time)
         return closed
 
-    def check(self, event: TrajectoryGroup | Tick, time: int, wanted: list[Any]) -> None:
+    def check(
+        self, event: TrajectoryGroup | Tick, time: int, wanted: list[Any], origin: int | None = None
+    ) -> None:
         got = [
-            (window.config_digest, window.epoch, window.time, names(window))
-            for window in self.gate.send(event, time)
+            (window.run_id, window.config_digest, window.epoch, window.time, names(window))
+            for window in self.gate.send(event, time, origin)
         ]
         assert got == wanted
 
     @rule(
+        run=st.sampled_from("rs"),
         digest=st.sampled_from("de"),
         pairs=st.sampled_from([0, 1, 1, 2, 7]),
         step=st.sampled_from([-50, 0, 1, 300, 500, 699, 700]),
+        origin=st.sampled_from([None, PARTITION, PARTITION + 1]),
     )
-    def group(self, digest: str, pairs: int, step: int) -> None:
+    def group(self, run: str, digest: str, pairs: int, step: int, origin: int | None) -> None:
         self.number += 1
         name, time = f"g{self.number}", self.now + step
-        wanted = self.advance(time)
+        wanted = self.advance(time) if origin in (None, PARTITION) else []
         if pairs:
-            members = self.open.setdefault(digest, [])
+            members = self.open.setdefault((run, digest), [])
             members.append((self.now, pairs, name))
             total = sum(count for _, count, _ in members)
             if total >= WINDOW or (total >= LEAST and self.now >= members[0][0] + WAIT):
-                wanted.append(self.close(digest, self.now))
-        self.check(group(name, pairs, digest), time, wanted)
+                wanted.append(self.close((run, digest), self.now))
+        self.check(group(name, pairs, digest, run=run), time, wanted, origin)
 
     @rule(step=st.sampled_from([-50, 1, 500, 700, 1000]))
     def tick(self, step: int) -> None:
         time = self.now + step
-        self.check(Tick(run_id="r"), time, self.advance(time))
+        self.check(Tick(run_id="*"), time, self.advance(time))
 
     @rule(seed=st.integers(0, 9))
     def restart(self, seed: int) -> None:
@@ -225,10 +240,59 @@ def test_live_scores_count_every_turn_and_need_no_window() -> None:
         members = [member.model_copy(update={"policy_version": "v"}) for member in scored.scores]
         assert gate.send(scored.model_copy(update={"scores": members}), 100 + at) == []
         gate.restart(at)
-    assert gate.send(Tick(run_id="r"), 1_099) == []
+    assert gate.send(Tick(run_id="*"), 1_099) == []
     assert gate.told == []
-    gate.send(Tick(run_id="r"), 1_100)
+    gate.send(Tick(run_id="*"), 1_100)
     (told,) = gate.told
     assert isinstance(told, LiveScores)
     assert {name: (one.turns, one.mean) for name, one in told.versions.items()} == {"v": (3, 0.5)}
     assert gate.core.open_groups == 1, "the window goes on"
+
+
+def test_a_window_of_other_partitions_groups_waits_by_this_ones_clock() -> None:
+    """Its first group came before this clock began; groups of other partitions move it nowhere."""
+    gate = Gate(configuration())
+    assert gate.send(group("g0", 1), 90_000, PARTITION + 1) == []
+    gate.restart()
+    assert gate.send(Tick(run_id="*"), 50_000) == []
+    gate.restart()
+    assert gate.send(group("g1", 0), 95_000, PARTITION + 1) == []
+    assert gate.send(Tick(run_id="*"), 50_000 + FLUSH - 1) == []
+    (window,) = gate.send(Tick(run_id="another"), 50_000 + FLUSH)
+    assert (names(window), window.time) == (["g0"], 50_000 + FLUSH)
+
+
+OLD = 1_800_000_000_000
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_state_of_an_earlier_release_counts_from_the_first_record(restarted: bool) -> None:
+    gate = Gate(configuration())
+    gate.log = {
+        b"group/r/d/0/%d" % (OLD - 3_600_000): group("g", 1).to_json(),
+        b"run/r": b"%d" % (OLD - 3_600_000),
+    }
+    gate.restart()
+    assert gate.send(group("g", 0), OLD - 10, PARTITION + 1) == []
+    assert gate.send(Tick(run_id="*"), OLD) == []
+    assert b"run/r" not in gate.log
+    if restarted:
+        gate.restart()
+    assert gate.send(Tick(run_id="*"), OLD + FLUSH - 1) == []
+    (window,) = gate.send(Tick(run_id="*"), OLD + FLUSH)
+    assert (names(window), window.time) == (["g"], OLD + FLUSH)
+
+
+def test_an_earlier_release_reads_the_clock_as_those_of_two_runs() -> None:
+    """It takes one number under any key that begins with run/."""
+    gate = Gate(configuration())
+    gate.send(Tick(run_id="*"), OLD)
+    assert {key: int(value) for key, value in gate.log.items()} == {b"run/*": OLD, b"run/*since": OLD}
+
+
+def test_a_run_that_waits_for_nothing_leaves_its_curriculum_alone() -> None:
+    gate = Gate(configuration())
+    for at in range(WINDOW):
+        gate.send(group(f"g{at}", 1), OLD + at)
+    assert gate.log.keys() == {b"run/*", b"run/*since", b"epoch/r/d"}
+    assert gate.core._windows == {}

@@ -15,7 +15,7 @@ from tests.unit.domain.gate.test_core import WINDOW, Gate, configuration, group,
 from tunestream.config.run.curriculum import CurriculumSection, strategy_section
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.effects import Refused
-from tunestream.domain.gate.core import SelectedWindow
+from tunestream.domain.gate.selected_window import SelectedWindow
 from tunestream.domain.gate.selection import Epoch, Selection
 from tunestream.domain.gate.strategy import MAX_STATE_BYTES, StrategyFailed, initial_state, run_epoch
 

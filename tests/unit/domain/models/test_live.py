@@ -103,7 +103,9 @@ class Site:
 
     def send(self, group: TrajectoryGroup | None, now: int, config: LiveConfig | None = WATCH) -> None:
         effects = Effects()
-        self.core.advance("r", now, effects)
+        due = self.core.due("r")
+        if due is not None and due <= now:
+            self.core.publish("r", due, effects)
         if group is not None:
             self.core.take(group, config, now, effects)
         for key, value in effects.changes.items():
