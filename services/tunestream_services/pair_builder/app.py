@@ -22,11 +22,11 @@ runs = RunDirectory(kafka)
 store = ArtifactStore(StoreSettings().artifacts)
 
 
-def new_handler(_partition: int) -> Handler:
+def new_handler(partition: int) -> Handler:
     """Return the handler of one partition, without state."""
     builder = PairBuilder(
         lambda run_id, digest: runs.config(run_id, digest).trajectory_builder,
-        grace_ms=int(settings.grace_seconds * 1000),
+        partition=partition,
     )
     return PairBuilderHandler(builder, runs, store, settings.largest_group_bytes)
 
@@ -39,6 +39,7 @@ app = build_app(
         new_handler=new_handler,
         kafka=kafka,
         format=lambda: runs.format,
+        retired=("TUNESTREAM_PAIR_BUILDER_GRACE_SECONDS",),
     ),
     ServiceSettings(),
     resources=[runs],

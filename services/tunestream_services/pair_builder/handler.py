@@ -15,7 +15,6 @@ from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
-from tunestream.streams.decoding import original_time
 from tunestream.streams.handler import Handler, Inbound
 from tunestream.streams.runs import RunDirectory
 
@@ -60,7 +59,7 @@ class PairBuilderHandler(Handler):
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
-        """Advance the run's stream time, then take the record."""
+        """Advance stream time, then take the record."""
         body, envelope = record.body, record.envelope
         assert isinstance(body, _BODIES)
         if envelope.time is None:
@@ -76,7 +75,6 @@ class PairBuilderHandler(Handler):
             config_digest=config_digest,
             raw=record.value,
             effects=effects,
-            original_time=original_time(envelope),
         )
 
     def _check_configuration(self, body: _Example, config_digest: str) -> None:

@@ -13,7 +13,6 @@ class PairBuilderSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TUNESTREAM_PAIR_BUILDER_", extra="ignore", frozen=True)
 
-    grace_seconds: float = Field(default=5.0, ge=0, description="added to every idle time-out")
     largest_group_bytes: int = Field(
         default=4 << 20, ge=1024, description="a larger group goes to the artifact store"
     )

@@ -8,7 +8,7 @@ Names that begin with TTC are what agents publish: :class:`TTCCandidate`, :class
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,7 @@ from tunestream.events.registry import event_type
 from tunestream.events.trajectories import EpisodeItem, Prompt
 
 __all__ = [
+    "EVERY_RUN",
     "CandidateStep",
     "EpisodeStep",
     "ExampleEnd",
@@ -28,6 +29,10 @@ __all__ = [
     "Tick",
     "TurnEnd",
 ]
+
+
+EVERY_RUN: Final = "*"
+"""Stands where a record needs a run, and all of the partition are meant."""
 
 
 def _kept_items(items: list[EpisodeItem]) -> list[EpisodeItem]:
@@ -148,9 +153,10 @@ class EpisodeStep(Wire):
 
 @event_type("tunestream.tick.v1")
 class Tick(Wire):
-    """``ttc.candidates`` and ``trajectories``: the run was silent, and stream time went on.
+    """``ttc.candidates`` and ``trajectories``: stream time went on, for all runs of the partition.
 
-    The advanced stream time is the record's ``ce_time``.
+    The advanced stream time is the record's ``ce_time``. The run is ``*``; earlier releases wrote a tick for
+    each run, which counts as one for all.
     """
 
     run_id: Identifier

@@ -26,25 +26,25 @@ def close_group(
         at: stream time of the decision, ms.
         effects: receives what is to be done.
     """
-    kind, example, turn_id = key
+    _, kind, example, turn_id = key
     if kind == TURN:
-        turn = run.remove_turn(example, turn_id)
+        turn = state.remove_turn(run, example, turn_id)
         pairing = turn.rules.pairing
         assert pairing is not None
-        _emit(close_turn(turn, pairing, run.run_id, reason), at, effects)
+        _emit(state, close_turn(turn, pairing, run.run_id, reason), at, effects)
         closed = {memory_name(TURN, example, turn_id): turn.fingerprints}
         keys, rules = turn.keys, turn.rules
     else:
-        episodes = run.remove_episodes(example)
-        _emit(close_episodes(episodes, run.run_id, example, reason), at, effects)
+        episodes = state.remove_episodes(run, example)
+        _emit(state, close_episodes(episodes, run.run_id, example, reason), at, effects)
         marks = episodes.fingerprints.items()
         closed = {memory_name(EPISODES, example, name): {name: mark} for name, mark in marks}
         keys, rules = episodes.keys, episodes.rules
     effects.changes.update(dict.fromkeys(keys))
-    state.remember(run, closed, at, rules, effects)
+    state.memory.add(run, closed, at, rules, effects)
 
 
-def _emit(group: TrajectoryGroup, at: int, effects: Effects) -> None:
+def _emit(state: PartitionState, group: TrajectoryGroup, at: int, effects: Effects) -> None:
     effects.outbound.append(
         Outbound(
             topic="trajectories",
@@ -52,7 +52,7 @@ def _emit(group: TrajectoryGroup, at: int, effects: Effects) -> None:
             id=group.group_id,
             time=at,
             key=(group.run_id,),
-            extensions={"tsdigest": group.config_digest},
+            extensions={"tsdigest": group.config_digest, "tspartition": str(state.partition)},
         )
     )
     effects.counts["closed_" + group.closed_by] += 1

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tunestream.config.run.trajectory_builder import TrajectoryBuilder
-from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.domain.turns.close_group import close_group
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint, memory_name
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
-from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
@@ -28,7 +28,6 @@ class _Arrival(NamedTuple):
 
     config_digest: str
     rules: GroupRules
-    sent: int
     raw: bytes
     mark: int
 
@@ -38,11 +37,11 @@ class PairBuilder:
 
     Args:
         rules: (run id, config digest) → how trajectories are built; raises KeyError when unknown.
-        grace_ms: added to every time-out.
+        partition: of ``ttc.candidates``; stream time goes on to the same partition of ``trajectories``.
     """
 
-    def __init__(self, rules: Callable[[str, str], TrajectoryBuilder], *, grace_ms: int = 5000) -> None:
-        self._state = PartitionState(rules, grace_ms)
+    def __init__(self, rules: Callable[[str, str], TrajectoryBuilder], *, partition: int = 0) -> None:
+        self._state = PartitionState(rules, partition)
 
     @property
     def open_turns(self) -> int:
@@ -63,16 +62,9 @@ class PairBuilder:
         self._state.restore(key, value)
 
     def handle(
-        self,
-        event: BuilderEvent,
-        *,
-        time: int,
-        config_digest: str,
-        raw: bytes,
-        effects: Effects,
-        original_time: int | None = None,
+        self, event: BuilderEvent, *, time: int, config_digest: str, raw: bytes, effects: Effects
     ) -> None:
-        """Advance the run's stream time, close what is due, and take the event.
+        """Advance stream time, close what is due of any run, and take the event.
 
         Args:
             event: the record's body.
@@ -80,44 +72,40 @@ class PairBuilder:
             config_digest: of the configuration with which a new turn opens.
             raw: the record's body as bytes, kept while its turn is open.
             effects: receives what is to be done.
-            original_time: the record's time before it was replayed, by which it is judged late.
 
         Raises:
             Refused: when the event is the sender's fault; it has changed nothing but stream time.
             KeyError: when the configuration is unknown; then nothing has changed.
         """
-        self._state.settle()
-        run_id = event.run_id
-        sent = time if original_time is None else original_time
         match event:
-            case CandidateStep():
-                came = self._arrival(run_id, config_digest, sent, raw)
-                self._candidate(self._advance(run_id, time, effects), event, came, effects)
-            case EpisodeStep():
-                came = self._arrival(run_id, config_digest, sent, raw)
-                self._episode(self._advance(run_id, time, effects), event, came, effects)
+            case CandidateStep() | EpisodeStep():
+                rules = self._state.rules(event.run_id, config_digest)
+                came = _Arrival(config_digest, rules, raw, fingerprint(raw))
+                self._advance(time, effects)
+                run = self._state.run(event.run_id)
+                if isinstance(event, CandidateStep):
+                    self._candidate(run, event, came, effects)
+                else:
+                    self._episode(run, event, came, effects)
             case Tick():
-                run = self._advance(run_id, time, effects)
-                effects.outbound.append(_forward(event, run.now))
+                self._advance(time, effects)
             case _:
-                self._marker(self._advance(run_id, time, effects), event, effects)
+                self._advance(time, effects)
+                self._marker(self._state.run(event.run_id), event, effects)
 
-    def _arrival(self, run_id: str, config_digest: str, sent: int, raw: bytes) -> _Arrival:
-        rules = self._state.rules(run_id, config_digest)
-        return _Arrival(config_digest, rules, sent, raw, fingerprint(raw))
-
-    def _advance(self, run_id: str, time: int, effects: Effects) -> RunState:
-        """Move stream time on, close what is due on the way, forget what is past its memory."""
-        run = self._state.run(run_id)
-        if time <= run.now:
-            return run
-        while (due := run.next_due(time)) is not None:
+    def _advance(self, time: int, effects: Effects) -> None:
+        """Move stream time on, close what is due on the way, and pass each new second on to the gate."""
+        state = self._state
+        state.settle(time, effects)
+        before = state.now
+        if time <= before:
+            return
+        while (due := state.next_due(time)) is not None:
             deadline, key = due
-            self._close(run, key, CloseReason.TIMEOUT, deadline, effects)
-        run.now = time
-        self._state.forget_past(run, time, effects)
-        effects.changes[run.state_key] = b"%d %d" % (time, run.horizon)
-        return run
+            self._close(state.run(key[0]), key, CloseReason.TIMEOUT, deadline, effects)
+        state.advance(time, effects)
+        if time // TICK_MS > before // TICK_MS:
+            effects.outbound.append(new_tick("trajectories", state.partition, time))
 
     def _candidate(self, run: RunState, event: CandidateStep, came: _Arrival, effects: Effects) -> None:
         example, turn_id = event.example_id, event.turn_id
@@ -126,8 +114,7 @@ class PairBuilder:
         if turn is None:
             if self._is_repeat_of_closed(run, event, came, effects):
                 return
-            _check_age(run, came)
-            turn = _open_turn(run, event, came)
+            turn = self._open_turn(run, event, came)
         elif event.candidate_id in turn.fingerprints:
             _repeat(turn.fingerprints[event.candidate_id], came, effects)
             return
@@ -137,15 +124,23 @@ class PairBuilder:
                 f"turn {turn_id!r} has {len(turn)} candidates; raise max_candidates_per_turn of its run",
             )
         turn.expect(event.expected_candidates)
-        effects.changes[turn.accept(event, event.candidate_id, came.mark, run.now)] = came.raw
+        now = self._state.now
+        effects.changes[turn.accept(event, event.candidate_id, came.mark, now)] = came.raw
         if turn.complete:
-            self._close(run, (TURN, example, turn_id), CloseReason.COMPLETE, run.now, effects)
+            self._close(run, (run.run_id, TURN, example, turn_id), CloseReason.COMPLETE, now, effects)
 
     def _is_repeat_of_closed(
         self, run: RunState, event: CandidateStep, came: _Arrival, effects: Effects
     ) -> bool:
-        closed = run.memory.get(memory_name(TURN, event.example_id, event.turn_id))
+        name = memory_name(TURN, event.example_id, event.turn_id)
+        closed = run.memory.get(name)
         if closed is None:
+            if run.memory.has_faded(name):
+                raise Refused(
+                    "late",
+                    f"turn {event.turn_id!r} was closed so many turns ago that its candidates are not "
+                    "remembered; a repeat may be left alone",
+                )
             return False
         known = closed.recall(event.candidate_id)
         if known is None:
@@ -160,17 +155,20 @@ class PairBuilder:
         group = run.episodes.get(example)
         known = group.fingerprints.get(event.episode_id) if group else None
         if known is None:
-            closed = run.memory.get(memory_name(EPISODES, example, event.episode_id))
+            name = memory_name(EPISODES, example, event.episode_id)
+            closed = run.memory.get(name)
             known = closed.recall(event.episode_id) if closed else None
+            if run.memory.has_faded(name):
+                known = came.mark  # its content is not known any more
         if known is not None:
             _repeat(known, came, effects)
             return
-        _check_age(run, came)
         if group is None:
-            group = _open_episodes(run, event, came)
-        effects.changes[group.accept(event, event.episode_id, came.mark, run.now)] = came.raw
+            group = self._open_episodes(run, event, came)
+        now = self._state.now
+        effects.changes[group.accept(event, event.episode_id, came.mark, now)] = came.raw
         if len(group) >= group.rules.capacity:
-            self._close(run, (EPISODES, example, ""), CloseReason.COMPLETE, run.now, effects)
+            self._close(run, (run.run_id, EPISODES, example, ""), CloseReason.COMPLETE, now, effects)
 
     def _marker(self, run: RunState, event: TurnEnd | ExampleEnd, effects: Effects) -> None:
         turns = run.turns.get(event.example_id, {})
@@ -181,43 +179,33 @@ class PairBuilder:
         if not ended:
             effects.counts["marker_ignored"] += 1
         for turn in ended:
-            self._close(run, (TURN, event.example_id, turn), reason, run.now, effects)
+            self._close(run, (run.run_id, TURN, event.example_id, turn), reason, self._state.now, effects)
 
     def _close(self, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects) -> None:
         close_group(self._state, run, key, reason, at, effects)
 
+    def _open_turn(self, run: RunState, event: CandidateStep, came: _Arrival) -> OpenGroup[CandidateStep]:
+        if came.rules.pairing is None:
+            raise Refused(
+                "wrong_builder",
+                f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
+            )
+        prefix = encode_key(TURN, run.run_id, event.example_id, f"={event.turn_id}", came.config_digest)
+        turn = OpenGroup[CandidateStep](came.config_digest, came.rules, prefix, self._state.now)
+        self._state.add_turn(run, event.example_id, event.turn_id, turn)
+        return turn
 
-def _open_turn(run: RunState, event: CandidateStep, came: _Arrival) -> OpenGroup[CandidateStep]:
-    if came.rules.pairing is None:
-        raise Refused(
-            "wrong_builder",
-            f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
-        )
-    prefix = encode_key(TURN, run.run_id, event.example_id, f"={event.turn_id}", came.config_digest)
-    turn = OpenGroup[CandidateStep](came.config_digest, came.rules, prefix, run.now)
-    run.add_turn(event.example_id, event.turn_id, turn)
-    return turn
-
-
-def _open_episodes(run: RunState, event: EpisodeStep, came: _Arrival) -> OpenGroup[EpisodeStep]:
-    if came.rules.pairing is not None:
-        raise Refused(
-            "wrong_builder",
-            f"run {run.run_id!r} pairs candidates; set trajectory_builder._type to openpipe_art_traj_builder",
-        )
-    prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.config_digest)
-    group = OpenGroup[EpisodeStep](came.config_digest, came.rules, prefix, run.now)
-    run.add_episodes(event.example_id, group)
-    return group
-
-
-def _check_age(run: RunState, came: _Arrival) -> None:
-    if came.sent <= max(run.horizon, run.now - came.rules.memory_ms):
-        raise Refused(
-            "late",
-            f"the event is {run.now - came.sent} ms behind its run, longer than closed turns are remembered; "
-            "raise the trajectory builder's memory",
-        )
+    def _open_episodes(self, run: RunState, event: EpisodeStep, came: _Arrival) -> OpenGroup[EpisodeStep]:
+        if came.rules.pairing is not None:
+            raise Refused(
+                "wrong_builder",
+                f"run {run.run_id!r} pairs candidates; set trajectory_builder._type to "
+                "openpipe_art_traj_builder",
+            )
+        prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.config_digest)
+        group = OpenGroup[EpisodeStep](came.config_digest, came.rules, prefix, self._state.now)
+        self._state.add_episodes(run, event.example_id, group)
+        return group
 
 
 def _repeat(known: int, came: _Arrival, effects: Effects) -> None:
@@ -227,8 +215,3 @@ def _repeat(known: int, came: _Arrival, effects: Effects) -> None:
             "contradiction", "this id came before with another body; give every candidate an id of its own"
         )
     effects.counts["duplicate"] += 1
-
-
-def _forward(tick: Tick, now: int) -> Outbound:
-    name = stable_id("tick", tick.run_id, str(now))
-    return Outbound(topic="trajectories", body=tick, id=name, time=now, key=(tick.run_id,))

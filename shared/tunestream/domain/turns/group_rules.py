@@ -20,9 +20,9 @@ class GroupRules:
     """How turns (or groups of episodes) of a run are closed, and what is made of them.
 
     Attributes:
-        idle_ms: a group closes so long after its latest member, grace included.
+        idle_ms: a group closes so long after its latest member.
         memory_ms: a closed group's members are remembered so long.
-        remembered: the most closed groups that are remembered.
+        remembered: the most closed groups that are remembered whole.
         capacity: the most members of a group.
         pairing: how a turn's candidates are paired; None when episodes are collected, not turns.
         reward_from_score_diff: the reward of a pair, otherwise the chosen one's score.
@@ -36,18 +36,18 @@ class GroupRules:
     reward_from_score_diff: bool = True
 
     @classmethod
-    def of(cls, config: TrajectoryBuilder, grace_ms: int) -> GroupRules:
-        """Translate a configuration; ``grace_ms`` is added to its time-out."""
+    def of(cls, config: TrajectoryBuilder) -> GroupRules:
+        """Translate a configuration."""
         if isinstance(config, ARTTrajectoryBuilderConfig):
             return cls(
-                idle_ms=milliseconds(config.idle_timeout) + grace_ms,
+                idle_ms=milliseconds(config.idle_timeout),
                 memory_ms=milliseconds(config.group_memory),
                 remembered=config.max_groups_remembered,
                 capacity=config.num_generations,
                 pairing=None,
             )
         return cls(
-            idle_ms=milliseconds(config.turn_timeout) + grace_ms,
+            idle_ms=milliseconds(config.turn_timeout),
             memory_ms=milliseconds(config.turn_memory),
             remembered=config.max_turns_remembered,
             capacity=config.max_candidates_per_turn,

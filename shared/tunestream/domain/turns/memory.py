@@ -1,23 +1,24 @@
 """Which turns and episodes of a run were closed lately, so that nothing counts twice.
 
-At a hundred thousand turns a partition every byte counts: a turn is a 12-byte name and one packed record.
+The latest ones are kept whole: a turn is a 12-byte name and one packed record. Of older ones the name is
+left, which shows that the turn was closed, but not with which candidates.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
+
+from tunestream.domain.turns.names import NAME_SIZE, Names
 
 __all__ = ["Closed", "Memory", "fingerprint", "memory_name"]
 
 _TIMES = struct.Struct(">qqq")
 _MEMBER = struct.Struct(">II")
-_NAME_SIZE = 12  # 96 bits: no collision to be expected among the turns of a partition
-_NEVER = 1 << 62
 
 
 def fingerprint(body: bytes) -> int:
@@ -28,11 +29,11 @@ def fingerprint(body: bytes) -> int:
 def memory_name(kind: str, example_id: str, member: str) -> bytes:
     """Name a closed turn or episode of a run in 12 bytes."""
     text = f"{kind}{len(example_id)}:{example_id}{member}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_NAME_SIZE).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=NAME_SIZE).digest()
 
 
 class Closed(NamedTuple):
-    """One closed turn, as it is kept in memory and in the state.
+    """One closed turn, as it is kept in memory and in the state; in the state, one that faded has no members.
 
     ``members`` packs the checksums of each member's id and body. Were two ids of a turn to collide, a late
     candidate would be refused as a contradiction.
@@ -72,58 +73,76 @@ def _pack(fingerprints: Mapping[str, int]) -> bytes:
 
 
 class Memory:
-    """The closed turns and episodes of one run. They are forgotten in the order of closing.
+    """The closed turns and episodes of one run. They fade and are forgotten in the order of closing."""
 
-    Attributes:
-        next_until: when the next one is forgotten, stream time in ms.
-    """
-
-    __slots__ = ("_closed", "_next_number", "_order", "next_until")
+    __slots__ = ("_faded", "_next_number", "_order", "_whole")
 
     def __init__(self) -> None:
-        self._closed: dict[bytes, bytes] = {}
+        self._whole: dict[bytes, bytes] = {}
         self._order: deque[bytes] = deque()
+        self._faded = Names()
         self._next_number = 0
-        self.next_until = _NEVER
 
-    def __len__(self) -> int:
-        return len(self._closed)
+    @property
+    def whole(self) -> int:
+        """How many are kept whole."""
+        return len(self._whole)
+
+    @property
+    def faded(self) -> int:
+        """Of how many the name is left."""
+        return len(self._faded)
 
     def get(self, name: bytes) -> Closed | None:
-        """Return what is remembered of a turn or an episode."""
-        record = self._closed.get(name)
+        """Return what is remembered of a turn or an episode, unless it is nothing or its name."""
+        record = self._whole.get(name)
         return None if record is None else Closed.from_bytes(record)
+
+    def has_faded(self, name: bytes) -> bool:
+        """Return whether nothing but the name is left of a turn or an episode."""
+        return name in self._faded
 
     def add(self, name: bytes, at: int, until: int, fingerprints: Mapping[str, int]) -> bytes:
         """Remember a turn or an episode, given as fingerprint by member id; return its state record."""
         record = Closed(self._next_number, at, until, _pack(fingerprints)).to_bytes()
         self.insert(name, record)
-        if len(self._order) == 1:
-            self.next_until = until
         return record
 
     def insert(self, name: bytes, record: bytes) -> None:
         """Take back a state record, in any order; :meth:`settle` must follow."""
-        self._closed[name] = record
+        self._whole[name] = record
         self._order.append(name)
         self._next_number = max(self._next_number, Closed.from_bytes(record).number + 1)
 
-    def settle(self) -> None:
-        """Put the records that were taken back in the order of closing."""
-        self._order = deque(sorted(self._order, key=lambda name: Closed.from_bytes(self._closed[name])))
-        self._note_next()
+    def settle(self) -> int:
+        """Put the records that were taken back in the order of closing; return how many of them had faded."""
+        self._order = deque(sorted(self._order, key=lambda name: Closed.from_bytes(self._whole[name])))
+        faded = 0
+        while self._order and len(self._whole[self._order[0]]) == _TIMES.size:
+            self.fade()
+            faded += 1
+        return faded
 
-    def oldest(self) -> Closed | None:
-        """Return the one that is forgotten next."""
-        return Closed.from_bytes(self._closed[self._order[0]]) if self._order else None
+    def oldest_whole(self) -> Closed | None:
+        """Return the one that fades next."""
+        return Closed.from_bytes(self._whole[self._order[0]]) if self._order else None
 
-    def forget(self) -> tuple[bytes, Closed]:
-        """Drop the oldest one and return its name and what it was."""
+    def oldest(self) -> tuple[int, int] | None:
+        """Return when what is forgotten next was closed, and until when it is kept, ms."""
+        whole = self.oldest_whole()
+        return self._faded.oldest() or (None if whole is None else (whole.at, whole.until))
+
+    def fade(self) -> tuple[bytes, bytes]:
+        """Keep no more than the name of the oldest one that is whole; return it and its state record."""
         name = self._order.popleft()
-        closed = Closed.from_bytes(self._closed.pop(name))
-        self._note_next()
-        return name, closed
+        closed = Closed.from_bytes(self._whole.pop(name))
+        self._faded.add(name, closed.at, closed.until)
+        return name, closed._replace(members=b"").to_bytes()
 
-    def _note_next(self) -> None:
-        oldest = self.oldest()
-        self.next_until = _NEVER if oldest is None else oldest.until
+    def forget(self) -> Iterable[bytes]:
+        """Drop what is oldest and return the names."""
+        if len(self._faded):
+            return list(self._faded.forget())
+        name = self._order.popleft()
+        del self._whole[name]
+        return [name]

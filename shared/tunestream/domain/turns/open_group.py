@@ -52,10 +52,13 @@ class OpenGroup(Generic[M]):
         self.expected: int | None = None
         self._members: dict[int, M] = {}
 
-    @property
-    def deadline(self) -> int:
-        """Stream time at which the group closes unless another member comes, ms."""
-        return self.last + self.rules.idle_ms
+    def deadline(self, since: int) -> int:
+        """Return the stream time at which the group closes unless another member comes, ms.
+
+        Args:
+            since: no member counts as older than this stream time, ms.
+        """
+        return max(self.last, since) + self.rules.idle_ms
 
     @property
     def complete(self) -> bool:

@@ -1,44 +1,56 @@
-"""What the pair builder keeps of one partition: its runs, their rules, and how it all comes back."""
+"""What the pair builder keeps of one partition: clock, runs and rules, and how it all comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from tunestream.config.run.trajectory_builder import TrajectoryBuilder
+from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import fingerprint
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.run_state import EPISODES, TURN, RunState
+from tunestream.domain.turns.remembering import MEMORY, Remembering
+from tunestream.domain.turns.run_state import EPISODES, TURN, AnyGroup, GroupKey, RunState
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.ttc import CandidateStep, EpisodeStep
 
 __all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 
-_REMEMBERED_A_PARTITION: Final = 100_000
-_MEMORY: Final = "closed"
+# Earlier releases read it as the clock of one more run.
+_CLOCK_KEY: Final = b"run/*"
 
 
 class PartitionState:
-    """The runs of one partition.
+    """The clock and the runs of one partition.
 
     State keys: ``c|e/run/example/=turn/digest/arrival number/stream time`` holds a member's body as it
-    came; ``closed/run/name`` a closed turn's memory; ``run/run`` the run's stream time and horizon.
+    came; ``closed/run/name`` a closed turn's memory; ``run/*`` the clock. Earlier releases kept a clock for
+    each run, which agents moved: the state of such a release counts from the first record after it.
 
     Args:
         config: (run id, config digest) → how trajectories are built; raises KeyError when unknown.
-        grace_ms: added to every time-out.
+        partition: its number.
+
+    Attributes:
+        partition: its number.
+        now: stream time, ms; -1 before the first record.
+        memory: of closed turns.
     """
 
-    def __init__(self, config: Callable[[str, str], TrajectoryBuilder], grace_ms: int) -> None:
+    def __init__(self, config: Callable[[str, str], TrajectoryBuilder], partition: int) -> None:
+        self.partition = partition
+        self.now = -1
         self._config = config
-        self._grace_ms = grace_ms
+        self._since = -1
         self._rules: dict[tuple[str, str], GroupRules] = {}
         self._runs: dict[str, RunState] = {}
-        self._remembered = 0
-        self._unsettled = False
+        self.memory = Remembering(self._runs)
+        self._deadlines = Deadlines[GroupKey](self._deadline)
+        self._outdated: list[bytes] = []
+        self._restored = False
 
     @property
     def open_turns(self) -> int:
@@ -48,8 +60,7 @@ class PartitionState:
     @property
     def oldest_open(self) -> int | None:
         """Stream time at which the oldest open turn opened, ms; None when none is open."""
-        opened = (group.opened for run in self._runs.values() for _, group in run.groups())
-        return min(opened, default=None)
+        return min((group.opened for run in self._runs.values() for group in run.groups()), default=None)
 
     def rules(self, run_id: str, config_digest: str) -> GroupRules:
         """Return the rules of a configuration.
@@ -59,8 +70,7 @@ class PartitionState:
         """
         known = self._rules.get((run_id, config_digest))
         if known is None:
-            known = GroupRules.of(self._config(run_id, config_digest), self._grace_ms)
-            self._rules[run_id, config_digest] = known
+            known = self._rules[run_id, config_digest] = GroupRules.of(self._config(run_id, config_digest))
         return known
 
     def run(self, run_id: str) -> RunState:
@@ -76,24 +86,72 @@ class PartitionState:
         Raises:
             KeyError: when the rules of an open turn's configuration are unknown.
         """
+        self._restored = True
         kind, _, rest = key.partition(b"/")
-        if kind == b"run":
-            run = self.run(*decode_key(rest))
-            run.now, run.horizon = (int(part) for part in value.split())
-        elif kind == _MEMORY.encode():
+        if key == _CLOCK_KEY:
+            self.now, self._since = (int(part) for part in value.split())
+        elif kind == b"run":
+            self._outdated.append(key)
+        elif kind == MEMORY.encode():
             run_id, name = decode_key(rest)
-            self.run(run_id).memory.insert(bytes.fromhex(name), value)
-            self._remembered += 1
-            self._unsettled = True
+            self.memory.restore(self.run(run_id), name, value)
         else:
             self._restore_member(key, value)
 
-    def settle(self) -> None:
-        """Bring memories in order; must come between the last :meth:`restore` and the first event."""
-        if self._unsettled:
-            for run in self._runs.values():
-                run.memory.settle()
-            self._unsettled = False
+    def settle(self, time: int, effects: Effects) -> None:
+        """Make what was restored ready for the record that came at ``time``."""
+        if not self._restored:
+            return
+        self._restored = False
+        if self._outdated:
+            self._since = max(self.now, time)
+            effects.changes.update(dict.fromkeys(self._outdated))
+            self._put_clock(effects)
+            self._outdated.clear()
+        self.memory.settle(self._since)
+
+    def advance(self, time: int, effects: Effects) -> None:
+        """Set stream time to ``time``, when nothing is due before it, and forget what is past its memory."""
+        self.now = time
+        for run in self.memory.forget_past(time, effects):
+            self._drop_idle(run)
+        self._put_clock(effects)
+
+    def _put_clock(self, effects: Effects) -> None:
+        effects.changes[_CLOCK_KEY] = b"%d %d" % (self.now, self._since)
+
+    def next_due(self, time: int) -> tuple[int, GroupKey] | None:
+        """Return the first open group, by (deadline, key), whose deadline is not after ``time``."""
+        return self._deadlines.next_due(time)
+
+    def add_turn(self, run: RunState, example: str, turn_id: str, turn: OpenGroup[CandidateStep]) -> None:
+        """Open a turn."""
+        run.add_turn(example, turn_id, turn)
+        self._deadlines.note((run.run_id, TURN, example, turn_id), turn.deadline(self._since))
+
+    def add_episodes(self, run: RunState, example: str, group: OpenGroup[EpisodeStep]) -> None:
+        """Open a group of episodes."""
+        run.add_episodes(example, group)
+        self._deadlines.note((run.run_id, EPISODES, example, ""), group.deadline(self._since))
+
+    def remove_turn(self, run: RunState, example: str, turn_id: str) -> OpenGroup[CandidateStep]:
+        """Take an open turn out."""
+        self._deadlines.forget((run.run_id, TURN, example, turn_id))
+        return run.remove_turn(example, turn_id)
+
+    def remove_episodes(self, run: RunState, example: str) -> OpenGroup[EpisodeStep]:
+        """Take an open group of episodes out."""
+        self._deadlines.forget((run.run_id, EPISODES, example, ""))
+        return run.remove_episodes(example)
+
+    def _deadline(self, key: GroupKey) -> int | None:
+        run = self._runs.get(key[0])
+        group: AnyGroup | None = None if run is None else run.find(key)
+        return None if group is None else group.deadline(self._since)
+
+    def _drop_idle(self, run: RunState) -> None:
+        if run.idle and self._runs.pop(run.run_id, None) is not None:
+            self._rules = {key: rules for key, rules in self._rules.items() if key[0] != run.run_id}
 
     def _restore_member(self, key: bytes, value: bytes) -> None:
         prefix, _, accepted = key.rsplit(b"/", 2)
@@ -104,7 +162,7 @@ class PartitionState:
             turn = run.turns.get(example, {}).get(turn_id)
             if turn is None:
                 turn = OpenGroup[CandidateStep](config_digest, rules, prefix, int(accepted))
-                run.add_turn(example, turn_id, turn)
+                self.add_turn(run, example, turn_id, turn)
             turn.expect(candidate.expected_candidates)
             turn.restore(key, candidate, candidate.candidate_id, mark)
         else:
@@ -112,55 +170,8 @@ class PartitionState:
             group = run.episodes.get(example)
             if group is None:
                 group = OpenGroup[EpisodeStep](config_digest, rules, prefix, int(accepted))
-                run.add_episodes(example, group)
+                self.add_episodes(run, example, group)
             group.restore(key, episode, episode.episode_id, mark)
-
-    def remember(
-        self,
-        run: RunState,
-        closed: Mapping[bytes, Mapping[str, int]],
-        at: int,
-        rules: GroupRules,
-        effects: Effects,
-    ) -> None:
-        """Remember what was closed at stream time ``at``: fingerprints by member id, by name."""
-        for name, fingerprints in closed.items():
-            record = run.memory.add(name, at, at + rules.memory_ms, fingerprints)
-            effects.changes[_memory_key(run.run_id, name)] = record
-        self._remembered += len(closed)
-        while len(run.memory) > rules.remembered:
-            self._forget_early(run, effects)
-        while self._remembered > _REMEMBERED_A_PARTITION:
-            self._forget_early(min(self._runs.values(), key=_oldest_memory), effects)
-
-    def forget_past(self, run: RunState, time: int, effects: Effects) -> None:
-        """Forget what is past its memory after stream time ``time``."""
-        while run.memory.next_until <= time:
-            self._forget(run, effects)
-
-    def _forget_early(self, run: RunState, effects: Effects) -> None:
-        run.horizon = max(run.horizon, self._forget(run, effects))
-        effects.put(run.state_key, b"%d %d" % (run.now, run.horizon))
-
-    def _forget(self, run: RunState, effects: Effects) -> int:
-        name, closed = run.memory.forget()
-        self._remembered -= 1
-        effects.delete(_memory_key(run.run_id, name))
-        return closed.at
-
-
-def _oldest_memory(run: RunState) -> tuple[bool, int, str]:
-    oldest = run.memory.oldest()
-    return (oldest is None, oldest.at if oldest else 0, run.run_id)
-
-
-def _memory_key(run_id: str, name: bytes) -> bytes:
-    return _memory_prefix(run_id) + name.hex().encode()
-
-
-@lru_cache(maxsize=256)
-def _memory_prefix(run_id: str) -> bytes:
-    return encode_key(_MEMORY, run_id) + b"/"
 
 
 def configuration_of(key: bytes) -> tuple[str, str] | None:

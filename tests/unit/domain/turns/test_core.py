@@ -14,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.turns.core import BuilderEvent, PairBuilder
+from tunestream.domain.turns.memory import Closed, Memory, fingerprint, memory_name
+from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 
-IDLE, GRACE, MEMORY, MOST = 1000, 50, 5000, 4
+IDLE, MEMORY, MOST = 1050, 5000, 4
 CONFIG = DPOTrajectoryBuilderConfig(
     turn_timeout=timedelta(milliseconds=IDLE),
     turn_memory=timedelta(milliseconds=MEMORY),
@@ -52,19 +54,12 @@ class Core:
         self.builder = self.fresh()
 
     def fresh(self) -> PairBuilder:
-        return PairBuilder(lambda _run, _digest: self.config, grace_ms=GRACE)  # type: ignore[arg-type,return-value]
+        return PairBuilder(lambda _run, _digest: self.config, partition=3)  # type: ignore[arg-type,return-value]
 
-    def send(self, event: BuilderEvent, time: int, original: int | None = None) -> tuple[str, Effects]:
+    def send(self, event: BuilderEvent, time: int) -> tuple[str, Effects]:
         effects, outcome = Effects(), "ok"
         try:
-            self.builder.handle(
-                event,
-                time=time,
-                config_digest="d",
-                raw=event.to_json(),
-                effects=effects,
-                original_time=original,
-            )
+            self.builder.handle(event, time=time, config_digest="d", raw=event.to_json(), effects=effects)
         except Refused as refused:
             outcome = refused.code
         for key, value in effects.changes.items():
@@ -93,22 +88,20 @@ class Model:
     """The documented rules, over plain dictionaries that are searched from end to end."""
 
     def __init__(self) -> None:
-        self.now: dict[str, int] = {}
+        self.now = -1
         self.open: dict[Key, Turn] = {}
         self.closed: dict[Key, tuple[int, dict[str, bytes]]] = {}
 
-    def advance(self, run: str, time: int) -> list[Closing]:
+    def advance(self, time: int) -> list[Closing]:
         closings = []
-        if time <= self.now.get(run, -1):
+        if time <= self.now:
             return []
-        due = [(turn.last + IDLE + GRACE, key) for key, turn in self.open.items() if key[0] == run]
+        due = [(turn.last + IDLE, key) for key, turn in self.open.items()]
         for deadline, key in sorted(due):
             if deadline <= time:
                 closings.append(self.close(key, "timeout", deadline))
-        self.now[run] = time
-        self.closed = {
-            key: value for key, value in self.closed.items() if key[0] != run or value[0] + MEMORY > time
-        }
+        self.now = time
+        self.closed = {key: value for key, value in self.closed.items() if value[0] + MEMORY > time}
         return closings
 
     def close(self, key: Key, reason: str, at: int) -> Closing:
@@ -116,29 +109,29 @@ class Model:
         self.closed[key] = (at, members)
         return key, reason, at, tuple(members)
 
-    def candidate(self, event: CandidateStep, sent: int) -> tuple[str, list[Closing]]:
+    def candidate(self, event: CandidateStep) -> tuple[str, list[Closing]]:
         key, name, raw = (event.run_id, event.example_id, event.turn_id), event.candidate_id, event.to_json()
         turn = self.open.get(key)
         known = turn.members if turn else self.closed.get(key, (0, {}))[1]
         if name in known:
             return ("ok" if known[name] == raw else "contradiction"), []
-        if key in self.closed or (turn is None and sent <= self.now[event.run_id] - MEMORY):
+        if key in self.closed:
             return "late", []
         if turn is None:
             turn = self.open[key] = Turn()
         if len(turn.members) >= MOST:
             return "turn_full", []
         turn.members[name] = raw
-        turn.last = self.now[event.run_id]
+        turn.last = self.now
         turn.expected = max(turn.expected, event.expected_candidates or 0)
         if turn.expected and len(turn.members) >= turn.expected:
-            return "ok", [self.close(key, "complete", self.now[event.run_id])]
+            return "ok", [self.close(key, "complete", self.now)]
         return "ok", []
 
     def end(self, run: str, example: str, turn: str | None) -> list[Closing]:
         keys = [key for key in self.open if key[:2] == (run, example) and turn in (None, key[2])]
         reason = "example_end" if turn is None else "turn_end"
-        return [self.close(key, reason, self.now[run]) for key in sorted(keys)]
+        return [self.close(key, reason, self.now) for key in sorted(keys)]
 
 
 def closings(effects: Effects) -> list[Closing]:
@@ -158,15 +151,26 @@ RUNS, NAMES = st.sampled_from(["r", "s/"]), st.sampled_from(["a", "b"])
 STEPS = st.sampled_from([-6000, -100, 0, 1, 400, 1049, 1050, 3000, 5000, 7000])
 
 
+def ticks(effects: Effects) -> list[int]:
+    found = [output for output in effects.outbound if isinstance(output.body, Tick)]
+    assert all((one.topic, one.partition, one.body) == ("trajectories", 3, Tick(run_id="*")) for one in found)
+    return [one.time for one in found]
+
+
 class TurnLife(RuleBasedStateMachine):
-    """Everything that may happen to turns, in any order."""
+    """Everything that may happen to the turns of two runs on one partition, in any order."""
 
     @initialize()
     def start(self) -> None:
         self.core, self.model = Core(), Model()
 
-    def at(self, run: str, step: int) -> int:
-        return max(0, self.model.now.get(run, 100_000) + step)
+    def at(self, step: int) -> int:
+        return max(0, self.model.now + step) if self.model.now >= 0 else 100_000
+
+    def check(self, event: BuilderEvent, time: int, outcome: str, closed: list[Closing], before: int) -> None:
+        got, effects = self.core.send(event, time)
+        assert (got, closings(effects)) == (outcome, closed)
+        assert ticks(effects) == ([time] if time // 1000 > before // 1000 else [])
 
     @rule(
         run=RUNS,
@@ -176,38 +180,28 @@ class TurnLife(RuleBasedStateMachine):
         score=st.sampled_from([0.0, 0.0, 0.0, 1.0]),
         expected=st.sampled_from([None, None, 2, 3]),
         step=STEPS,
-        replayed=st.sampled_from([None, None, None, -8000, -10]),
     )
     def candidate(
-        self, run: str, example: str, turn: str, name: str, score: float, expected: int | None, step: int,
-        replayed: int | None,
-    ) -> None:  # fmt: skip
-        event, time = candidate(run, example, turn, name, score=score, expected=expected), self.at(run, step)
-        original = None if replayed is None else max(0, time + replayed)
-        closed = self.model.advance(run, time)
-        outcome, more = self.model.candidate(event, time if original is None else original)
-        got, effects = self.core.send(event, time, original)
-        assert (got, closings(effects)) == (outcome, closed + more)
+        self, run: str, example: str, turn: str, name: str, score: float, expected: int | None, step: int
+    ) -> None:
+        event, time = candidate(run, example, turn, name, score=score, expected=expected), self.at(step)
+        before, closed = self.model.now, self.model.advance(time)
+        outcome, more = self.model.candidate(event)
+        self.check(event, time, outcome, closed + more, before)
 
     @rule(run=RUNS, example=NAMES, turn=st.sampled_from([None, "t", "u", "/"]), step=STEPS)
     def end(self, run: str, example: str, turn: str | None, step: int) -> None:
-        time = self.at(run, step)
-        wanted = self.model.advance(run, time) + self.model.end(run, example, turn)
+        time, before = self.at(step), self.model.now
+        wanted = self.model.advance(time) + self.model.end(run, example, turn)
         event: BuilderEvent = ExampleEnd(run_id=run, example_id=example)
         if turn is not None:
             event = TurnEnd(run_id=run, example_id=example, turn_id=turn)
-        assert closings(self.core.send(event, time)[1]) == wanted
+        self.check(event, time, "ok", wanted, before)
 
-    @rule(run=RUNS, step=STEPS)
+    @rule(run=st.sampled_from(["r", "*"]), step=STEPS)
     def tick(self, run: str, step: int) -> None:
-        time = self.at(run, step)
-        wanted = self.model.advance(run, time)
-        _, effects = self.core.send(Tick(run_id=run), time)
-        assert closings(effects) == wanted
-        assert (effects.outbound[-1].body, effects.outbound[-1].time) == (
-            Tick(run_id=run),
-            max(time, self.model.now[run]),
-        )
+        time, before = self.at(step), self.model.now
+        self.check(Tick(run_id=run), time, "ok", self.model.advance(time), before)
 
     @rule(seed=st.integers(0, 9))
     def restart(self, seed: int) -> None:
@@ -220,8 +214,7 @@ class TurnLife(RuleBasedStateMachine):
     @invariant()
     def the_state_holds_no_more_than_it_must(self) -> None:
         members = sum(len(turn.members) for turn in self.model.open.values())
-        runs = len(self.model.now)
-        assert len(self.core.log) == members + len(self.model.closed) + runs
+        assert len(self.core.log) == members + len(self.model.closed) + (self.model.now >= 0)
 
 
 TestTurnLife = TurnLife.TestCase
@@ -235,9 +228,86 @@ def test_a_turn_that_room_was_made_for_is_late_not_new(restarted: bool) -> None:
         core.send(candidate("r", "e", f"t{number}", "1", expected=1), 1000 + number)
     if restarted:
         core.restart()
-    assert core.send(candidate("r", "e", "t0", "1", expected=1), 1000)[0] == "late"
-    outcome, effects = core.send(candidate("r", "e", "t1", "1", expected=1), 1001)
+    assert core.send(candidate("r", "e", "t0", "1", expected=1), 1003)[0] == "late"
+    outcome, effects = core.send(candidate("r", "e", "t1", "1", expected=1), 1003)
     assert (outcome, effects.counts["duplicate"]) == ("ok", 1)
+    core.send(Tick(run_id="*"), 1000 + MEMORY)
+    outcome, effects = core.send(candidate("r", "e", "t0", "1", expected=1), 1001 + MEMORY)
+    assert [members for *_, members in closings(effects)] == [("1",)], "its memory has passed"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_episode_that_room_was_made_for_counts_once(restarted: bool) -> None:
+    core = Core(ARTTrajectoryBuilderConfig(num_generations=1, max_groups_remembered=1))
+    for number in range(3):
+        core.send(episode(str(number)), 1000 + number)
+    if restarted:
+        core.restart()
+    outcome, effects = core.send(episode("0"), 1003)
+    assert (outcome, closings(effects), effects.counts["duplicate"]) == ("ok", [], 1)
+
+
+def test_no_clock_makes_a_new_turn_late() -> None:
+    """However old a record's time is: only a turn that is remembered as closed is late."""
+    core = Core()
+    core.send(candidate("r", "e", "now", "1"), 10_000_000)
+    assert core.send(candidate("r", "e", "old", "1"), 10_000_000 - 100 * MEMORY)[0] == "ok"
+    _, effects = core.send(Tick(run_id="*"), 10_000_000 + IDLE - 1)
+    assert closings(effects) == [], "its time-out began when it came"
+
+
+def test_a_run_that_waits_for_nothing_leaves_nothing() -> None:
+    core = Core()
+    core.send(candidate("r", "e", "t", "1", expected=1), 1000)
+    core.send(Tick(run_id="*"), 1000 + MEMORY)
+    assert core.log.keys() == {b"run/*"}
+    assert core.builder._state._runs == {}
+
+
+OLD = 1_800_000_000_000
+
+
+def state_of_an_earlier_release(behind: int) -> dict[bytes, bytes]:
+    """An open turn and a closed one of a run whose agents' clocks were behind, and the run's clock."""
+    step = candidate("r", "e", "open", "1")
+    closed = Closed(0, OLD - behind, OLD - behind + MEMORY, pack({"1": fingerprint(b"body")}))
+    return {
+        encode_key("c", "r", "e", "=open", "d") + b"/0/%d" % (OLD - behind): step.to_json(),
+        encode_key("closed", "r") + b"/" + memory_name("c", "e", "closed").hex().encode(): closed.to_bytes(),
+        b"run/r": b"%d -1" % (OLD - behind),
+    }
+
+
+def pack(members: dict[str, int]) -> bytes:
+    return Memory().add(b"n" * 12, 0, 0, members)[24:]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("behind", [-5_000, 0, 3_600_000])
+def test_the_state_of_an_earlier_release_counts_from_the_first_record(behind: int, restarted: bool) -> None:
+    core = Core()
+    core.log = state_of_an_earlier_release(behind)
+    core.restart()
+    _, effects = core.send(Tick(run_id="*"), OLD)
+    assert closings(effects) == [], "its idle timer begins again"
+    assert b"run/r" not in core.log
+    if restarted:
+        core.restart()
+    assert core.send(candidate("r", "e", "closed", "2"), OLD)[0] == "late", "it is still remembered"
+    last = max(OLD, OLD - behind) + IDLE
+    assert closings(core.send(Tick(run_id="*"), last - 1)[1]) == []
+    assert closings(core.send(Tick(run_id="*"), last)[1]) == [(("r", "e", "open"), "timeout", last, ("1",))]
+    assert closings(core.send(candidate("r", "e", "closed", "2", expected=1), last + MEMORY)[1]) != []
+
+
+def test_a_record_that_moves_no_clock_resets_the_state_of_an_earlier_release_all_the_same() -> None:
+    core = Core()
+    core.log = state_of_an_earlier_release(0) | {b"run/*": b"%d %d" % (OLD + 9_000, OLD - 50_000)}
+    core.restart()
+    core.send(Tick(run_id="*"), OLD)
+    core.restart()
+    assert closings(core.send(Tick(run_id="*"), OLD + 9_000 + IDLE - 1)[1]) == []
+    assert len(closings(core.send(Tick(run_id="*"), OLD + 9_000 + IDLE)[1])) == 1
 
 
 def test_a_turn_keeps_the_digest_it_opened_with() -> None:
@@ -246,10 +316,10 @@ def test_a_turn_keeps_the_digest_it_opened_with() -> None:
     for name, config_digest in (("1", "old"), ("2", "new")):
         event = candidate("r", "e", "t", name, expected=2)
         core.builder.handle(event, time=1, config_digest=config_digest, raw=event.to_json(), effects=effects)
-    body = effects.outbound[0].body
+    body = effects.outbound[-1].body
     assert isinstance(body, TrajectoryGroup)
     assert body.config_digest == "old"
-    assert effects.outbound[0].extensions == {"tsdigest": "old"}
+    assert effects.outbound[-1].extensions == {"tsdigest": "old", "tspartition": "3"}
 
 
 def test_an_unknown_configuration_changes_nothing() -> None:
@@ -293,7 +363,7 @@ def test_an_episode_keeps_tool_messages_and_is_skipped_without_logprobs() -> Non
     core = Core(ARTTrajectoryBuilderConfig(num_generations=2))
     core.send(episode("1"), 1)
     _, effects = core.send(episode("2", logprobs={}), 2)
-    group = effects.outbound[0].body
+    group = effects.outbound[-1].body
     assert isinstance(group, TrajectoryGroup)
     assert [item.role for item in group.trajectories[0].episode] == ["user", "tool", "assistant"]  # type: ignore[union-attr]
     assert (len(group.scores), group.skipped) == (2, {"no_logprobs": 1})
@@ -311,8 +381,8 @@ def test_a_deadline_survives_a_restart_in_any_order(seed: int) -> None:
         core.send(candidate("r", "e", "t", name), time)
     core.restart(seed)
     assert core.builder.oldest_open == 1000
-    _, effects = core.send(Tick(run_id="r"), 1900 + IDLE + GRACE)
-    assert closings(effects) == [(("r", "e", "t"), "timeout", 1900 + IDLE + GRACE, ("1", "2", "3"))]
+    _, effects = core.send(Tick(run_id="*"), 1900 + IDLE)
+    assert closings(effects) == [(("r", "e", "t"), "timeout", 1900 + IDLE, ("1", "2", "3"))]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -322,5 +392,5 @@ def test_room_is_made_in_the_order_of_closing_after_a_restart_in_any_order(seed:
         core.send(candidate("r", "e", f"t{number}", "1", expected=1), 1000 + number)
     core.restart(seed)
     core.send(candidate("r", "e", "t3", "1", expected=1), 1003)
-    outcomes = [core.send(candidate("r", "e", f"t{n}", "1", expected=1), 1000 + n)[0] for n in range(4)]
+    outcomes = [core.send(candidate("r", "e", f"t{n}", "1", expected=1), 1003)[0] for n in range(4)]
     assert outcomes == ["late", "ok", "ok", "ok"]

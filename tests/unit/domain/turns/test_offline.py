@@ -90,7 +90,7 @@ def test_a_time_out_counts_unless_time_means_nothing(timeless: bool) -> None:
 
 
 def test_what_was_due_is_closed_also_when_the_event_is_refused() -> None:
-    builder = offline(timeless=False, turn_timeout="1s")
+    builder = offline(timeless=False, turn_timeout="3s")
     builder.take(candidate("a", "1", "x"), time=0)
     builder.take(candidate("b", "1", "x"), time=5_000)
     with pytest.raises(Refused, match="contradiction"):
