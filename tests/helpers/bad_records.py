@@ -150,10 +150,6 @@ def _headers() -> Iterator[Kind]:
     yield kind("long unknown type", "unknown_type", ce_type=b"x" * (3 * MIB))
     yield kind("newer major version", "newer_type", ce_type=b"tunestream.ttc.candidate.v2")
     yield kind("newer NAT step", "newer_type", ce_type=b"nat.intermediate_step.v10")
-    yield kind("ce_tslogtime is no number", "schema.value", ce_tslogtime=b"noon")
-    yield kind("negative ce_tslogtime", "schema.value", ce_tslogtime=b"-99999999999999999")
-    yield kind("ce_tslogtime with 5,000 digits", "schema.value", ce_tslogtime=b"9" * 5_000)
-    yield kind("ce_tsoriginaltime is no time", "undecodable.header", ce_tsoriginaltime=b"soon")
 
 
 def _fields() -> Iterator[Kind]:
@@ -287,12 +283,6 @@ def _refused_by_pair_builder() -> Iterator[Kind]:
 
     name = "late"
     yield kind(name, "late", native(candidate(name, candidate_id="d")), whole(name), closes=True)
-    name = "older than the memory"
-    old = native(candidate(name, turn_id="old"), ce_time=b"2020-01-01T00:00:00Z")
-    yield kind(name, "late", old, whole(name), closes=True)
-    name = "older than the memory when it was refused"
-    old = native(candidate(name, turn_id="old"), ce_tsoriginaltime=b"2020-01-01T00:00:00Z")
-    yield kind(name, "late", old, whole(name), closes=True)
     name = "turn full"
     first, second, third = (
         native(candidate(name, run_id=SMALL_RUN, candidate_id=number)) for number in "123"

@@ -38,7 +38,7 @@ class Example:
         headers: in order.
         value: the body's bytes.
         partition: where it lies in a topic of four partitions; None where something else than the key
-            decides (a tick goes where its run's records went, a dead letter where its record was).
+            decides (in ``ttc.candidates`` the event's, a tick its clock's, a dead letter its record's).
     """
 
     topic: str

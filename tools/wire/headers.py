@@ -53,8 +53,8 @@ HEADERS: Final = (
     Header("ce_source", "who wrote it, e.g. `/tunestream/pair-builder`", required=True),
     Header(
         "ce_time",
-        "when it happened; after the collector, stream time. Required from `ttc.candidates` on; an event "
-        "without it happened when the broker took it",
+        "in `ttc.events` when it happened, for people: it decides nothing. After the collector stream time, "
+        "and required",
         form=_TIME,
     ),
     Header(
@@ -65,14 +65,9 @@ HEADERS: Final = (
     Header("ce_tsexample", "the example of a NAT step; required on such a record", topics=(_EVENTS,)),
     Header(
         "ce_tslogtime",
-        "when the broker first took a replayed event, milliseconds since the epoch",
+        "when the broker first took a replayed event, milliseconds since the epoch; ignored but in a "
+        "deployment for replays",
         topics=(_EVENTS,),
-    ),
-    Header(
-        "ce_tsoriginaltime",
-        "`ce_time` before a replay; lateness is judged by it",
-        topics=(_EVENTS, _CANDIDATES),
-        form=_TIME,
     ),
     Header(
         "ce_tsdigest",
@@ -80,6 +75,11 @@ HEADERS: Final = (
         topics=(_CANDIDATES, _TRAJECTORIES, _BATCHES),
     ),
     Header("ce_tsorigin", "partition/offset of the event in `ttc.events`", topics=(_CANDIDATES,)),
+    Header(
+        "ce_tspartition",
+        "the partition of `ttc.candidates` that the group comes from, whose clock its `ce_time` follows",
+        topics=(_TRAJECTORIES,),
+    ),
     Header("traceparent", "W3C trace context, passed on to what the record causes"),
     Header("tracestate", "W3C trace context, passed on with it"),
     Header(DLQ_REASON, "reason code, e.g. `schema.missing`", required=True, topics=(_DEAD_LETTERS,)),

@@ -51,12 +51,15 @@ Attributes of CloudEvents 1.0 in Kafka's binary mode, UTF-8. Other headers are a
 ## Keys and partitions
 
 A key joins its parts with "/", each percent-encoded with nothing left out but `A-Z a-z 0-9 _ . - ~`: the run
-`a/b` and the example `c` give `a%2Fb/c`. The partition is Kafka's default, for each client:
-`(murmur2(key) & 0x7fffffff) % partitions`. Three kinds of records lie elsewhere:
+`a/b` and the example `c` give `a%2Fb/c`. The partition is Kafka's default:
+`(murmur2(key) & 0x7fffffff) % partitions`. In `ttc.events` an agent's client may choose another one, as
+librdkafka does (CRC32), if all agents of a run choose alike. Some records lie elsewhere:
 
 - in {by_run} the partition is
   that of the encoded run alone, so that a run's records lie in one partition;
-- a tick in `ttc.candidates` has the run as its key and lies in the partition of the records that it follows;
+- what comes of a record of `ttc.events` lies in the same partition of `ttc.candidates`;
+- a tick has `*` as its key and lies in the partition whose stream time it carries on; that of
+  `ttc.candidates` goes on in the partition of `trajectories` with the same number;
 - a dead letter lies in the partition of the record that was refused.
 
 ## Bodies

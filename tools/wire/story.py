@@ -39,7 +39,15 @@ from tunestream.events.trajectories import (
     TrajectoryGroup,
     TrajectoryGroupRef,
 )
-from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.ttc import (
+    EVERY_RUN,
+    CandidateStep,
+    Tick,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+)
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord, event_record
 
@@ -138,26 +146,26 @@ def published() -> Iterator[EncodedRecord]:
 def collected() -> list[Outbound]:
     """Return what the collector makes of it, and the tick after a silence of 1.5 s."""
     collector, effects = Collector(_PARTITION), Effects()
+    collector.advance(_TIME, now=0.0)
     for number, event in enumerate(_NATIVE):
-        output = collector.take(
-            normalise_native(event), _CONFIG, _CONFIG.digest, _TIME, now=0.0, effects=effects
-        )
+        output = collector.take(normalise_native(event), _CONFIG, _CONFIG.digest, effects)
         output.extensions["tsorigin"] = f"{_PARTITION}/{1041 + number}"
-    collector.tick(1.5, effects)
+    collector.tick(1.5, _TIME + 1500, effects)
     return effects.outbound
 
 
 def paired() -> list[Outbound]:
-    """Return what the pair builder makes of the turn, and the tick that it forwards."""
+    """Return what the pair builder makes of the turn, and the tick that it passes on."""
     builder, effects = _builder(), Effects()
     for event in (_BETTER, _WORSE, _TURN_END):
         _give(builder, event, _TIME, effects)
-    builder.handle(Tick(run_id=_RUN), time=_TIME + 1500, config_digest="", raw=b"", effects=effects)
-    return [effects.outbound[0], _stored(), effects.outbound[1]]
+    builder.handle(Tick(run_id=EVERY_RUN), time=_TIME + 1500, config_digest="", raw=b"", effects=effects)
+    _, group, tick = effects.outbound  # the first is a tick as well: with the first candidate time began
+    return [group, _stored(), tick]
 
 
 def _builder() -> PairBuilder:
-    return PairBuilder(lambda _run, _digest: _CONFIG.trajectory_builder)
+    return PairBuilder(lambda _run, _digest: _CONFIG.trajectory_builder, partition=_PARTITION)
 
 
 def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, effects: Effects) -> None:
@@ -170,7 +178,8 @@ def _stored() -> Outbound:
     name, sha256 = group_id(_RUN, _EXAMPLE, "turn-4", "c0"), content_digest(b"turn-4")
     uri = _object(sha256)
     body = TrajectoryGroupRef(run_id=_RUN, group_id=name, uri=uri, sha256=sha256, size=5_242_880)
-    return Outbound("trajectories", body, name, _TIME, (_RUN,), {"tsdigest": _CONFIG.digest})
+    extensions = {"tsdigest": _CONFIG.digest, "tspartition": str(_PARTITION)}
+    return Outbound("trajectories", body, name, _TIME, (_RUN,), extensions)
 
 
 def _object(sha256: str) -> str:
@@ -210,7 +219,7 @@ def batched() -> list[Outbound]:
     live, effects, group = LiveCollector(), Effects(), paired()[0].body
     assert isinstance(group, TrajectoryGroup)
     live.take(group, LiveConfig(), _TIME, effects)
-    live.advance(_RUN, _TIME + 10_000, effects)
+    live.publish(_RUN, _TIME + 10_000, effects)
     return [
         Outbound("training.batches", batch, batch.batch_id, _TIME, key, extensions),
         *effects.outbound,

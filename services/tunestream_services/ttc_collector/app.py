@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.domain.collector.core import Collector
+from tunestream.streams.handler import Handler
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.service import build_app
 from tunestream.streams.task import Plan
@@ -15,17 +16,25 @@ __all__ = ["app"]
 
 SERVICE = "ttc-collector"
 kafka = KafkaSettings()
-grace_ms = int(CollectorSettings().grace_seconds * 1000)
+settings = CollectorSettings()
 runs = RunDirectory(kafka)
+
+
+def new_handler(partition: int) -> Handler:
+    """Return the handler of one partition, without state."""
+    core = Collector(partition, replay=settings.replay)
+    return CollectorHandler(core, runs, replay=settings.replay)
+
 
 app = build_app(
     Plan(
         service=SERVICE,
         inputs=("ttc.events",),
         changelog=changelog_of(SERVICE),
-        new_handler=lambda partition: CollectorHandler(Collector(partition, grace_ms), runs),
+        new_handler=new_handler,
         kafka=kafka,
         format=lambda: runs.format,
+        retired=("TUNESTREAM_COLLECTOR_GRACE_SECONDS",),
     ),
     ServiceSettings(),
     resources=[runs],

@@ -14,14 +14,14 @@ from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.nat_steps import normalise_nat
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Refused
-from tunestream.events.cloudevents import format_time
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.streams.decoding import original_time
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 from tunestream.topics import topic
+from tunestream_services.ttc_collector.broker_clock import BrokerClock
+from tunestream_services.ttc_collector.metrics import PARTITIONERS, partitioner_of
 
 __all__ = ["CollectorHandler"]
 
@@ -29,16 +29,26 @@ _NATIVE: Final = (TTCCandidate, TTCTurnEnd, TTCExampleEnd, TTCEpisode)
 # Room for the key and the headers beside a body.
 _OVERHEAD_BYTES: Final = 16 * 1024
 _LONGEST_NAME: Final = 512
-_LONGEST_TIME: Final = 15
+_LONGEST_TIME: Final = 15  # digits
+_LOG_TIME: Final = "tslogtime"
 _LARGEST_BODY: Final = topic("ttc.candidates").max_message_bytes - _OVERHEAD_BYTES
 
 
 class CollectorHandler(Handler):
-    """One partition of ``ttc.events``."""
+    """One partition of ``ttc.events``.
 
-    def __init__(self, collector: Collector, runs: RunDirectory) -> None:
+    Args:
+        collector: the partition's core.
+        runs: the runs that exist.
+        replay: whether events may carry the time at which the broker took them first.
+    """
+
+    def __init__(self, collector: Collector, runs: RunDirectory, *, replay: bool = False) -> None:
         self._collector = collector
         self._runs = runs
+        self._replay = replay
+        self._broker = BrokerClock()
+        self._partitions = 1
         self._now = 0.0
 
     @override
@@ -47,20 +57,39 @@ class CollectorHandler(Handler):
 
     @override
     async def start(self, context: TaskContext) -> None:
-        del context
+        self._partitions = context.partitions
         self._collector.resume(time.monotonic())
 
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Read the runs again when a record names one that is not known."""
         self._now = now
+        self._broker.compare(records, now, time.time_ns() // 1_000_000)
         named = {_named_run(record) for record in records}
         if any(run is not None and self._runs.current(run) is None for run in named):
             await self._runs.refresh_since(now)
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
-        """Normalise one event and emit it under its run's configuration."""
+        """Move stream time on, then normalise the event and emit it under its run's configuration."""
+        self._collector.advance(self._time(record, effects), self._now)
+        try:
+            self._take(record, effects)
+        finally:
+            self._collector.keep_pace(effects)
+
+    def _time(self, record: Inbound, effects: Effects) -> int | None:
+        """Return when the broker took the event first, ms; None when the record does not show it."""
+        taken = record.time if record.by_broker else None
+        written = record.envelope.extensions.get(_LOG_TIME)
+        if written is None:
+            return taken
+        if not self._replay or not _is_time(written):
+            effects.counts["log_time_ignored"] += 1
+            return taken
+        return int(written) if taken is None else min(int(written), taken)
+
+    def _take(self, record: Inbound, effects: Effects) -> None:
         run_id, example_id = _names(record)
         config = self._runs.current(run_id)
         if config is None:
@@ -82,16 +111,15 @@ class CollectorHandler(Handler):
                 f"the candidate is {len(payload)} bytes, the limit is {_LARGEST_BODY}; shorten the "
                 "prompt, the response or the metadata",
             )
-        envelope = record.envelope
-        moment = self._collector.clamp(envelope.time, _log_time(record))
-        replayed_from = original_time(envelope)
         config_digest = self._runs.current_digest(body.run_id)
         assert config_digest is not None
-        output = self._collector.take(body, config, config_digest, moment, self._now, effects)
+        output = self._collector.take(body, config, config_digest, effects)
         output.payload = payload
         output.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
-        if replayed_from is not None:
-            output.extensions["tsoriginaltime"] = format_time(replayed_from)
+        assert record.key is not None
+        partitioner = partitioner_of(record.key, record.partition, self._partitions)
+        if partitioner is not None:
+            PARTITIONERS.labels(body.run_id, partitioner).inc()
 
     @override
     async def complete(self, effects: Effects) -> None:
@@ -104,11 +132,23 @@ class CollectorHandler(Handler):
 
     @override
     def on_idle(self, now: float, effects: Effects) -> None:
-        self._collector.tick(now, effects)
+        self._collector.tick(now, time.time_ns() // 1_000_000, effects)
+        self._broker.caught_up(now)
 
     @override
     def gauges(self) -> dict[str, float]:
-        return {"waiting_runs": self._collector.waiting_runs}
+        return {
+            "waiting_runs": self._collector.waiting_runs,
+            "stream_time_seconds": self._collector.time / 1000,
+        }
+
+    @override
+    def reasons(self) -> list[str]:
+        return self._broker.reasons()
+
+    @override
+    def warnings(self) -> list[str]:
+        return self._broker.warnings()
 
 
 def _named_run(record: Inbound) -> str | None:
@@ -160,14 +200,5 @@ def _normalise(record: Inbound, config: RunConfig, run_id: str, example_id: str)
     return normalise_native(body)
 
 
-def _log_time(record: Inbound) -> int:
-    """Return when the broker took the event, ms; a replay carries the first time."""
-    taken = record.time
-    written = record.envelope.extensions.get("tslogtime")
-    if written is None:
-        return taken
-    if not (written.isascii() and written.isdigit() and len(written) <= _LONGEST_TIME):
-        raise Refused(
-            "schema.value", f"header ce_tslogtime is {written!r}; write milliseconds since the epoch"
-        )
-    return min(int(written), taken)
+def _is_time(written: str) -> bool:
+    return written.isascii() and written.isdigit() and len(written) <= _LONGEST_TIME

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunestream.config.settings import KafkaSettings
 
 __all__ = ["CollectorSettings"]
 
@@ -13,6 +17,17 @@ class CollectorSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TUNESTREAM_COLLECTOR_", extra="ignore", frozen=True)
 
-    grace_seconds: float = Field(
-        default=5.0, ge=0, description="how far an agent's clock may be ahead of the log's"
+    replay: bool = Field(
+        default=False,
+        description="for a deployment with a topic prefix of its own that replays events: `ce_tslogtime` "
+        "gives stream time, and silence does not",
     )
+
+    @model_validator(mode="after")
+    def _replays_apart(self) -> Self:
+        if self.replay and not KafkaSettings().topic_prefix:
+            raise ValueError(
+                "a replay needs topics of its own: set TUNESTREAM_KAFKA_TOPIC_PREFIX, or unset "
+                "TUNESTREAM_COLLECTOR_REPLAY"
+            )
+        return self

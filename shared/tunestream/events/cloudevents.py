@@ -137,15 +137,6 @@ class Envelope:
         time = _parse_header("ce_time", attributes.pop("time", None))
         return cls(identity, kind, source, time, attributes, passed_on)
 
-    @property
-    def original_time(self) -> int | None:
-        """The time of an event before it was replayed from the dead letters, ms; None when it was not.
-
-        Raises:
-            HeaderError: when the header is no time.
-        """
-        return _parse_header("ce_tsoriginaltime", self.extensions.get("tsoriginaltime"))
-
 
 def _check_optional(name: str) -> None:
     if name.startswith("ce_"):

@@ -13,7 +13,7 @@ from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
 from tunestream.streams.handler import Inbound
 
-__all__ = ["decode", "original_time", "refusal_of"]
+__all__ = ["decode", "refusal_of"]
 
 # pydantic's error types, by what the sender has to mend.
 _CODES: Final[Mapping[str, str]] = {
@@ -32,6 +32,7 @@ _CODES: Final[Mapping[str, str]] = {
     "recursion_loop": "undecodable.nesting",
 }
 _MESSAGE_LENGTH: Final = 500
+_LOG_APPEND_TIME: Final = 1  # Kafka's number for it
 # A type may be of any size, and the types that the topic takes should be seen after it.
 _TYPE_LENGTH: Final = 100
 
@@ -60,7 +61,16 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
         decoded = body.model_validate_json(value)
     except ValidationError as error:
         raise refusal_of(error, body.__name__) from error
-    return Inbound(record.key, value, record.timestamp, record.partition, record.offset, envelope, decoded)
+    return Inbound(
+        record.key,
+        value,
+        record.timestamp,
+        record.partition,
+        record.offset,
+        envelope,
+        decoded,
+        record.timestamp_type == _LOG_APPEND_TIME,
+    )
 
 
 def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:
@@ -74,18 +84,6 @@ def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:
         )
     shown = ce_type[:_TYPE_LENGTH]
     return Refused("unknown_type", f"header ce_type is {shown!r}; this topic takes {known}")
-
-
-def original_time(envelope: Envelope) -> int | None:
-    """Return an event's time before it was replayed from the dead letters, ms; None when it was not.
-
-    Raises:
-        Refused: when the header is no time.
-    """
-    try:
-        return envelope.original_time
-    except HeaderError as error:
-        raise Refused("undecodable.header", str(error)) from error
 
 
 def refusal_of(error: ValidationError, name: str) -> Refused:

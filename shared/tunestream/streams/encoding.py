@@ -96,6 +96,10 @@ class TransactionWriter:
         self._changelog = changelog
         self.logged: set[bytes] = set()
 
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has; ``topic`` is its catalogue name."""
+        return self._partitions[topic]
+
     def outbound(self, batches: BatchSet, effects: Effects) -> None:
         """Encode the output records and drop them."""
         outbound, effects.outbound = effects.outbound, []

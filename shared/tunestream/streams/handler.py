@@ -22,11 +22,12 @@ class Inbound:
     Attributes:
         key: the record's key as it came.
         value: the record's body as it came, never empty.
-        time: when the broker took it (on topics with LogAppendTime), or its producer's time, ms.
+        time: when the broker took it, or its producer's time, ms.
         partition: of its topic.
         offset: in its partition.
         envelope: the CloudEvents attributes of its headers.
         body: the decoded value.
+        by_broker: whether ``time`` is the broker's: the topic's timestamps are LogAppendTime.
     """
 
     key: bytes | None
@@ -36,6 +37,7 @@ class Inbound:
     offset: int
     envelope: Envelope
     body: BaseModel
+    by_broker: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,12 @@ class TaskContext:
             records; for internal events, which carry no offset. Raises
             :class:`~tunestream.streams.task.TaskClosed` when the partition is away; the runtime then
             restores it and calls ``start`` of its next handler.
+        partitions: how many partitions the first input has.
     """
 
     partition: int
     transact: Transact
+    partitions: int = 1
 
 
 class Handler:
@@ -98,11 +102,15 @@ class Handler:
         return False
 
     def on_idle(self, now: float, effects: Effects) -> None:
-        """Act on silence; called only when every committed record of the inputs was handled."""
+        """Act on silence; called only when every record of the inputs was handled."""
 
     def gauges(self) -> dict[str, float]:
         """Return what this partition's state looks like, by metric name."""
         return {}
+
+    def reasons(self) -> list[str]:
+        """Return why this partition cannot do its work as it should, a line each, with the remedy."""
+        return []
 
     def warnings(self) -> list[str]:
         """Return what is wrong without stopping this partition, a line each, with the remedy."""

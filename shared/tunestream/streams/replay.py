@@ -9,7 +9,6 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.cloudevents import format_time
 from tunestream.events.keys import decode_key
 from tunestream.streams.dead_letters import (
     DLQ_MESSAGE,
@@ -29,8 +28,6 @@ __all__ = ["SOURCES", "DeadLetter", "dead_letters", "replayed"]
 
 SOURCES: Final = tuple(entry.source for entry in CATALOGUE if entry.source is not None)
 
-_TIME: Final = "ce_time"
-_ORIGINAL_TIME: Final = "ce_tsoriginaltime"
 _LOG_TIME: Final = "ce_tslogtime"
 
 
@@ -123,20 +120,14 @@ async def dead_letters(settings: KafkaSettings, source: str) -> AsyncIterator[De
             yield DeadLetter.of(source, record)
 
 
-def replayed(letter: DeadLetter, now: int) -> EncodedRecord:
+def replayed(letter: DeadLetter) -> EncodedRecord:
     """Return the record that sends a dead letter again, to where it was.
 
-    It happens now; the time it had is kept in ``ce_tsoriginaltime``, by which lateness is judged. Its id
-    stays, so that it counts once however often it is sent.
+    The broker's time makes it as new as any other event. Its id stays, so that it counts once however often
+    it is sent.
 
     Args:
         letter: one that is not final.
-        now: milliseconds since the epoch.
     """
-    headers = dict(letter.headers)
-    before = headers.get(_ORIGINAL_TIME) or headers.get(_TIME) or format_time(letter.time).encode()
-    stamped = {_TIME: format_time(now).encode(), _ORIGINAL_TIME: before}
-    kept = ((name, value) for name, value in letter.headers if name not in {*stamped, _LOG_TIME})
-    return EncodedRecord(
-        letter.source, letter.key, letter.value, [*kept, *stamped.items()], letter.source_partition
-    )
+    kept = [(name, value) for name, value in letter.headers if name != _LOG_TIME]
+    return EncodedRecord(letter.source, letter.key, letter.value, kept, letter.source_partition)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -18,8 +19,10 @@ from tunestream.config.settings import ServiceSettings
 from tunestream.streams import metrics
 from tunestream.streams.deadlines import words
 from tunestream.streams.gaps import Gaps
+from tunestream.streams.handler import Handler
 from tunestream.streams.membership import Membership
 from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
+from tunestream.streams.watermarks import Watermarks
 
 __all__ = ["Health", "Runtime", "Subscription"]
 
@@ -67,6 +70,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._batch_since: float | None = None
         self._idle: asyncio.Task[None] | None = None
         self._assigned_once = False
+        self._watermarks = Watermarks(plan.kafka)
         self._log = log.bind(service=plan.service, replica=settings.replica)
 
     def attach(self, subscription: Subscription) -> None:
@@ -85,6 +89,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         return self._subscription.consumer
 
     async def __aenter__(self) -> Self:
+        for name in self._plan.retired:
+            if name in os.environ:
+                self._log.warning(
+                    "setting.retired", name=name, remedy="unset it: it no longer means anything"
+                )
         self._idle = asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}")
         return self
 
@@ -96,6 +105,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             self._idle.cancel()
             await asyncio.gather(self._idle, return_exceptions=True)
         await self.membership.stop()
+        await self._watermarks.__aexit__(None, None, None)
         numbers = set(self._tasks) | set(self._openings)
         await asyncio.gather(*(self._give_back(number, keep=False) for number in numbers))
 
@@ -235,7 +245,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._measure(number, task)
         try:
             self.gaps.report(await task.new_gaps(self.consumer))
-            if task.idle_due(now) and await task.caught_up(self.consumer) and number not in self._in_hand:
+            if (
+                task.idle_due(now)
+                and await task.caught_up(self.consumer, self._watermarks)
+                and number not in self._in_hand
+            ):
                 await task.idle(now)
         except TaskClosed:
             return
@@ -266,11 +280,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def warnings(self) -> list[str]:
         """Return what is wrong without making the service unready: gaps, and what the handlers find."""
+        return [*self.gaps.warnings(), *self._lines(lambda handler: handler.warnings())]
+
+    def _lines(self, find: Callable[[Handler], list[str]]) -> list[str]:
         open_tasks = (task for number, task in sorted(self._tasks.items()) if number not in self._openings)
-        found = [
-            f"partition {task.partition}: {line}" for task in open_tasks for line in task.handler.warnings()
-        ]
-        return [*self.gaps.warnings(), *found]
+        return [f"partition {task.partition}: {line}" for task in open_tasks for line in find(task.handler)]
 
     async def ready(self) -> Health:
         """Whether the broker answers, partitions were assigned, and all of them are open."""
@@ -278,6 +292,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         if not self._assigned_once:
             reasons.append("no assignment yet")
         reasons += self.membership.reasons()
+        reasons += self._lines(lambda handler: handler.reasons())
         reasons += [reason for number in self._openings if (reason := self._opening_reason(number))]
         try:
             async with asyncio.timeout(_PING_DEADLINE):

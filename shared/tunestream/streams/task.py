@@ -36,6 +36,7 @@ from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.progress import Progress
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
 from tunestream.streams.starts import Starts
+from tunestream.streams.watermarks import Watermarks
 from tunestream.topics import CATALOGUE, topic
 
 __all__ = ["Dormant", "Plan", "Task", "TaskClosed", "WentBack"]
@@ -81,6 +82,7 @@ class Plan:
         new_handler: makes the handler of a partition number.
         kafka: the broker.
         format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
+        retired: environment variables that no longer mean anything; one that is set is noted at start.
     """
 
     service: str
@@ -89,6 +91,7 @@ class Plan:
     new_handler: Callable[[int], Handler]
     kafka: KafkaSettings
     format: Callable[[], int] = lambda: FORMAT
+    retired: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -182,7 +185,8 @@ class Task:
         await self._restore(dormant, committed)
         async with deadline(STEP_DEADLINE, "finding where the inputs stand"):
             await self._find_starts(consumer, committed)
-        await self.handler.start(TaskContext(self.partition, self._transact_for_handler))
+        partitions = self._writer.partitions_of(self._plan.inputs[0])
+        await self.handler.start(TaskContext(self.partition, self._transact_for_handler, partitions))
         self._open = True
 
     async def _new_writer(self, producer: AIOKafkaProducer) -> TransactionWriter:
@@ -381,14 +385,15 @@ class Task:
         """Return whether the handler has something to do about silence."""
         return self._open and not self.busy and self.handler.idle_due(now)
 
-    async def caught_up(self, consumer: AIOKafkaConsumer) -> bool:
-        """Return whether the consumer has passed every committed record of the inputs.
+    async def caught_up(self, consumer: AIOKafkaConsumer, watermarks: Watermarks) -> bool:
+        """Return whether the consumer has passed every record of the inputs.
 
-        Its position decides, not ours: it also passes the ends of transactions, which are no records.
+        Its position decides, not ours: it also passes the ends of transactions, which are no records. It does
+        not pass a record of an open transaction, whose sender is not silent.
         """
         places = self._plan.input_partitions(self.partition)
         async with deadline(STEP_DEADLINE, "asking for the ends of the inputs"):
-            ends = await consumer.end_offsets(places)
+            ends = await watermarks.ends(places)
             return all([await consumer.position(place) >= end for place, end in ends.items()])
 
     async def idle(self, now: float) -> None:

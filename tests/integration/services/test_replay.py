@@ -54,7 +54,10 @@ async def test_events_replayed_give_the_same_groups(kafka: str, topic_prefix: st
     for number, pace in enumerate((Pace(7, 50, restart=False), Pace(1000, 3000, restart=True)), start=2):
         again = await _deployment(kafka, f"{topic_prefix}{number}.")
         folder = tmp_path / str(number)
-        env = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": str(pace.records_per_commit)}
+        env = {
+            "TUNESTREAM_MAX_RECORDS_PER_COMMIT": str(pace.records_per_commit),
+            "TUNESTREAM_COLLECTOR_REPLAY": "true",
+        }
         async with _collector(again, folder, env) as collector, _pair_builder(again, folder, env) as builder:
             middle = len(events) // 2
             await _replay(again, "ttc.events", events[:middle], pace.chunk)

@@ -18,8 +18,6 @@ from tunestream.events.ttc import TTCCandidate
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 
-NO_GRACE = {"TUNESTREAM_COLLECTOR_GRACE_SECONDS": "0", "TUNESTREAM_PAIR_BUILDER_GRACE_SECONDS": "0"}
-
 
 async def _nothing(_collector: ServiceProcess) -> None:
     """Leave the collector alone."""
@@ -31,8 +29,8 @@ async def test_silence_closes_a_turn(
 ) -> None:
     await apply_topics(kafka_settings)
     await apply_run(kafka_settings, "run", trajectory_builder={"turn_timeout": "1s"})
-    collector = ServiceProcess("ttc_collector", kafka_settings, tmp_path, env=NO_GRACE)
-    async with collector, ServiceProcess("pair_builder", kafka_settings, tmp_path, env=NO_GRACE):
+    collector = ServiceProcess("ttc_collector", kafka_settings, tmp_path)
+    async with collector, ServiceProcess("pair_builder", kafka_settings, tmp_path):
         async with TTCPublisher(kafka_settings) as publisher:
             for index in range(2):
                 await publisher.publish(_candidate(index))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
+from pydantic import ValidationError
 
 from tests.helpers.inbound import KnownRuns, inbound
 from tests.helpers.strategies import install_strategy
@@ -22,11 +25,15 @@ from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
-from tunestream.events.ttc import CandidateStep, TTCCandidate, TurnEnd
+from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TurnEnd
+from tunestream.streams.encoding import partition_for
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.pair_builder.handler import PairBuilderHandler
+from tunestream_services.ttc_collector.broker_clock import BrokerClock
 from tunestream_services.ttc_collector.handler import CollectorHandler
+from tunestream_services.ttc_collector.metrics import partitioner_of
+from tunestream_services.ttc_collector.settings import CollectorSettings
 
 KEY = encode_key("r", "e")
 CANDIDATE = TTCCandidate(
@@ -55,20 +62,109 @@ async def test_the_collector_writes_where_a_candidate_came_from_and_its_configur
     assert output.extensions == {"tsdigest": RUN.digest, "tsorigin": "3/7"}
 
 
-@pytest.mark.parametrize(
-    ("ce_time", "expected"),
-    [(None, 5_000), (1_000, 1_000), (1_000_000, 10_000)],
-    ids=["none", "past", "ahead"],
-)
-async def test_no_agents_clock_is_far_ahead_of_the_brokers(ce_time: int | None, expected: int) -> None:
+@pytest.mark.parametrize("ce_time", [None, 1, 1_000_000_000_000_000], ids=["none", "past", "ahead"])
+async def test_no_agents_clock_decides_anything(ce_time: int | None) -> None:
     (output,) = await handled(collector(RUN), inbound(CANDIDATE, KEY, ce_time=ce_time, time=5_000))
-    assert output.time == expected
+    assert output.time == 5_000
 
 
-async def test_a_replay_keeps_the_brokers_first_time() -> None:
-    record = inbound(CANDIDATE, KEY, ce_time=None, time=5_000, tslogtime="2000")
-    (output,) = await handled(collector(RUN), record)
-    assert output.time == 2_000
+@pytest.mark.parametrize(
+    ("replay", "written", "expected"),
+    [(True, "2000", 2_000), (True, "9000", 5_000), (False, "2000", 5_000), (True, "yesterday", 5_000)],
+    ids=["replay", "from the future", "not a replay", "no time"],
+)
+async def test_a_replay_takes_the_brokers_first_time_and_nobody_else_does(
+    replay: bool, written: str, expected: int
+) -> None:
+    handler = CollectorHandler(Collector(3, replay=replay), KnownRuns(RUN), replay=replay)
+    effects = Effects()
+    record = inbound(CANDIDATE, KEY, time=5_000, tslogtime=written)
+    await handler.prepare([record], 0.0)
+    handler.handle(record, effects)
+    assert effects.outbound[0].time == expected
+    assert effects.counts["log_time_ignored"] == (expected == 5_000 and written != "9000")
+
+
+async def test_a_busy_partition_of_refused_events_carries_time_on() -> None:
+    """Were there nothing, a quiet run's turn on it would wait for ever."""
+    handler, effects = collector(RUN), Effects()
+    first = inbound(CANDIDATE, KEY, time=1_000)
+    unknown = CANDIDATE.model_copy(update={"run_id": "x"})
+    refused = [inbound(unknown, encode_key("x", "e"), time=1_000 + 200 * at) for at in range(1, 11)]
+    await handler.prepare([first, *refused], 0.0)
+    handler.handle(first, effects)
+    for record in refused:
+        with pytest.raises(Refused, match="unknown_run"):
+            handler.handle(record, effects)
+    assert [(type(output.body), output.time) for output in effects.outbound[1:]] == [
+        (Tick, 2_000),
+        (Tick, 3_000),
+    ]
+
+
+async def test_a_topic_without_the_brokers_time_is_a_reason_until_it_is_mended() -> None:
+    handler = collector(RUN)
+    await handler.prepare([dataclasses.replace(inbound(CANDIDATE, KEY), by_broker=False)], 0.0)
+    (reason,) = handler.reasons()
+    assert "ttc.events" in reason
+    assert "topics apply" in reason
+    await handler.prepare([inbound(CANDIDATE, KEY)], 0.0)
+    assert handler.reasons() == []
+
+
+NOW = 1_800_000_000_000
+
+
+def seen(clock: BrokerClock, time: int, now: float = 0.0) -> list[str]:
+    clock.compare([inbound(CANDIDATE, KEY, time=time)], now, NOW)
+    return clock.warnings()
+
+
+def test_a_broker_that_is_far_ahead_is_a_note() -> None:
+    clock = BrokerClock()
+    assert seen(clock, NOW + 60_000) == []
+    (line,) = seen(clock, NOW + 61_000)
+    assert "61 s ahead of" in line
+    assert seen(clock, NOW - 500_000) == [line], "this may be an old record"
+    assert seen(clock, NOW) == []
+
+
+def test_a_broker_that_is_far_behind_is_a_note_and_a_backlog_is_not() -> None:
+    clock = BrokerClock()
+    assert seen(clock, NOW - 500_000) == []
+    clock.caught_up(100.0)
+    assert seen(clock, NOW - 500_000, 600.0) == [], "it may have been there since"
+    clock.caught_up(700.0)
+    (line,) = seen(clock, NOW - 500_000, 702.0)
+    assert "500 s behind" in line
+
+
+@pytest.mark.parametrize(("partition", "name"), [(0, "crc32"), (2, "murmur2"), (1, "other"), (3, "other")])
+def test_the_partitioner_of_an_event_is_seen_by_its_partition(partition: int, name: str) -> None:
+    keys = (encode_key("r", f"e{at}") for at in range(1_000))
+    key = next(key for key in keys if (partition_for(key, 4), crc32(key) % 4) == (2, 0))
+    assert partitioner_of(key, partition, 4) == name
+
+
+def test_a_partition_that_all_choose_shows_no_partitioner() -> None:
+    assert partitioner_of(KEY, 0, 1) is None
+
+
+@pytest.mark.parametrize("written", ["-1", "two", "9" * 11, "²"])
+async def test_a_group_from_no_partition_is_refused(tmp_path: Path, written: str) -> None:
+    runs = KnownRuns(RUN)
+    handler = GateHandler(CurriculumGate(runs.config), runs, ArtifactStore(str(tmp_path)), deadline=10.0)
+    with pytest.raises(Refused, match="ce_tspartition"):
+        await handled(handler, inbound(group("g", 1, RUN.digest), b"r", tspartition=written))
+
+
+def test_a_replay_needs_topics_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESTREAM_COLLECTOR_REPLAY", "true")
+    monkeypatch.delenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", raising=False)
+    with pytest.raises(ValidationError, match="TOPIC_PREFIX"):
+        CollectorSettings()
+    monkeypatch.setenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", "again.")
+    assert CollectorSettings().replay
 
 
 STEP = IntermediateStep.model_validate({"payload": {"event_type": "WORKFLOW_END", "UUID": "u"}})
@@ -79,11 +175,10 @@ STEP = IntermediateStep.model_validate({"payload": {"event_type": "WORKFLOW_END"
     [
         (inbound(CANDIDATE.model_copy(update={"run_id": "x"}), encode_key("x", "e")), "unknown_run"),
         (inbound(CANDIDATE, encode_key("r", "other")), "wrong_key"),
-        (inbound(CANDIDATE, KEY, tslogtime="yesterday"), "schema.value"),
         (inbound(STEP, KEY, tsrun="r"), "schema.missing"),
         (inbound(STEP, KEY, tsrun="r", tsexample="e" * 513), "schema.bounds"),
     ],
-    ids=["run", "key", "log time", "no example", "long example"],
+    ids=["run", "key", "no example", "long example"],
 )
 async def test_the_collector_refuses_with_a_code(record: Inbound, code: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -225,7 +320,8 @@ def objects(folder: Path) -> list[Path]:
 async def turn(store: ArtifactStore, largest: int) -> Outbound:
     end = TurnEnd(run_id="r", example_id="e", turn_id="t")
     records = [inbound(body, KEY, tsdigest=RUN.digest) for body in (*STEPS, end)]
-    (output,) = await handled(pair_builder(store, largest), *records)
+    tick, output = await handled(pair_builder(store, largest), *records)
+    assert isinstance(tick.body, Tick)
     return output
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -65,7 +64,7 @@ def _report(sent: Sequence[DeadLetter], final: Sequence[DeadLetter], *, dry_run:
 async def _send(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> None:
     async with EventProducer(settings) as producer:
         for letter in letters:
-            await producer.send(replayed(letter, time.time_ns() // 1_000_000))
+            await producer.send(replayed(letter))
 
 
 def _refusal(letter: DeadLetter) -> str:

@@ -1,157 +1,182 @@
-"""The collector's core: judges what agents publish and keeps the stream's clock.
+"""The collector's core: carries the stream's clock from the broker to everything behind it.
 
-Stream time comes from records alone, with one exception that is made here and nowhere else: when a run
-is silent, a tick carries the time that passed since.
+Stream time comes from records alone, with one exception that is made here and nowhere else: when the
+partition is silent, a tick carries the time that passed since.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig
+from tunestream.domain.collector.clock import PartitionClock
 from tunestream.domain.effects import Effects, Outbound
+from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
-from tunestream.events.keys import decode_key, encode_key
-from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
+from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, TurnEnd
 
-__all__ = ["DEFAULT_GRACE_MS", "Collector", "Normalised"]
-
-DEFAULT_GRACE_MS: Final = 5_000
-TICK_SECONDS: Final = 1.0
+__all__ = ["Collector", "Normalised"]
 
 Normalised = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep
 
-
-@dataclass(slots=True)
-class _Clock:
-    """The stream's clock of one run on this partition.
-
-    Attributes:
-        time: stream time, ms.
-        until: stream time at which the longest deadline of the run has passed, ms.
-        seen: monotonic time of the last record or tick, s.
-        moved: whether it changed since it was last put down.
-    """
-
-    time: int
-    until: int
-    seen: float
-    moved: bool = False
+_TOPIC: Final = "ttc.candidates"
+_TICK_SECONDS: Final = TICK_MS / 1000
+# Between ticks once every deadline has passed. What waits at the gate may wait for another partition's runs.
+_IDLE_TICK_SECONDS: Final = 10.0
+# Earlier releases read these keys as those of two runs that wait for nothing, or for a tick.
+_TIME_KEY: Final = b"*"
+_LOG_KEY: Final = b"*log"
 
 
 class Collector:
-    """One partition's clocks, one for each run.
+    """One partition's clock.
+
+    State keys: ``*`` holds stream time and the time until which a tick is due every second, ``*log`` the rest
+    of the clock. The clocks that earlier releases kept for each run are dropped.
 
     Args:
-        partition: of ``ttc.events``; ticks go to the same partition of ``ttc.candidates``.
-        grace_ms: how far an agent's clock may be ahead of the log's.
+        partition: of ``ttc.events``; all outputs go to the same partition of ``ttc.candidates``.
+        replay: whether time comes from records alone: nothing ticks.
     """
 
-    def __init__(self, partition: int, grace_ms: int = DEFAULT_GRACE_MS) -> None:
+    def __init__(self, partition: int, *, replay: bool = False) -> None:
         self._partition = partition
-        self._grace = grace_ms
-        self._clocks: dict[str, _Clock] = {}
+        self._replay = replay
+        self._clock = PartitionClock()
+        self._log: bytes | None = None
+        self._outdated: list[bytes] = []
         self._longest_waits: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+        self._until = 0  # stream time at which the longest deadline has passed
+        self._seen = 0.0  # monotonic time of the last record
+        self._active = 0.0  # monotonic time of the last record or tick
+        self._settled = b""
+        self._told = 0  # stream time of the last output
+
+    @property
+    def time(self) -> int:
+        """Stream time, ms; 0 before the first record."""
+        return self._clock.time
 
     def restore(self, key: bytes, value: bytes) -> None:
-        """Take one run's clock from the changelog."""
-        time, until = value.split()
-        self._clocks[decode_key(key)[0]] = _Clock(int(time), int(until), seen=float("-inf"))
+        """Take back one live record of the changelog; the order does not matter."""
+        if key == _TIME_KEY:
+            time, self._until = (int(part) for part in value.split())
+            self._clock.time = self._told = time
+        elif key == _LOG_KEY:
+            self._log = value
+        else:
+            self._outdated.append(key)
 
     def resume(self, now: float) -> None:
         """Begin to measure silence at ``now`` (monotonic, s)."""
-        for clock in self._clocks.values():
-            clock.seen = now
+        if self._log is not None:
+            self._clock.restore(self._clock.time, self._log)
+            self._log = None
+        self._seen = now - self._clock.elapsed / 1000
+        self._active = now
 
-    def clamp(self, time: int | None, log_time: int) -> int:
-        """Return an event's time in ms, which no agent's clock can push ahead of the log's."""
-        return log_time if time is None else min(time, log_time + self._grace)
+    def advance(self, log_time: int | None, now: float) -> None:
+        """Move stream time on to a record, also to one that is refused.
 
-    def take(
-        self, body: Normalised, config: RunConfig, config_digest: str, time: int, now: float, effects: Effects
-    ) -> Outbound:
-        """Advance the run's clock and emit a normalised event.
+        Args:
+            log_time: when the broker took it, ms; None when the record does not show it: it moves nothing.
+            now: monotonic clock, s.
+        """
+        self._active = now
+        if log_time is not None:
+            self._seen = now
+            self._clock.record(log_time)
+
+    def take(self, body: Normalised, config: RunConfig, config_digest: str, effects: Effects) -> Outbound:
+        """Emit a normalised event at the present stream time.
 
         Args:
             body: what was published, normalised.
             config: the run's configuration, digest included.
             config_digest: of ``config``.
-            time: the event's clamped time, ms.
-            now: monotonic clock, s.
             effects: takes the output.
         """
         wait = self._longest_waits.get(config_digest)
         if wait is None:
-            wait = self._longest_waits[config_digest] = self._longest_wait(config)
-        clock = self._clocks.get(body.run_id)
-        if clock is None:
-            clock = self._clocks[body.run_id] = _Clock(time, time + wait, now, moved=True)
-        clock.seen = now
-        if time > clock.time:
-            clock.time, clock.moved = time, True
-        if time + wait > clock.until:
-            clock.until, clock.moved = time + wait, True
+            wait = self._longest_waits[config_digest] = _longest_wait(config)
+        time = self._told = self._clock.time
+        until = self._waiting[body.run_id] = max(time + wait, self._waiting.get(body.run_id, 0))
+        self._until = max(self._until, until)
         output = Outbound(
-            topic="ttc.candidates",
+            topic=_TOPIC,
             body=body,
             id=_identify(body, time),
             time=time,
             key=(body.run_id, body.example_id),
             extensions={"tsdigest": config_digest},
+            partition=self._partition,
         )
         effects.outbound.append(output)
         return output
 
-    def _longest_wait(self, config: RunConfig) -> int:
-        builder = config.trajectory_builder
-        idle = (
-            builder.idle_timeout if isinstance(builder, ARTTrajectoryBuilderConfig) else builder.turn_timeout
-        )
-        waits = [config.batching.flush_after, config.batching.max_wait]
-        if config.evaluation.live is not None:
-            waits.append(config.evaluation.live.every)
-        return milliseconds(idle) + milliseconds(max(waits)) + 2 * self._grace
+    def keep_pace(self, effects: Effects) -> None:
+        """Emit a tick when records that gave nothing have moved stream time on by a second."""
+        if self._clock.time - self._told >= TICK_MS:
+            self._emit_tick(effects)
 
     def settle(self, effects: Effects) -> None:
-        """Put down the clocks that moved; once, at the end of a transaction."""
-        for run_id, clock in self._clocks.items():
-            if clock.moved:
-                effects.put(encode_key(run_id), b"%d %d" % (clock.time, clock.until))
-                clock.moved = False
+        """Put down the clock if it moved; once, at the end of a transaction."""
+        for key in self._outdated:
+            effects.delete(key)
+        self._outdated.clear()
+        if not self._clock.begun:
+            return
+        time, log = b"%d %d" % (self._clock.time, self._until), self._clock.to_bytes()
+        if time + log != self._settled:
+            effects.put(_TIME_KEY, time)
+            effects.put(_LOG_KEY, log)
+            self._settled = time + log
 
     def silent(self, now: float) -> bool:
-        """Return whether a run waits for a tick at ``now`` (monotonic, s)."""
-        return any(self._awaits_tick(clock, now) for clock in self._clocks.values())
+        """Return whether a tick is due at ``now`` (monotonic, s), if every record was taken."""
+        interval = _TICK_SECONDS if self._clock.time < self._until else _IDLE_TICK_SECONDS
+        return not self._replay and now - self._active >= interval
 
-    def _awaits_tick(self, clock: _Clock, now: float) -> bool:
-        return clock.time < clock.until and now - clock.seen >= TICK_SECONDS
+    def tick(self, now: float, wall: int, effects: Effects) -> None:
+        """Emit a tick; only when every record of the partition was taken.
 
-    def tick(self, now: float, effects: Effects) -> None:
-        """Emit a tick for each silent run; only when every record of the partition was taken."""
-        for run_id, clock in self._clocks.items():
-            if not self._awaits_tick(clock, now):
-                continue
-            clock.time += int((now - clock.seen) * 1000)
-            clock.seen, clock.moved = now, True
-            effects.outbound.append(
-                Outbound(
-                    topic="ttc.candidates",
-                    body=Tick(run_id=run_id),
-                    id=stable_id("tick", run_id, str(self._partition), str(clock.time)),
-                    time=clock.time,
-                    key=(run_id,),
-                    partition=self._partition,
-                )
-            )
+        Args:
+            now: monotonic clock, s.
+            wall: milliseconds since the epoch; a partition that never had a record begins there.
+            effects: takes the tick.
+        """
+        self._active = now
+        if not self._clock.begun:
+            self.advance(wall, now)
+        self._clock.tick(int((now - self._seen) * 1000))
+        if self._clock.time > self._told:
+            self._emit_tick(effects)
+
+    def _emit_tick(self, effects: Effects) -> None:
+        self._told = self._clock.time
+        effects.outbound.append(new_tick(_TOPIC, self._partition, self._told))
 
     @property
     def waiting_runs(self) -> int:
-        """Runs whose longest deadline has not passed."""
-        return sum(clock.time < clock.until for clock in self._clocks.values())
+        """Runs with records since this process took the partition, whose deadlines have not passed."""
+        time = self._clock.time
+        self._waiting = {run: until for run, until in self._waiting.items() if until > time}
+        return len(self._waiting)
+
+
+def _longest_wait(config: RunConfig) -> int:
+    """Return how long after a record something of its run may be due, ms."""
+    builder = config.trajectory_builder
+    idle = builder.idle_timeout if isinstance(builder, ARTTrajectoryBuilderConfig) else builder.turn_timeout
+    waits = [config.batching.flush_after, config.batching.max_wait]
+    if config.evaluation.live is not None:
+        waits.append(config.evaluation.live.every)
+    # A turn closes up to one tick after its deadline, and its window up to one more.
+    return milliseconds(idle) + milliseconds(max(waits)) + 2 * TICK_MS
 
 
 def _identify(body: Normalised, time: int) -> str:

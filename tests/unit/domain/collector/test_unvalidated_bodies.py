@@ -43,7 +43,7 @@ def test_a_candidate_is_valid(event: TTCCandidate) -> None:
 @given(st.lists(CANDIDATES, min_size=1, max_size=6), st.booleans(), st.booleans())
 def test_a_group_is_valid(events: list[TTCCandidate], exhaustive: bool, from_diff: bool) -> None:
     rules: dict[str, Any] = {"exhaustive_pairs": exhaustive, "reward_from_score_diff": from_diff}
-    turn_rules = GroupRules.of(DPOTrajectoryBuilderConfig.model_validate(rules), 0)
+    turn_rules = GroupRules.of(DPOTrajectoryBuilderConfig.model_validate(rules))
     turn = OpenGroup[CandidateStep]("digest", turn_rules, b"prefix", 0)
     for event in events:
         step = normalise_native(event)
