@@ -82,6 +82,7 @@ class Topic:
         lookback_ms: how far back a service begins that has no position; None for the beginning.
         by_run: partitioned by the run alone, so that a run's records lie in one partition.
         log_append_time: its records carry the broker's time, not their senders'.
+        from_outside: others than the services write it: an unknown field in a body is their fault.
         service: whose changelog it is, None for others.
         source: the topic whose dead letters it holds, None for others.
     """
@@ -96,6 +97,7 @@ class Topic:
     by_run: bool = False
     log_append_time: bool = False
     lookback_ms: int | None = None
+    from_outside: bool = False
     service: str | None = None
     source: str | None = None
 
@@ -176,6 +178,7 @@ _LINE: Final = (
             "nat.intermediate_step.v1",
         ),
         log_append_time=True,
+        from_outside=True,
     ),
     Topic(
         name="ttc.candidates",
@@ -215,6 +218,7 @@ _LINE: Final = (
         key=KeyRule.RUN,
         types=("tunestream.control_command.v1",),
         lookback_ms=HOUR_MS,
+        from_outside=True,
     ),
 )
 

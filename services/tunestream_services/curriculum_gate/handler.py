@@ -69,7 +69,7 @@ class GateHandler(Handler):
     async def _whole(self, key: bytes, value: bytes) -> bytes:
         if not key.startswith(b"group/"):
             return value
-        stored = _stored_group.validate_json(value)
+        stored = _stored_group.validate_json(value, extra="ignore")
         return await self._fetch(stored) if isinstance(stored, TrajectoryGroupRef) else value
 
     async def _fetch(self, ref: TrajectoryGroupRef) -> bytes:
@@ -83,7 +83,7 @@ class GateHandler(Handler):
         for record in records:
             if isinstance(record.body, TrajectoryGroupRef):
                 body = await self._fetch(record.body)
-                self._fetched[record.body.group_id] = TrajectoryGroup.model_validate_json(body)
+                self._fetched[record.body.group_id] = TrajectoryGroup.of_service(body)
         if any(not self._known(record) for record in records):
             await self._runs.refresh_since(now)
         for key, value in self._parked.release(self._runs.has):

@@ -46,9 +46,9 @@ class TrainerHandler(Handler, Owner):
     @override
     def restore(self, key: bytes, value: bytes) -> None:
         if decode_key(key)[-1] == LIVE:
-            self.ledger.restore_live(LiveRecord.model_validate_json(value))
+            self.ledger.restore_live(LiveRecord.of_service(value))
         else:
-            self.ledger.restore_job(JobRecord.model_validate_json(value))
+            self.ledger.restore_job(JobRecord.of_service(value))
 
     @override
     async def start(self, context: TaskContext) -> None:

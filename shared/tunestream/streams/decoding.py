@@ -37,12 +37,16 @@ _LOG_APPEND_TIME: Final = 1  # Kafka's number for it
 _TYPE_LENGTH: Final = 100
 
 
-def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> Inbound:
+def decode(
+    record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]], *, of_services: bool = False
+) -> Inbound:
     """Decode one record.
 
     Args:
         record: as consumed, value and key in bytes.
         accepted: the body class of each type that its topic takes, from :meth:`.Topic.bodies`.
+        of_services: whether only services write its topic: then fields that are not known are left out, since
+            a later release may have added them; elsewhere they are the sender's fault.
 
     Raises:
         Refused: with the reason and the remedy.
@@ -58,7 +62,7 @@ def decode(record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]]) -> I
     if not value:
         raise Refused("undecodable.empty", f"the body is empty; send the JSON of a {body.__name__}")
     try:
-        decoded = body.model_validate_json(value)
+        decoded = body.model_validate_json(value, extra="ignore" if of_services else None)
     except ValidationError as error:
         raise refusal_of(error, body.__name__) from error
     return Inbound(

@@ -151,6 +151,7 @@ class Task:
         self.handler: Handler
         self._plan = plan
         self._places = {place.topic: place for place in plan.input_partitions(partition)}
+        self._ours = {plan.kafka.topic(name) for name in plan.inputs if not topic(name).from_outside}
         self._names = {plan.kafka.topic(name): name for name in plan.inputs}
         self._reached: dict[str, Reached] = {}
         self._jumps = Jumps()
@@ -317,7 +318,8 @@ class Task:
         inbound: list[Inbound] = []
         for record in records:
             try:
-                inbound.append(decode(record, self._accepted_by(record)))
+                accepted = self._accepted_by(record)
+                inbound.append(decode(record, accepted, of_services=record.topic in self._ours))
                 decoded.append(record)
             except Refused as refusal:
                 refused.append((record, refusal))

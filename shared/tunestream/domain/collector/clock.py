@@ -66,4 +66,4 @@ class PartitionClock:
     def restore(self, time: int, value: bytes) -> None:
         """Take back a stream time and what :meth:`to_bytes` returned then."""
         self.time = time
-        self._log, self._halves = (int(part) for part in value.split())
+        self._log, self._halves = (int(part) for part in value.split()[:2])

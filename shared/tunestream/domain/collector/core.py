@@ -62,13 +62,13 @@ class Collector:
         return self._clock.time
 
     def restore(self, key: bytes, value: bytes) -> None:
-        """Take back one live record of the changelog; the order does not matter."""
+        """Take back one live record of the changelog; keys that a later release added are left alone."""
         if key == _TIME_KEY:
-            time, self._until = (int(part) for part in value.split())
+            time, self._until = (int(part) for part in value.split()[:2])
             self._clock.time = self._told = time
         elif key == _LOG_KEY:
             self._log = value
-        else:
+        elif b"/" not in key and not key.startswith(b"*"):
             self._outdated.append(key)
 
     def resume(self, now: float) -> None:

@@ -24,6 +24,7 @@ from tunestream.events.ttc import Tick
 __all__ = ["CurriculumGate", "configuration_of"]
 
 _Waiting = tuple[str, str, str]  # run, _LIVE or _WINDOW, digest of a window
+_KINDS: Final = frozenset({"run", "live", "epoch", "strategy", "group"})
 
 _LIVE: Final = "live"
 _WINDOW: Final = "window"
@@ -74,14 +75,19 @@ class CurriculumGate:
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
 
+        What a later release added, keys and fields, is left out.
+
         Raises:
             KeyError: when the configuration of an open window is unknown.
         """
-        kind, run_id, *rest = decode_key(key)
+        kind, *parts = decode_key(key)
+        if kind not in _KINDS:
+            return
+        run_id, *rest = parts
         if key == _CLOCK_KEY:
-            self._now = int(value)
+            self._now = int(value.split()[0])
         elif key == _SINCE_KEY:
-            self._since = int(value)
+            self._since = int(value.split()[0])
         elif kind == "run":
             self._outdated.append(key)
         elif kind == "live":
@@ -91,9 +97,9 @@ class CurriculumGate:
             self._curricula.restore_epoch(run_id, rest[0], value)
         elif kind == "strategy":
             self._curricula.restore_strategy(run_id, rest[0], value)
-        else:
+        elif kind == "group":
             config_digest, _, accepted = rest
-            group = TrajectoryGroup.model_validate_json(value)
+            group = TrajectoryGroup.of_service(value)
             self._window(run_id, config_digest, int(accepted)).restore(key, group)
             self._note((run_id, _WINDOW, config_digest))
 

@@ -56,7 +56,7 @@ class Curricula:
 
     def restore_epoch(self, run_id: str, config_digest: str, value: bytes) -> None:
         """Take back the record of ``epoch/run/digest``."""
-        self._standing[run_id, config_digest] = GateState.model_validate_json(value)
+        self._standing[run_id, config_digest] = GateState.of_service(value)
 
     def restore_strategy(self, run_id: str, config_digest: str, value: bytes) -> None:
         """Take back the record of ``strategy/run/digest``."""

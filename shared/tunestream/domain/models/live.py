@@ -80,7 +80,7 @@ class LiveCollector:
 
     def restore(self, run_id: str, value: bytes) -> None:
         """Restore what was not published yet."""
-        self._pending[run_id] = _Pending.model_validate_json(value)
+        self._pending[run_id] = _Pending.of_service(value)
 
     def take(self, group: TrajectoryGroup, config: LiveConfig | None, now: int, effects: Effects) -> None:
         """Add a closed turn at stream time ``now`` in ms, unless the run does not watch live scores."""

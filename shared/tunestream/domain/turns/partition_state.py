@@ -21,6 +21,7 @@ __all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 
 # Earlier releases read it as the clock of one more run.
 _CLOCK_KEY: Final = b"run/*"
+_MEMBERS: Final = frozenset({TURN.encode(), EPISODES.encode()})
 
 
 class PartitionState:
@@ -83,19 +84,21 @@ class PartitionState:
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
 
+        What a later release added, keys and fields, is left out.
+
         Raises:
             KeyError: when the rules of an open turn's configuration are unknown.
         """
         self._restored = True
         kind, _, rest = key.partition(b"/")
         if key == _CLOCK_KEY:
-            self.now, self._since = (int(part) for part in value.split())
+            self.now, self._since = (int(part) for part in value.split()[:2])
         elif kind == b"run":
             self._outdated.append(key)
         elif kind == MEMORY.encode():
             run_id, name = decode_key(rest)
             self.memory.restore(self.run(run_id), name, value)
-        else:
+        elif kind in _MEMBERS:
             self._restore_member(key, value)
 
     def settle(self, time: int, effects: Effects) -> None:
@@ -158,7 +161,7 @@ class PartitionState:
         kind, run_id, example, turn_id, config_digest = _member_key(prefix)
         run, rules, mark = self.run(run_id), self.rules(run_id, config_digest), fingerprint(value)
         if kind == TURN:
-            candidate = CandidateStep.model_validate_json(value)
+            candidate = CandidateStep.of_service(value)
             turn = run.turns.get(example, {}).get(turn_id)
             if turn is None:
                 turn = OpenGroup[CandidateStep](config_digest, rules, prefix, int(accepted))
@@ -166,7 +169,7 @@ class PartitionState:
             turn.expect(candidate.expected_candidates)
             turn.restore(key, candidate, candidate.candidate_id, mark)
         else:
-            episode = EpisodeStep.model_validate_json(value)
+            episode = EpisodeStep.of_service(value)
             group = run.episodes.get(example)
             if group is None:
                 group = OpenGroup[EpisodeStep](config_digest, rules, prefix, int(accepted))
