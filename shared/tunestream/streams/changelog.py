@@ -86,4 +86,5 @@ def encode_positions(reached: dict[str, Reached]) -> bytes:
 def decode_positions(value: bytes) -> dict[str, Reached]:
     """Read the value of :data:`POSITIONS_KEY`; what a later release added is left out."""
     found: dict[str, Any] = orjson.loads(value)
-    return {name: Reached(one["offset"], one.get("time")) for name, one in found.items() if "offset" in one}
+    known = {name: one for name, one in found.items() if isinstance(one, dict) and "offset" in one}
+    return {name: Reached(one["offset"], one.get("time")) for name, one in known.items()}

@@ -42,7 +42,8 @@ def aged(*ages: float) -> Callable[[str], Progress]:
     left = list(ages)
 
     class Aged(Progress):
-        def __post_init__(self) -> None:
+        def __init__(self, topic: str) -> None:
+            super().__init__(topic)
             self.end = left.pop(0)
 
         @property
@@ -189,7 +190,7 @@ async def shorten_times(kafka: KafkaSettings) -> None:
     """Have the changelog rolled and cleaned within seconds."""
     times = {
         "cleanup.policy": "compact",
-        "segment.bytes": str(1 << 20),
+        "segment.bytes": str(2 << 20),
         "segment.ms": "100",
         "min.cleanable.dirty.ratio": "0.01",
         "delete.retention.ms": "60000",
