@@ -1,6 +1,6 @@
 """What stands in a changelog: values with a version byte, and where the inputs stand.
 
-From format 2 on a value begins with a byte that says how it is to be read. No value of format 1 begins with
+From format 2 on a value begins with a byte that defines how it is read. No value of format 1 begins with
 it: those begin with a digit, a bracket of JSON, white space, or the first byte of a small number, which is 0.
 """
 
@@ -62,7 +62,7 @@ def wrap(value: bytes | None, number: int) -> bytes | None:
 
 
 def unwrap(value: bytes) -> bytes:
-    """Return a value as the handler wrote it, whichever format holds it.
+    """Return a value as the handler wrote it, in any format.
 
     Raises:
         NewerFormat: when a later release wrote it.

@@ -61,13 +61,13 @@ class TaskClosed(Exception):
 class WentBack(Exception):
     """The client gave records before the position, since that was not in the topic any more.
 
-    The topic was truncated or made anew. Opening the partition finds out where to go on.
+    The topic was truncated or created again. Opening the partition finds out where to go on.
     """
 
     def __init__(self, place: TopicPartition, position: int, offset: int) -> None:
         super().__init__(
             f"topic {place.topic}: the position was {position}, and the client went back to {offset}: "
-            "the topic was truncated or made anew"
+            "the topic was truncated or created again"
         )
 
 

@@ -38,7 +38,7 @@ async def keep_tombstones(settings: KafkaSettings, topic: str, seconds: float) -
     """Have a topic's tombstones kept for at least so long; returns when that holds.
 
     Raises:
-        KafkaError: when the broker refuses, e.g. for want of the right to alter the topic; TimeoutError: when
+        KafkaError: when the broker refuses, e.g. without the right to alter the topic; TimeoutError: when
             it does not answer.
     """
     wanted = int(seconds * 1000)
