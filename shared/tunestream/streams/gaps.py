@@ -45,7 +45,7 @@ class Jumps:
     """Where the offsets of a task's inputs went on further than expected.
 
     Most jumps are marks of transactions, or records of aborted ones. The client also jumps, in silence, to
-    the beginning of what is left when its position was deleted. Only the topic's beginning shows which it was.
+    the beginning of what is left when its position was deleted. Only the topic's beginning shows which.
     """
 
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ class Membership:
         ]
 
     def rejoin_if_lacking(self, consumer: AIOKafkaConsumer) -> None:
-        """Have the member leave and join again, after a while, when it got nothing of a topic that it subscribed to."""
+        """Have the member leave and join again, soon, when it got nothing of an input."""
         if self._lacking and self._rejoining is None:
             self._rejoining = asyncio.create_task(self._rejoin(consumer), name="rejoin")
 

@@ -65,7 +65,7 @@ class Starts:
                 offset=known.offset,
                 to=moved,
                 end=end,
-                reason="the topic was truncated, restored or created again: it does not hold what was read here",
+                reason="the topic was truncated, restored or created again: what was read here is not in it",
             )
             return moved
         if gap := gap_before(place, known.offset, first):
