@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from tunestream.streams.consumer import Consumer
 from tunestream.topics import CATALOGUE
 
 if TYPE_CHECKING:
@@ -95,12 +96,22 @@ def _producer_options(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def make_consumer(settings: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
-    """Return a consumer of committed records outside any group, from the beginning by default."""
+def make_consumer(
+    settings: KafkaSettings, *topics: str, undecodable: bool = False, **options: Any
+) -> AIOKafkaConsumer:
+    """Return a consumer of committed records outside any group, from the beginning by default.
+
+    Args:
+        settings: the broker.
+        *topics: to read; none when partitions are assigned later.
+        undecodable: deliver what cannot be decoded as :class:`.Undecodable` records; else a poll raises.
+        **options: as the client takes them.
+    """
     defaults: dict[str, Any] = {
         "enable_auto_commit": False,
         "isolation_level": "read_committed",
         "auto_offset_reset": "earliest",
         "max_partition_fetch_bytes": FETCH_BYTES,
     }
-    return AIOKafkaConsumer(*topics, **client_options(settings) | defaults | options)
+    kind = Consumer if undecodable else AIOKafkaConsumer
+    return kind(*topics, **client_options(settings) | defaults | options)

@@ -12,6 +12,7 @@ from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
 from tunestream.streams.handler import Inbound
+from tunestream.streams.undecodable import Undecodable
 
 __all__ = ["decode", "refusal_of"]
 
@@ -51,6 +52,8 @@ def decode(
     Raises:
         Refused: with the reason and the remedy.
     """
+    if isinstance(record, Undecodable):
+        raise record.refusal
     try:
         envelope = Envelope.from_headers(record.headers)
     except HeaderError as error:

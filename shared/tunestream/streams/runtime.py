@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from tunestream.config.settings import ServiceSettings
 from tunestream.streams import metrics
+from tunestream.streams.consumer import GroupConsumer
 from tunestream.streams.deadlines import words
 from tunestream.streams.gaps import Gaps
 from tunestream.streams.handler import Handler
@@ -43,7 +44,7 @@ class Health:
 class Subscription(Protocol):
     """What the runtime needs of FastStream's subscriber."""
 
-    consumer: AIOKafkaConsumer | None
+    consumer: GroupConsumer | None
     tasks: list[asyncio.Task[None]]
 
 
@@ -78,7 +79,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._subscription = subscription
 
     @property
-    def consumer(self) -> AIOKafkaConsumer:
+    def consumer(self) -> GroupConsumer:
         """The group's consumer.
 
         Raises:
@@ -206,6 +207,20 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._in_hand = {task.partition for task, _ in owned}
         await asyncio.gather(*(self._process(task, part) for task, part in owned))
         self._batch_since = None
+
+    def put_back(self, place: TopicPartition | None) -> None:
+        """Put back what a failed poll has moved: each partition to the position of its task.
+
+        The poll loop is serial, so no records are in hand and the tasks' positions are where to go on.
+
+        Args:
+            place: the partition that was polled, None for all of them.
+        """
+        assigned = self.consumer.positions()
+        for task in self._tasks.values():
+            for where, position in task.positions.items():
+                if place in (None, where) and assigned.get(where, position) != position:
+                    self.consumer.seek(where, position)
 
     async def _process(self, task: Task, records: Sequence[ConsumerRecord]) -> None:
         number = task.partition

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,6 +25,7 @@ from prometheus_client import REGISTRY, make_asgi_app
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
+from tunestream.streams.consumer import GroupConsumer
 from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.runtime import Health, Runtime
 from tunestream.streams.startup import await_broker
@@ -97,8 +100,31 @@ def build_app(
     )
 
 
+class _Broker(KafkaBroker):
+    """FastStream's broker, with consumers of our class."""
+
+    def __init__(self, *servers: str, put_back: Callable[..., None], **options: Any) -> None:
+        super().__init__(*servers, **options)
+        self._put_back = put_back
+
+    async def _connect(self) -> Callable[..., Any]:
+        """Connect, which makes the builder of the consumers."""
+        plain = await super()._connect()
+        assert isinstance(plain, partial)
+        ours = partial(GroupConsumer, put_back=self._put_back, **plain.keywords)
+        self.config.broker_config.builder = ours
+        return ours
+
+
+def _framework_log() -> logging.Logger:
+    """Return the log of FastStream: its errors, without a line for each poll and each start."""
+    framework = logging.getLogger("faststream")
+    framework.setLevel(logging.ERROR)
+    return framework
+
+
 def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBroker:
-    broker = KafkaBroker(
+    broker = _Broker(
         plan.kafka.bootstrap_servers,
         client_id=f"{plan.group}-{settings.replica}",
         security=_security(plan.kafka),
@@ -106,7 +132,8 @@ def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBro
         graceful_timeout=settings.shutdown_seconds,
         middlewares=[KafkaPrometheusMiddleware(registry=REGISTRY, app_name=plan.service)],
         apply_types=False,
-        logger=None,
+        logger=_framework_log(),
+        put_back=runtime.put_back,
     )
     subscriber = broker.subscriber(
         *(plan.kafka.topic(name) for name in plan.inputs),
