@@ -30,6 +30,7 @@ app = build_app(
         ),
         kafka=kafka,
         format=lambda: runs.format,
+        keep=lambda content: store.put_bytes(content).uri,
     ),
     ServiceSettings(),
     resources=[runs],

@@ -40,6 +40,7 @@ app = build_app(
         kafka=kafka,
         format=lambda: runs.format,
         retired=("TUNESTREAM_PAIR_BUILDER_GRACE_SECONDS",),
+        keep=lambda content: store.put_bytes(content).uri,
     ),
     ServiceSettings(),
     resources=[runs],

@@ -35,6 +35,7 @@ app = build_app(
         new_handler=lambda _partition: TrainerHandler(runs, models, scheduler, served),
         kafka=kafka,
         format=lambda: runs.format,
+        keep=lambda content: store.put_bytes(content).uri,
     ),
     ServiceSettings(),
     resources=[runs, models, scheduler, served, serving],

@@ -7,12 +7,16 @@ and where the record was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import ConsumerRecord
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from tunestream import __version__
 from tunestream.domain.effects import Refused
+from tunestream.events.ids import content_digest
+from tunestream.streams.undecodable import Undecodable
 
 __all__ = [
     "DLQ_MESSAGE",
@@ -20,10 +24,16 @@ __all__ = [
     "DLQ_PARTITION",
     "DLQ_REASON",
     "DLQ_SERVICE",
+    "DLQ_SHA256",
+    "DLQ_SIZE",
     "DLQ_TOPIC",
+    "DLQ_URI",
     "DLQ_VERSION",
+    "Letter",
+    "dead_letter",
     "dead_letter_headers",
     "original_headers",
+    "shortened",
     "why_final",
 ]
 
@@ -37,6 +47,12 @@ DLQ_PARTITION: Final = "ts_dlq_partition"
 DLQ_OFFSET: Final = "ts_dlq_offset"
 DLQ_SERVICE: Final = "ts_dlq_service"
 DLQ_VERSION: Final = "ts_dlq_version"
+# Of a letter that fits no topic: what its value was; its own value is the beginning of it.
+DLQ_SIZE: Final = "ts_dlq_size"
+DLQ_SHA256: Final = "ts_dlq_sha256"
+DLQ_URI: Final = "ts_dlq_uri"
+# So much of such a value is kept, bytes: enough to see what it is.
+_PREFIX: Final = 64 << 10
 
 _SENT_WRONG: Final = "the agent has to send it again, mended"
 # Why no change on our side mends a letter, by the family of its reason code.
@@ -57,6 +73,52 @@ def why_final(code: str) -> str | None:
     return _WHY_FINAL.get(code.partition(".")[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record of a dead-letter topic, as it is to be written."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """How many bytes a batch of this record alone takes at most."""
+        return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(self.key, self.value, self.headers))
+
+
+def dead_letter(record: ConsumerRecord, refused: Refused, service: str) -> Letter:
+    """Return the letter of a refused record, whole."""
+    return Letter(record.key, record.value, dead_letter_headers(record, refused, service))
+
+
+def shortened(letter: Letter, limit: int, uri: str | None) -> Letter:
+    """Return a letter that is larger than its topic takes, with the beginning of its value alone.
+
+    Headers and key are left out where they are what is too large.
+
+    Args:
+        letter: whole.
+        limit: bytes that the topic takes.
+        uri: where the whole value is in the artifact store, None when the service has no store.
+    """
+    value = letter.value or b""
+    kept = f"all of it is {uri} in the artifact store" if uri else "this service has no store for the rest"
+    note = f"the record is larger than its dead-letter topic takes: the value is the beginning, {kept}"
+    ours = [(name, content) for name, content in letter.headers if name.startswith("ts_dlq_")]
+    theirs = original_headers(letter.headers)
+    message = dict(ours)[DLQ_MESSAGE] or b""
+    sizes = {DLQ_SIZE: str(len(value)), DLQ_SHA256: content_digest(value), DLQ_URI: uri}
+    marks: Headers = [(DLQ_MESSAGE, message + f"; {note}".encode())]
+    marks += [(name, content.encode()) for name, content in sizes.items() if content is not None]
+    marks += [(name, content) for name, content in ours if name != DLQ_MESSAGE]
+    whole = Letter(letter.key, value[:_PREFIX], [*theirs, *marks])
+    bare = Letter(letter.key, value[:_PREFIX], marks)
+    return next(
+        (found for found in (whole, bare) if found.size <= limit), Letter(None, value[:_PREFIX], marks)
+    )
+
+
 def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) -> Headers:
     """Return the original headers and the refusal's."""
     reasons = {
@@ -64,7 +126,7 @@ def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) 
         DLQ_MESSAGE: refused.message,
         DLQ_TOPIC: record.topic,
         DLQ_PARTITION: str(record.partition),
-        DLQ_OFFSET: str(record.offset),
+        DLQ_OFFSET: str(record.first_offset if isinstance(record, Undecodable) else record.offset),
         DLQ_SERVICE: service,
         DLQ_VERSION: __version__,
     }

@@ -12,16 +12,16 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Final
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
 from tunestream.streams.changelog import wrap
-from tunestream.streams.dead_letters import dead_letter_headers
+from tunestream.streams.dead_letters import Letter
 from tunestream.topics import CATALOGUE, dlq_of
 
 __all__ = ["BatchSet", "TransactionWriter", "partition_for"]
@@ -152,12 +152,6 @@ class TransactionWriter:
             else:
                 self.logged.add(key)
 
-    def dead_letter(self, batches: BatchSet, record: ConsumerRecord, refused: Refused) -> None:
-        """Encode a refused record for the dead-letter topic of its source."""
-        batches.append(
-            dlq_of(record.topic),
-            self._partition,
-            record.key,
-            record.value,
-            dead_letter_headers(record, refused, self._service),
-        )
+    def dead_letter(self, batches: BatchSet, source: str, letter: Letter) -> None:
+        """Encode a refused record for the dead-letter topic of its source, a topic's name on the broker."""
+        batches.append(dlq_of(source), self._partition, letter.key, letter.value, letter.headers)

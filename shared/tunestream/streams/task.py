@@ -28,6 +28,7 @@ from tunestream.streams.changelog import (
     unwrap,
 )
 from tunestream.streams.client import MissingTopic, make_transactional_producer
+from tunestream.streams.dead_letters import Letter, dead_letter, shortened
 from tunestream.streams.deadlines import deadline
 from tunestream.streams.decoding import decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
@@ -37,7 +38,7 @@ from tunestream.streams.progress import Progress
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
 from tunestream.streams.starts import Starts
 from tunestream.streams.watermarks import Watermarks
-from tunestream.topics import CATALOGUE, topic
+from tunestream.topics import CATALOGUE, dlq_of, topic
 
 __all__ = ["Dormant", "Plan", "Task", "TaskClosed", "WentBack"]
 
@@ -83,6 +84,8 @@ class Plan:
         kafka: the broker.
         format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
         retired: environment variables that no longer mean anything; one that is set is noted at start.
+        keep: stores bytes that fit no topic and returns their URI; it may block. None without an artifact
+            store.
     """
 
     service: str
@@ -92,6 +95,7 @@ class Plan:
     kafka: KafkaSettings
     format: Callable[[], int] = lambda: FORMAT
     retired: tuple[str, ...] = ()
+    keep: Callable[[bytes], str] | None = None
 
     @property
     def group(self) -> str:
@@ -160,6 +164,9 @@ class Task:
         self._producer: AIOKafkaProducer | None = None
         self._writer: TransactionWriter
         self._accepted = {plan.kafka.topic(name): topic(name).bodies() for name in plan.inputs}
+        self._letter_limits = {
+            plan.kafka.topic(name): topic(dlq_of(name)).max_message_bytes for name in plan.inputs
+        }
         self._log = log.bind(service=plan.service, partition=partition)
 
     @property
@@ -416,7 +423,7 @@ class Task:
             effects.put(POSITIONS_KEY, encode_positions(reached))
         self._writer.changes(batches, effects, number)
         for record, refusal in refused:
-            self._writer.dead_letter(batches, record, refusal)
+            self._writer.dead_letter(batches, record.topic, await self._letter(record, refusal))
         offsets = {self._places[full]: one.offset for full, one in came.items()}
         if batches or offsets:
             started = time.monotonic()
@@ -425,6 +432,16 @@ class Task:
         self._writer.committed(effects)
         self._reached, self.positions = reached, self.positions | offsets
         self._count(effects, refused)
+
+    async def _letter(self, record: ConsumerRecord, refusal: Refused) -> Letter:
+        """Return the dead letter of a record, at most as large as its topic takes."""
+        letter = dead_letter(record, refusal, self._plan.service)
+        limit = self._letter_limits[record.topic]
+        if letter.size <= limit:
+            return letter
+        keep = self._plan.keep
+        uri = None if keep is None else await asyncio.to_thread(keep, letter.value or b"")
+        return shortened(letter, limit, uri)
 
     async def _write(
         self, producer: AIOKafkaProducer, batches: BatchSet, offsets: Mapping[TopicPartition, int]

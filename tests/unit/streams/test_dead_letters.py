@@ -1,10 +1,29 @@
-"""Which refusals are final: replaying them can never help."""
+"""Dead letters: which are final, and what becomes of one that fits no topic."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from typing import Any
 
-from tunestream.streams.dead_letters import why_final
+import pytest
+from aiokafka import ConsumerRecord
+
+from tunestream.domain.effects import Refused
+from tunestream.events.ids import content_digest
+from tunestream.streams.dead_letters import (
+    DLQ_MESSAGE,
+    DLQ_OFFSET,
+    DLQ_PARTITION,
+    DLQ_REASON,
+    DLQ_SHA256,
+    DLQ_SIZE,
+    DLQ_TOPIC,
+    DLQ_URI,
+    dead_letter,
+    original_headers,
+    shortened,
+    why_final,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +48,44 @@ def test_what_the_sender_has_to_mend_is_final(code: str) -> None:
 @pytest.mark.parametrize("code", ["newer_type", "unknown_run", "wrong_builder", "output_too_large"])
 def test_what_we_can_mend_is_not(code: str) -> None:
     assert why_final(code) is None
+
+
+LIMIT = 1 << 20
+REFUSED = Refused("schema.missing", "field run_id: Field required")
+
+
+def _record(value: bytes, key: bytes = b"k", headers: Sequence[tuple[str, bytes]] = (("h", b"1"),)) -> Any:
+    return ConsumerRecord("ttc.events", 3, 17, 0, 0, key, value, None, 1, len(value), tuple(headers))
+
+
+@pytest.mark.parametrize(
+    ("record", "key", "headers"),
+    [
+        (_record(b"v" * 2 * LIMIT), b"k", [("h", b"1")]),
+        (_record(b"v" * 2 * LIMIT, headers=[("h", b"h" * LIMIT)]), b"k", []),
+        (_record(b"v" * 2 * LIMIT, b"k" * LIMIT, [("h", b"h" * LIMIT)]), None, []),
+        (_record(b"", b"k", [("h", b"h" * LIMIT)]), b"k", []),
+    ],
+)
+@pytest.mark.parametrize("uri", [None, "artifact://objects/aa/aaaa"])
+def test_a_letter_that_fits_no_topic_keeps_its_place_and_its_beginning(
+    record: Any, key: bytes | None, headers: list[tuple[str, bytes]], uri: str | None
+) -> None:
+    letter = dead_letter(record, REFUSED, "ttc-collector")
+    assert letter.size > LIMIT
+
+    short = shortened(letter, LIMIT, uri)
+
+    assert short.size <= LIMIT
+    assert short.key == key
+    assert original_headers(short.headers) == headers
+    assert short.value == record.value[: len(short.value or b"")]
+    assert short.value or not record.value
+    marks = dict(short.headers)
+    assert (marks[DLQ_TOPIC], marks[DLQ_PARTITION], marks[DLQ_OFFSET]) == (b"ttc.events", b"3", b"17")
+    assert (marks[DLQ_REASON], marks[DLQ_SIZE]) == (b"schema.missing", str(len(record.value)).encode())
+    assert marks[DLQ_SHA256] == content_digest(record.value).encode()
+    assert marks.get(DLQ_URI) == (uri.encode() if uri else None)
+    message = (marks[DLQ_MESSAGE] or b"").decode()
+    assert message.startswith(REFUSED.message)
+    assert (uri or "no store") in message
