@@ -32,6 +32,16 @@ class ProcessRecord:
 
         return cls(pid, psutil.Process(pid).create_time())
 
+    @classmethod
+    def look_up(cls, pid: int) -> Self | None:
+        """Return the record of a process, None when it has ended; needs psutil."""
+        import psutil  # noqa: PLC0415 - the same
+
+        try:
+            return cls.of(pid)
+        except psutil.NoSuchProcess:
+            return None
+
     def find(self) -> psutil.Process | None:
         """Return the process if it still lives; needs psutil."""
         import psutil  # noqa: PLC0415 - the same

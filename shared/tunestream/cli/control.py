@@ -11,12 +11,13 @@ import typer
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import read_configs, read_ledger
+from tunestream.cli.lookup import read_configs
 from tunestream.cli.output import emit, note
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.commands import obey
 from tunestream.events.training import ControlCommand, ControlResult
+from tunestream.overview.read.runs import read_ledger
 from tunestream.streams.control import send_command
 
 __all__ = ["AnswerOption", "command"]

@@ -20,6 +20,7 @@ BrokerOption = Annotated[
     str | None,
     typer.Option(
         "--broker",
+        "--brokers",
         envvar="KAFKA_BOOTSTRAP_SERVERS",
         metavar="HOST:PORT",
         help="Use this broker; without it the embedded one is started.",
@@ -28,8 +29,12 @@ BrokerOption = Annotated[
 
 
 @asynccontextmanager
-async def embedded_kafka(data: Path) -> AsyncIterator[EmbeddedKafka]:
+async def embedded_kafka(data: Path, *, first_port: int | None = None) -> AsyncIterator[EmbeddedKafka]:
     """Run a broker on the folder ``data`` while the block is open.
+
+    Args:
+        data: its folder.
+        first_port: what a new folder takes while it is free.
 
     Raises:
         Failure: when its packages are missing or it cannot start.
@@ -39,7 +44,7 @@ async def embedded_kafka(data: Path) -> AsyncIterator[EmbeddedKafka]:
     except ImportError as error:
         raise Failure(str(error)) from error
     try:
-        async with EmbeddedKafka(data) as kafka:
+        async with EmbeddedKafka(data, first_port=first_port) as kafka:
             yield kafka
     except EmbeddedKafkaError as error:
         raise Failure(error.problem, remedy=error.remedy) from error

@@ -46,13 +46,15 @@ def failure_of(error: Exception) -> Failure | None:
     """Return what an error means to the user, None when it is our bug."""
     if isinstance(error, Failure):
         return error
+    if (failure := _of_kafka(error)) is not None:
+        return failure
     if isinstance(error, BrokenPipeError):  # the reader of our output left; Typer ends quietly
         return None
     if isinstance(error, ConnectionError | TimeoutError):
         return TryAgain(str(error) or type(error).__name__)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(f"{error.filename}: {error.strerror}")
-    return _of_validation(error) or _of_configuration(error) or _of_kafka(error)
+    return _of_validation(error) or _of_configuration(error)
 
 
 def _of_validation(error: Exception) -> Failure | None:
@@ -80,8 +82,14 @@ def _of_configuration(error: Exception) -> Failure | None:
 def _of_kafka(error: Exception) -> Failure | None:
     if "aiokafka" not in sys.modules:
         return None
-    from tunestream.streams.errors import is_unavailable, is_users_fault  # noqa: PLC0415 - the same
+    from tunestream.streams.errors import in_words, is_unavailable, is_users_fault  # noqa: PLC0415 - the same
+    from tunestream.streams.unavailable import BrokerUnavailable  # noqa: PLC0415 - the same
 
-    if is_unavailable(error):
-        return TryAgain(str(error), remedy="Check KAFKA_BOOTSTRAP_SERVERS, or start one: tunestream kafka")
-    return Failure(str(error)) if is_users_fault(error) else None
+    away = is_unavailable(error)
+    if not away and not is_users_fault(error):
+        return None
+    kind = TryAgain if away else Failure
+    if isinstance(error, BrokerUnavailable):
+        return kind(error.problem, remedy=error.remedy)
+    remedy = "Check KAFKA_BOOTSTRAP_SERVERS; what is wrong shows: tunestream doctor" if away else ""
+    return kind(in_words(error), remedy=remedy)

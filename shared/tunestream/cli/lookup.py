@@ -11,8 +11,7 @@ from tunestream.cli.errors import Failure
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.jobs.ledger import JobLedger
-from tunestream.events.live import LiveRecord
-from tunestream.events.models import CurrentModel, ModelVersion
+from tunestream.events.models import ModelVersion
 from tunestream.events.runs import RunPointer, RunRecord
 from tunestream.events.training import JobRecord
 from tunestream.streams.reading import latest_bodies
@@ -26,7 +25,6 @@ __all__ = [
     "read_current_config",
     "read_job",
     "read_jobs",
-    "read_ledger",
 ]
 
 Found = TypeVar("Found")
@@ -67,19 +65,6 @@ async def read_job(settings: KafkaSettings, name: str) -> JobRecord:
     """
     known = {job.job_id: job for job in await read_jobs(settings)}
     return by_name(known, name, kind="job", remedy="tunestream jobs list")
-
-
-async def read_ledger(settings: KafkaSettings, run_id: str | None = None) -> JobLedger:
-    """Return the jobs and versions as their owners have them."""
-    ledger = JobLedger()
-    bodies = await latest_bodies(settings, "training.jobs", run_id)
-    for job in _only(JobRecord, bodies):
-        ledger.restore_job(job)
-    for record in _only(LiveRecord, bodies):
-        ledger.restore_live(record)
-    bodies = await latest_bodies(settings, "models", run_id)
-    ledger.restore_models([*_only(ModelVersion, bodies), *_only(CurrentModel, bodies)])
-    return ledger
 
 
 def find_version(ledger: JobLedger, name: str) -> ModelVersion:

@@ -12,6 +12,7 @@ import yaml
 from rich.markup import escape
 
 from tunestream.cli.backend_health import check_health
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.files.errors import ConfigError, Problem
@@ -56,6 +57,7 @@ def apply(
         ),
     ] = True,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a file's configuration the one that new turns of its run open with.
@@ -66,7 +68,7 @@ def apply(
     config = _load(file, run_id).config
     if health_check:
         check_health(config)
-    before = asyncio.run(_apply(KafkaSettings(), config, dry_run=dry_run))
+    before = asyncio.run(_apply(broker_settings(brokers), config, dry_run=dry_run))
     change = "unchanged" if before == config.digest else "created" if before is None else "changed"
     if as_json:
         emit({"run_id": config.run_id, "digest": config.digest, "before": before, "change": change})
@@ -77,9 +79,9 @@ def apply(
 
 
 @_runs.command("list")
-def list_(as_json: JsonOption = False) -> None:
+def list_(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """List the runs that were applied."""
-    records, current = asyncio.run(_read(KafkaSettings()))
+    records, current = asyncio.run(_read(broker_settings(brokers)))
     rows = [_row(records[run_id, digest]) for run_id, digest in sorted(current.items())]
     columns = ("run_id", "digest", "trajectory_builder", "trainer", "objective")
     show(rows, as_json=as_json, columns=columns, empty="No runs yet: tunestream run apply FILE")
@@ -91,6 +93,7 @@ def show_(
     origin: Annotated[
         bool, typer.Option("--origin", help="Show where each value came from; for a file.")
     ] = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run's configuration with every default filled in."""
@@ -102,7 +105,7 @@ def show_(
             f"{what}: no such file", remedy="--origin reads a file: a run that was applied has none"
         )
     else:
-        document, origins = asyncio.run(_current(KafkaSettings(), what)).config, {}
+        document, origins = asyncio.run(_current(broker_settings(brokers), what)).config, {}
     if origin:
         rows = [
             {"path": path, "value": value, "origin": origins.get(path, "default")}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.service_processes import check_installed, package_of, service_of
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
@@ -41,7 +43,9 @@ def service() -> None:
 
 
 @_service.command("run")
-def run(name: NameArgument, host: HostOption = "127.0.0.1", port: PortOption = 8000) -> None:
+def run(
+    name: NameArgument, host: HostOption = "127.0.0.1", port: PortOption = 8000, brokers: BrokersOption = None
+) -> None:
     """Run a service until Ctrl-C or SIGTERM.
 
     Its HTTP side answers /health/live, /health/ready and /metrics. It is one process: start more
@@ -52,15 +56,21 @@ def run(name: NameArgument, host: HostOption = "127.0.0.1", port: PortOption = 8
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="NAME") from error
     check_installed()
+    kafka = broker_settings(brokers)
+    # The module of a service reads them while it is imported.
+    os.environ |= {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "TUNESTREAM_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+    }
     app: AsgiFastStream = import_module(f"tunestream_services.{package}.app").app
     level = logging.getLevelNamesMapping()[LogSettings().level.upper()]
-    if asyncio.run(until_stopped(_broker_answers())):
+    if asyncio.run(until_stopped(_broker_answers(kafka))):
         asyncio.run(app.run(level, {"host": host, "port": port}))
 
 
-async def _broker_answers() -> bool:
+async def _broker_answers(kafka: KafkaSettings) -> bool:
     """Wait for the broker here, where a signal ends the wait: uvicorn obeys it only after the start."""
     from tunestream.streams.startup import await_broker  # noqa: PLC0415 - help is fast without it
 
-    await await_broker(KafkaSettings(), ServiceSettings().startup_seconds)
+    await await_broker(kafka, ServiceSettings().startup_seconds)
     return True

@@ -73,7 +73,7 @@ def check_installed() -> None:
     Raises:
         Failure: when they are not.
     """
-    check_extra("services", "faststream", "prometheus_client", "uvicorn")
+    check_extra("services", "faststream", "prometheus_client", "psutil", "uvicorn")
 
 
 def service_processes(

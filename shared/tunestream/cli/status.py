@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.output import JsonOption, console, emit_line, note, show
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.training import TrainingJobStatus
@@ -26,13 +27,18 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status)
 
 
-def status(run: RunOption = None, follow: FollowOption = False, as_json: JsonOption = False) -> None:
+def status(
+    run: RunOption = None,
+    follow: FollowOption = False,
+    brokers: BrokersOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print the statuses of training jobs.
 
     Those that are kept, oldest first; with --follow those that come from now on, one JSON object a line
     with --json.
     """
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     if follow:
         asyncio.run(_follow(settings, run, as_json=as_json))
         return

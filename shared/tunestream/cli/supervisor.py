@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Final, Self
 
@@ -71,6 +71,7 @@ class Supervisor:
         stop_timeout: seconds that all have together to end by themselves, before they are killed.
         restart_waits: seconds before each restart, by default from the environment; one more death within
             two minutes ends :meth:`wait`.
+        started: called when a process was started again.
     """
 
     def __init__(
@@ -80,11 +81,14 @@ class Supervisor:
         report: Callable[[str], None],
         stop_timeout: float = 15.0,
         restart_waits: Sequence[float] | None = None,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
         self.specs = tuple(specs)
         self._report = report
         self._stop_timeout = stop_timeout
         self._waits = SupervisorSettings().restart_waits if restart_waits is None else tuple(restart_waits)
+        self._started = started
+        self._restarts: dict[str, list[float]] = {spec.name: [] for spec in self.specs}
         self._processes: dict[str, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -109,6 +113,10 @@ class Supervisor:
     def pid(self, name: str) -> int:
         """Return the id of the process as it runs now."""
         return self._processes[name].pid
+
+    def restarts(self, name: str) -> tuple[float, ...]:
+        """Return when the process was started again, seconds since the epoch."""
+        return tuple(self._restarts[name])
 
     async def wait(self) -> None:
         """Wait until a process keeps dying.
@@ -165,6 +173,8 @@ class Supervisor:
             self._report(f"{reason}\nit is started again " + (f"in {wait:g} s" if wait else "at once"))
             await asyncio.sleep(wait)
             await self._start(spec)
+            self._restarts[spec.name].append(time())
+            self._started()
 
     async def _start(self, spec: ProcessSpec) -> None:
         spec.log.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, note, show
 from tunestream.config.settings import KafkaSettings
@@ -36,40 +37,45 @@ def register(app: typer.Typer) -> None:
 def topics() -> None:
     """Create, list and compare the topics.
 
-    The broker is KAFKA_BOOTSTRAP_SERVERS; TUNESTREAM_KAFKA_TOPIC_PREFIX, _REPLICATION_FACTOR and
+    TUNESTREAM_KAFKA_TOPIC_PREFIX, _REPLICATION_FACTOR and
     _MIN_INSYNC_REPLICAS define how topics are named and kept.
     """
 
 
 @_topics.command()
 def apply(
-    dry_run: DryRunOption = False, partitions: PartitionsOption = None, as_json: JsonOption = False
+    dry_run: DryRunOption = False,
+    partitions: PartitionsOption = None,
+    brokers: BrokersOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create missing topics and mend settings that differ; a partition count is never changed."""
-    plan = _run(apply_topics(_settings(partitions), dry_run=dry_run))
+    plan = _run(apply_topics(_settings(brokers, partitions), dry_run=dry_run))
     _show_plan(plan, as_json=as_json)
     changed = sum(change.action is not TopicAction.KEEP for change in plan)
     note(f"{changed} of {len(plan)} topics {'would be' if dry_run else 'were'} created or altered.")
 
 
 @_topics.command()
-def diff(partitions: PartitionsOption = None, as_json: JsonOption = False) -> None:
+def diff(
+    partitions: PartitionsOption = None, brokers: BrokersOption = None, as_json: JsonOption = False
+) -> None:
     """Show which topics are missing or differ from the catalogue, and what would be done."""
-    plan = _run(diff_topics(_settings(partitions)))
+    plan = _run(diff_topics(_settings(brokers, partitions)))
     _show_plan([change for change in plan if change.action is not TopicAction.KEEP], as_json=as_json)
 
 
 @_topics.command("list")
-def list_(as_json: JsonOption = False) -> None:
+def list_(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """List the catalogue's topics that the broker has."""
-    states = _run(list_topics(_settings(None)))
+    states = _run(list_topics(_settings(brokers, None)))
     rows = [asdict(state) | ({} if as_json else {"kept": _kept(state.settings)}) for state in states]
     columns = ("name", "partitions", "replication_factor", "kept")
     show(rows, as_json=as_json, columns=columns, empty="No topics yet: tunestream topics apply")
 
 
-def _settings(partitions: int | None) -> KafkaSettings:
-    settings = KafkaSettings()
+def _settings(brokers: str | None, partitions: int | None) -> KafkaSettings:
+    settings = broker_settings(brokers)
     return settings.model_copy(update={"partitions": partitions}) if partitions else settings
 
 

@@ -23,6 +23,7 @@ from tunestream.cli.service_processes import (
 )
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
+from tunestream.cli.up_record import UpRecord, check_alone
 from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.telemetry import configure_logging
@@ -31,6 +32,8 @@ from tunestream.topics import SERVICES
 __all__ = ["register"]
 
 _READY_SECONDS: Final = 90.0
+# Of the broker in a new folder: where clients look when nobody has named one.
+_FIRST_PORT: Final = 9092
 
 OnlyOption = Annotated[
     list[str] | None,
@@ -55,13 +58,15 @@ def up(
     """Run the services, with the embedded broker or with KAFKA_BOOTSTRAP_SERVERS.
 
     A service that dies is started again at once and its reason is shown; one that keeps dying ends the
-    command with exit code 1. Ctrl-C or SIGTERM ends everything in order.
+    command with exit code 1. Ctrl-C or SIGTERM ends everything in order. Other commands in the same folder
+    find the broker by the file up.json in .tunestream, which is there while this command runs.
     """
     try:
         services = list(dict.fromkeys(service_of(name) for name in only or SERVICES))
     except LookupError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
     check_installed()
+    check_alone(data)
     configure_logging(LogSettings(level="warning", format="console"))
     asyncio.run(until_stopped(_serve(services, broker, data.absolute(), as_json=as_json)))
 
@@ -70,20 +75,24 @@ async def _serve(services: Sequence[str], broker: str | None, data: Path, *, as_
     async with AsyncExitStack() as stack:
         ended = None
         if broker is None:
-            kafka = await stack.enter_async_context(embedded_kafka(data / "kafka"))
+            kafka = await stack.enter_async_context(embedded_kafka(data / "kafka", first_port=_FIRST_PORT))
             broker = kafka.bootstrap_servers
+            if kafka.missed_port is not None:
+                warn(f"port {kafka.missed_port} is taken by another process: the broker is at {broker}")
             ended = asyncio.create_task(asyncio.to_thread(kafka.wait))
             stack.callback(ended.cancel)
         settings = KafkaSettings(bootstrap_servers=broker)
+        artifacts = os.environ.get("TUNESTREAM_ARTIFACTS", str(data / "artifacts"))
+        record = stack.enter_context(UpRecord(data, settings, artifacts))
         await apply_topics(settings)
-        running = service_processes(
-            services,
-            settings,
-            artifacts=os.environ.get("TUNESTREAM_ARTIFACTS", str(data / "artifacts")),
-            logs=data / "logs",
+        running = service_processes(services, settings, artifacts=artifacts, logs=data / "logs")
+        supervisor = Supervisor(
+            [service.process for service in running],
+            report=warn,
+            started=lambda: record.update(running, supervisor),
         )
-        processes = [service.process for service in running]
-        supervisor = await stack.enter_async_context(Supervisor(processes, report=warn))
+        await stack.enter_async_context(supervisor)
+        record.update(running, supervisor)
         note(f"starting {', '.join(services)} on {escape(broker)}")
         await supervisor.wait_ready(_READY_SECONDS)
         _report(broker, running, supervisor, as_json=as_json)
@@ -115,4 +124,5 @@ def _report(
         return
     console().print(table(["service", "url", "pid", "log"], [list(row.values()) for row in rows]))
     note(f"broker  [bold]{escape(broker)}[/]\nclients export KAFKA_BOOTSTRAP_SERVERS={escape(broker)}")
+    note("commands in this folder find it by themselves; how it is: tunestream doctor")
     note("Ctrl-C stops everything")

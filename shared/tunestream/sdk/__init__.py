@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from tunestream.sdk.subscribers import ModelSubscriber, StatusSubscriber
     from tunestream.sdk.trajectory_builder import DPOTrajectoryBuilder, collected_events
     from tunestream.sdk.turn import Turn
+    from tunestream.streams.unavailable import BrokerUnavailable
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "BlockingTTCPublisher": "tunestream.sdk.blocking",
+            "BrokerUnavailable": "tunestream.streams.unavailable",
             "DPOTrajectoryBuilder": "tunestream.sdk.trajectory_builder",
             "ModelSubscriber": "tunestream.sdk.subscribers",
             "RunControl": "tunestream.sdk.control",
@@ -31,6 +33,7 @@ else:
 
 __all__ = [
     "BlockingTTCPublisher",
+    "BrokerUnavailable",
     "DPOTrajectoryBuilder",
     "ModelSubscriber",
     "RunControl",

@@ -37,6 +37,7 @@ class TTCPublisher:
     Events go through a bounded buffer in batches; publishing waits when it is full. An event that was not
     delivered is raised as :class:`tunestream.streams.publish.DeliveryError` by the next call, by
     :meth:`flush` and at the end, which flushes. The producer is idempotent: a retry never doubles an event.
+    Entering it raises :class:`tunestream.sdk.BrokerUnavailable` within 20 s when there is no broker.
 
     Args:
         settings: the broker; by default from ``KAFKA_BOOTSTRAP_SERVERS`` and ``TUNESTREAM_KAFKA_*``.

@@ -22,7 +22,8 @@ Event = TypeVar("Event", TrainingJobStatus, ModelVersion | CurrentModel)
 class _Subscriber(Generic[Event]):
     """Typed events of one topic, committed ones only, outside any consumer group.
 
-    Enter it to fix where it begins, then iterate.
+    Enter it to fix where it begins, then iterate. Entering it raises
+    :class:`tunestream.sdk.BrokerUnavailable` within 20 s when there is no broker.
 
     Args:
         run_id: only this run's; by default all runs'.

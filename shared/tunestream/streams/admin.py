@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
 from tunestream.streams.client import client_options
-from tunestream.streams.errors import is_unavailable
 from tunestream.streams.runs import write_format
 from tunestream.streams.topic_plan import (
     TopicAction,
@@ -24,9 +23,9 @@ from tunestream.streams.topic_plan import (
     plan_topics,
     wanted_topics,
 )
+from tunestream.streams.unavailable import reaching
 
 __all__ = [
-    "BrokerUnavailableError",
     "TopicsError",
     "TopicsRefusedError",
     "apply_topics",
@@ -38,20 +37,6 @@ __all__ = [
 _SET_ON_TOPIC: Final = 1
 _DEADLINE_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
-
-
-class BrokerUnavailableError(ConnectionError):
-    """No broker answers; trying again later may help.
-
-    Attributes:
-        problem: which broker, and what the client reports.
-        remedy: what to do about it; also the end of the message.
-    """
-
-    def __init__(self, servers: str, reason: str) -> None:
-        self.problem = f"No Kafka broker answers at {servers}: {reason}"
-        self.remedy = "Start one (tunestream kafka), or set KAFKA_BOOTSTRAP_SERVERS"
-        super().__init__(f"{self.problem}. {self.remedy}.")
 
 
 class TopicsError(RuntimeError):
@@ -79,7 +64,7 @@ async def list_topics(settings: KafkaSettings) -> tuple[TopicState, ...]:
     """Return those of the catalogue's topics that the broker has, in the catalogue's order.
 
     Raises:
-        BrokerUnavailableError: when no broker answers within 30 s.
+        BrokerUnavailable: when no broker answers, or it is not done within 30 s.
     """
     async with _admin(settings) as admin:
         return await _read(admin, _names(settings))
@@ -89,7 +74,7 @@ async def diff_topics(settings: KafkaSettings) -> tuple[TopicChange, ...]:
     """Return what :func:`apply_topics` would do, one entry per topic of the catalogue.
 
     Raises:
-        BrokerUnavailableError: when no broker answers within 30 s.
+        BrokerUnavailable: when no broker answers, or it is not done within 30 s.
     """
     return plan_topics(wanted_topics(settings), await list_topics(settings))
 
@@ -107,7 +92,7 @@ async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tup
     Raises:
         TopicsRefusedError: when a partition count or replication factor would change.
         TopicsError: when Kafka refuses a change, e.g. more replicas than brokers.
-        BrokerUnavailableError: when no broker answers within 30 s.
+        BrokerUnavailable: when no broker answers, or it is not done within 30 s.
     """
     wanted = wanted_topics(settings)
     async with _admin(settings) as admin:
@@ -144,16 +129,10 @@ def _chosen(
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        async with asyncio.timeout(_DEADLINE_SECONDS):
+        async with reaching(settings):
             await admin.start()
+        async with reaching(settings, _DEADLINE_SECONDS):
             yield admin
-    except KafkaError as error:
-        if not is_unavailable(error):
-            raise
-        raise BrokerUnavailableError(settings.bootstrap_servers, str(error)) from error
-    except TimeoutError as error:
-        reason = f"not done within {_DEADLINE_SECONDS:g} s"
-        raise BrokerUnavailableError(settings.bootstrap_servers, reason) from error
     finally:
         await admin.close()
 

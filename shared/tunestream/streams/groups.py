@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tunestream.streams.client import client_options, make_consumer
 from tunestream.streams.metadata import partition_count
+from tunestream.streams.unavailable import reaching
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
 __all__ = ["GroupLag", "group_lags", "group_members"]
+
+_LOOK_SECONDS: Final = 10.0
+_POLL_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +31,17 @@ class GroupLag:
     Attributes:
         service: name, as in the catalogue.
         topic: catalogue name of the input.
-        lag: committed records that it has not handled; Kafka's transaction markers count among them.
+        lag: committed records that it has not handled. Kafka's transaction markers count among them, but
+            in a partition that holds nothing else.
         members: processes at work; static members that are away count until their session ends.
+        handled: offsets that it has passed, of all partitions; grows while it works.
     """
 
     service: str
     topic: str
     lag: int
     members: int
+    handled: int = 0
 
 
 async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]]) -> list[GroupLag]:
@@ -45,10 +53,12 @@ async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]
 
     Raises:
         MissingTopic: when an input does not exist.
+        BrokerUnavailable: when no broker answers.
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
     try:
+        async with reaching(settings):
+            await admin.start()
         return [
             await _lag(settings, admin, service, name) for service, names in inputs.items() for name in names
         ]
@@ -74,8 +84,31 @@ async def _lag(settings: KafkaSettings, admin: AIOKafkaAdminClient, service: str
     async with make_consumer(settings) as consumer:
         firsts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
-    lag = sum(max(0, ends[place] - max(committed.get(place, 0), firsts[place])) for place in places)
-    return GroupLag(service, name, lag, members)
+        reached = {place: max(committed.get(place, 0), firsts[place]) for place in places}
+        behind = {place: ends[place] for place in places if reached[place] < ends[place]}
+        waiting = await _with_records(consumer, reached, behind)
+    lag = sum(ends[place] - reached[place] for place in waiting)
+    return GroupLag(service, name, lag, members, sum(committed.values()))
+
+
+async def _with_records(
+    consumer: AIOKafkaConsumer, reached: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> set[TopicPartition]:
+    """Return the partitions in which a record lies before the end, or something that cannot be read."""
+    found: set[TopicPartition] = set()
+    consumer.assign(list(ends))
+    for place in ends:
+        consumer.seek(place, reached[place])
+    left = set(ends)
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            while left:
+                found |= (await consumer.getmany(*left, timeout_ms=_POLL_MS)).keys()
+                passed = {place for place in left if await consumer.position(place) >= ends[place]}
+                left -= found | passed
+    except (TimeoutError, KafkaError):
+        return found | left
+    return found
 
 
 async def _group(admin: AIOKafkaAdminClient, group: str) -> tuple[dict[TopicPartition, int], int]:

@@ -19,6 +19,7 @@ from tunestream.streams.client import (
     make_producer,
     make_transactional_producer,
 )
+from tunestream.streams.unavailable import reaching
 from tunestream.topics import topic
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 _FRAMING_BYTES: Final = 256
 # A broker that was killed between a commit and its markers writes them up to half a minute after its start.
 _READABLE_SECONDS: Final = 60.0
+# The first transaction of a broker's life has it make a topic of its own.
+_TRANSACTION_START_SECONDS: Final = 30.0
 # Between two looks; markers follow within milliseconds.
 _MARKER_SECONDS: Final = 0.01
 
@@ -101,6 +104,8 @@ def event_record(name: str, key: Iterable[str], payload: bytes, envelope: Envelo
 class EventProducer:
     """An idempotent producer with a bounded buffer.
 
+    Entering it raises ``BrokerUnavailable`` within 20 s when there is no broker.
+
     ``send`` waits for room in the buffer, not for the delivery. What could not be delivered is raised as
     :class:`DeliveryError` by the next ``send`` or ``flush``, and at the end.
 
@@ -134,7 +139,8 @@ class EventProducer:
         patience = max(REQUEST_TIMEOUT_MS, round(self._timeout * 1000))
         producer = make_producer(self._settings, linger_ms=self._linger_ms, request_timeout_ms=patience)
         try:
-            await producer.start()
+            async with reaching(self._settings):
+                await producer.start()
         except BaseException:
             await producer.stop()
             raise
@@ -227,11 +233,13 @@ async def write_together(
 
     Raises:
         TimeoutError: when they cannot be read within a minute, since another transaction is open.
+        BrokerUnavailable: when no broker answers.
     """
     producer = make_transactional_producer(settings, settings.topic(transactional_id))
     ends: dict[TopicPartition, int] = {}
     try:
-        await producer.start()
+        async with reaching(settings, _TRANSACTION_START_SECONDS):
+            await producer.start()
         async with producer.transaction():
             for record in records:
                 written = await producer.send_and_wait(

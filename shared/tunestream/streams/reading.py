@@ -19,6 +19,7 @@ from tunestream.events.registry import model_of
 from tunestream.streams.client import make_consumer
 from tunestream.streams.encoding import partition_for
 from tunestream.streams.metadata import partition_count
+from tunestream.streams.unavailable import reaching
 from tunestream.topics import topic
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _SILENCE: Final = 30.0
 class RecordReader:
     """The committed records of one topic, in order within a partition.
 
-    Where it begins is decided when it is entered.
+    Where it begins is decided when it is entered; entering raises ``BrokerUnavailable`` within 20 s when
+    there is no broker.
 
     Args:
         settings: the broker.
@@ -56,10 +58,11 @@ class RecordReader:
         self._consumer: AIOKafkaConsumer
 
     async def __aenter__(self) -> Self:
-        self._partitions = await self._find_partitions()
         self._consumer = make_consumer(self._settings)
         try:
-            await self._consumer.start()
+            async with reaching(self._settings):
+                self._partitions = await self._find_partitions()
+                await self._consumer.start()
             self._consumer.assign(self._partitions)
             ends = await self._consumer.end_offsets(self._partitions)
             for partition, end in ends.items():

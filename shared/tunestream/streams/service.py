@@ -22,6 +22,7 @@ from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from prometheus_client import REGISTRY, make_asgi_app
 
+from tunestream import __version__
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
@@ -93,6 +94,7 @@ def build_app(
         asgi_routes=[
             ("/health/live", _health(runtime.live)),
             ("/health/ready", _health(runtime.ready, all_warnings)),
+            ("/info", _info(plan, settings)),
             ("/metrics", make_asgi_app(REGISTRY)),
         ],
         # Without the page from which anybody could send messages.
@@ -189,6 +191,24 @@ async def _raw_message(message: tuple[ConsumerRecord, ...]) -> KafkaMessage:
 
 async def _raw_records(message: KafkaMessage) -> tuple[ConsumerRecord, ...]:
     return message.raw_message
+
+
+def _info(plan: Plan, settings: ServiceSettings) -> Any:
+    """Return the page that shows which deployment this is: another's may listen at the same port."""
+    place = {
+        "service": plan.service,
+        "replica": settings.replica,
+        "version": __version__,
+        "broker": plan.kafka.bootstrap_servers,
+        "prefix": plan.kafka.topic_prefix,
+    }
+    body = json.dumps(place).encode()
+
+    @get
+    async def endpoint(scope: Scope) -> AsgiResponse:  # noqa: ARG001
+        return AsgiResponse(body, 200, headers={"content-type": "application/json"})
+
+    return endpoint
 
 
 def _health(check: Callable[[], Any], warnings: Callable[[], Sequence[str]] = tuple) -> Any:

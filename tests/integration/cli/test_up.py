@@ -7,18 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import Result
 
 from tests.helpers.wheel import build_wheel, environment_without_checkout, install_wheel
 from tunestream.config.settings import KafkaSettings
+from tunestream.overview.deployment import read_deployment
 
 pytestmark = pytest.mark.timeout(180)
+Command = Callable[..., Result]
 HERE = Path(sys.executable).parent  # the editable install of the tests
 
 
@@ -51,6 +55,18 @@ def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def await_restart(file: Path, name: str) -> None:
+    """Wait until a service was started again, as the record of `up` has it."""
+    deadline = monotonic() + 90
+    while monotonic() < deadline:
+        record = read_deployment(file)
+        assert record is not None
+        if any(one.restarts and one.process and is_alive(one.process.pid) for one in record.services):
+            return
+        sleep(0.05)
+    raise AssertionError(f"{name} was not started again")
+
+
 def wait_said(process: subprocess.Popen[str], text: str) -> str:
     assert process.stderr is not None
     said = ""
@@ -72,6 +88,7 @@ def test_a_killed_service_comes_back_and_everything_ends(settings: KafkaSettings
         said = wait_said(process, "started again at once")
         assert "ttc_collector ended with signal SIGKILL" in said
         assert is_alive(services["pair_builder"]["pid"])
+        await_restart(tmp_path / "up.json", "ttc_collector")
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
@@ -117,16 +134,41 @@ def test_services_of_the_users_own_project_are_not_started(
     assert not marker.exists()
 
 
-def test_the_embedded_broker_is_started_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_broker_is_started_found_and_ended(
+    tunestream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
-    with up(tmp_path, "--only", "ttc_collector") as process:
+    monkeypatch.setenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", "up.")
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / ".tunestream"
+    with up(data, "--only", "ttc_collector") as process:
         told = started(process)
         (service,) = told["services"]
         assert "tunestream_" in httpx.get(f"{service['url']}/metrics", follow_redirects=True).text
+        info = httpx.get(f"{service['url']}/info").json()
+        assert (info["service"], info["broker"], info["prefix"]) == (
+            "ttc-collector",
+            told["bootstrap_servers"],
+            "up.",
+        )
+        record = read_deployment(data / "up.json")
+        assert record is not None
+        assert [one.process.pid for one in record.services if one.process] == [service["pid"]]
+        monkeypatch.delenv("TUNESTREAM_KAFKA_TOPIC_PREFIX")
+        topics = tunestream("topics", "list", "--json")
+        assert json.loads(topics.stdout)[0]["name"].startswith("up."), "found by the folder's up.json"
+        found = {row["name"]: row for row in json.loads(tunestream("doctor", "--json").stdout)}
+        assert found["tunestream up"]["ok"]
+        assert found["ttc_collector"]["finding"] == f"{service['url']}: ready"
+        assert found["trainer"]["state"] == "warn"
+        again = tunestream("up", "--data", data)
+        assert again.exit_code == 1
+        assert f"process {process.pid}" in again.stderr
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 0
     assert not is_alive(service["pid"])
+    assert read_deployment(data / "up.json") is None
 
 
 def test_unknown_services_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import (
-    BrokerUnavailableError,
     TopicsError,
     TopicsRefusedError,
     apply_topics,
@@ -18,6 +17,7 @@ from tunestream.streams.admin import (
 )
 from tunestream.streams.embedded.ports import free_port
 from tunestream.streams.topic_plan import TopicAction, TopicChange, TopicSettingChange
+from tunestream.streams.unavailable import BrokerUnavailable
 from tunestream.topics import CATALOGUE
 
 
@@ -104,5 +104,5 @@ async def test_more_replicas_than_brokers_is_told(kafka_settings: KafkaSettings)
 
 async def test_no_broker_is_told_with_the_remedy() -> None:
     settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
-    with pytest.raises(BrokerUnavailableError, match="tunestream kafka"):
+    with pytest.raises(BrokerUnavailable, match="tunestream up"):
         await apply_topics(settings)

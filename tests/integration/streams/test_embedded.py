@@ -209,6 +209,20 @@ def test_a_taken_port_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     broker.stop()
 
 
+def test_a_new_folder_takes_the_first_port_while_it_is_free_and_says_which_it_missed(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind((HOST, free_port()))
+        other.listen()
+        taken = other.getsockname()[1]
+        broker = EmbeddedKafka(tmp_path, first_port=taken)
+        assert broker._choose_port(None) != taken
+        assert broker.missed_port == taken
+        remembered = free_port()
+        assert EmbeddedKafka(tmp_path, first_port=taken)._choose_port(remembered) == remembered
+    broker = EmbeddedKafka(tmp_path, first_port=taken)
+    assert (broker._choose_port(None), broker.missed_port) == (taken, None)
+
+
 @pytest.mark.parametrize(
     ("identity", "problem"),
     [

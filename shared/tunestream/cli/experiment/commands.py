@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 from rich.markup import escape
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.experiment.export import export
 from tunestream.cli.experiment.progress import watching
@@ -16,7 +17,7 @@ from tunestream.cli.experiment.results import compare, gc, list_, report, show
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
-from tunestream.config.settings import KafkaSettings, LogSettings, StoreSettings
+from tunestream.config.settings import LogSettings, StoreSettings
 from tunestream.experiments.engine import Engine
 from tunestream.experiments.report import write_report
 from tunestream.experiments.samples import SAMPLES, write_sample
@@ -102,6 +103,7 @@ def run(
     max_parallel: ParallelOption = 1,
     submit: SubmitOption = False,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment: what is complete is used again, what was interrupted continues.
@@ -114,12 +116,15 @@ def run(
     loaded = _load(file)
     store = ExperimentStore(loaded.save_dir)
     choice = Choice(only, start, frozenset(force or ()))
+    kafka = broker_settings(brokers)
     if dry_run:
-        report(store, asyncio.run(Engine(store, choice=choice).preview(loaded)), as_json=as_json)
+        report(store, asyncio.run(Engine(store, choice=choice, kafka=kafka).preview(loaded)), as_json=as_json)
         return
-    service = TrainerService(KafkaSettings(), StoreSettings().artifacts) if submit else None
+    service = TrainerService(kafka, StoreSettings().artifacts) if submit else None
     with watching(store.experiment_dir(loaded.id) / "run.log") as on_update:
-        engine = Engine(store, choice=choice, max_parallel=max_parallel, on_update=on_update, service=service)
+        engine = Engine(
+            store, choice=choice, max_parallel=max_parallel, on_update=on_update, kafka=kafka, service=service
+        )
         ended = asyncio.run(until_stopped(engine.run(loaded)))
     if ended is None:
         raise Failure("stopped", remedy="The same command continues from here")

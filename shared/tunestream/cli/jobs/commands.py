@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.jobs.logs import logs
@@ -42,31 +43,40 @@ def register(app: typer.Typer) -> None:
 
 @_jobs.callback(invoke_without_command=True)
 def jobs(
-    context: typer.Context, run: RunOption = None, state: StateOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    run: RunOption = None,
+    state: StateOption = None,
+    brokers: BrokersOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List, show, submit, cancel and await training jobs.
 
     Without a subcommand it lists them.
     """
     if context.invoked_subcommand is None:
-        list_(run, state, as_json)
-    elif run or state or as_json:
+        list_(run, state, brokers, as_json)
+    elif run or state or brokers or as_json:
         raise typer.BadParameter(f"options go behind {context.invoked_subcommand}")
 
 
 @_jobs.command("list")
-def list_(run: RunOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    run: RunOption = None,
+    state: StateOption = None,
+    brokers: BrokersOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List training jobs, the oldest first."""
-    found = asyncio.run(read_jobs(KafkaSettings(), run))
+    found = asyncio.run(read_jobs(broker_settings(brokers), run))
     rows = [job.model_dump(mode="json") for job in found if state in (None, job.status)]
     columns = ("created", "run_id", "job_id", "status", "progress", "attempt", "version", "message")
     show(rows, as_json=as_json, columns=columns, empty="No jobs yet.")
 
 
 @_jobs.command("show")
-def show_(job: JobArgument, as_json: JsonOption = False) -> None:
+def show_(job: JobArgument, brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """Show a job and what it trains on."""
-    found = asyncio.run(read_job(KafkaSettings(), job))
+    found = asyncio.run(read_job(broker_settings(brokers), job))
     document = found.model_dump(mode="json")
     if as_json:
         emit(document)
@@ -81,14 +91,18 @@ _jobs.command("logs")(logs)
 
 @_jobs.command()
 def cancel(
-    job: JobArgument, timeout: AnswerOption = 30.0, dry_run: DryRunOption = False, as_json: JsonOption = False
+    job: JobArgument,
+    timeout: AnswerOption = 30.0,
+    dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End a job as CANCELED.
 
     One that waits ends at once. One that runs is canceled at once as well; its worker stops after its
     optimiser step and its checkpoint, from which `jobs submit --job` goes on.
     """
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     found = asyncio.run(read_job(settings, job))
     command(
         settings,
@@ -129,6 +143,7 @@ def submit(
     *,
     timeout: AnswerOption = 30.0,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train on a file without the stream, or on a batch again.
@@ -142,7 +157,7 @@ def submit(
         raise typer.BadParameter("name the run", param_hint="--run")
     if validation is not None and dataset is None:
         raise typer.BadParameter("it goes with --dataset", param_hint="--validation")
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     if dataset is not None:
         fields: dict[str, Any] = {"batch": _store(settings, str(run), dataset, validation, dry_run=dry_run)}
     elif job is not None:
@@ -193,11 +208,12 @@ def wait(
         float | None,
         typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Longest wait; none by default."),
     ] = None,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Wait for the end of a job; exit with 0 completed, 1 failed, 4 canceled, 3 when time is out."""
     try:
-        ended = asyncio.run(_wait(KafkaSettings(), job, timeout))
+        ended = asyncio.run(_wait(broker_settings(brokers), job, timeout))
     except TimeoutError as error:
         raise TryAgain(f"job {job} has not ended within {timeout:g} s") from error
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from tunestream.artifacts import ArtifactStore, LogLine, LogStore
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.lookup import JobArgument, read_job
 from tunestream.cli.output import JsonOption, console, emit, emit_line, note
 from tunestream.config.settings import KafkaSettings, StoreSettings
@@ -41,6 +42,7 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends, or Ctrl-C.")
     ] = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the statuses of a job and the logs of its attempts, in order of time.
@@ -48,7 +50,7 @@ def logs(
     A log is what the worker printed and reported. It is in the artifact store a few seconds later, also
     when the attempt was killed. With --follow --json one JSON object a line.
     """
-    found = asyncio.run(_print(KafkaSettings(), job, attempt, follow=follow, as_json=as_json))
+    found = asyncio.run(_print(broker_settings(brokers), job, attempt, follow=follow, as_json=as_json))
     if as_json and not follow:
         emit(found)
     elif not found:

@@ -8,16 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from tunestream.artifacts import ArtifactStore
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
+from tunestream.cli.lookup import VersionArgument, find_version
 from tunestream.cli.models.files import export, gc
 from tunestream.cli.models.history import diff, lineage
 from tunestream.cli.models.serving import serving
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, show, table
-from tunestream.config.settings import KafkaSettings, StoreSettings
+from tunestream.config.settings import StoreSettings
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.events.models import ModelVersion
+from tunestream.overview.read.runs import read_ledger
 
 __all__ = ["register"]
 
@@ -41,30 +43,32 @@ def register(app: typer.Typer) -> None:
 
 
 @_models.callback(invoke_without_command=True)
-def models(context: typer.Context, run: RunOption = None, as_json: JsonOption = False) -> None:
+def models(
+    context: typer.Context, run: RunOption = None, brokers: BrokersOption = None, as_json: JsonOption = False
+) -> None:
     """List, trace, compare, export and promote model versions.
 
     Without a subcommand it lists them.
     """
     if context.invoked_subcommand is None:
-        list_(run, as_json)
-    elif run or as_json:
+        list_(run, brokers, as_json)
+    elif run or brokers or as_json:
         raise typer.BadParameter(f"options go behind {context.invoked_subcommand}")
 
 
 @_models.command("list")
-def list_(run: RunOption = None, as_json: JsonOption = False) -> None:
+def list_(run: RunOption = None, brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """List model versions and what is current."""
-    ledger = asyncio.run(read_ledger(KafkaSettings(), run))
+    ledger = asyncio.run(read_ledger(broker_settings(brokers), run))
     rows = [_row(version, ledger, as_json=as_json) for version in ledger.all_versions()]
     columns = ("run_id", "number", "version", "current", "status", "verdict", "parent", "created")
     show(rows, as_json=as_json, columns=columns, empty="No versions yet.")
 
 
 @_models.command("show")
-def show_(version: VersionArgument, as_json: JsonOption = False) -> None:
+def show_(version: VersionArgument, brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """Show a version: base, parent, weights, metrics, evaluation."""
-    ledger = asyncio.run(read_ledger(KafkaSettings()))
+    ledger = asyncio.run(read_ledger(broker_settings(brokers)))
     row = _row(find_version(ledger, version), ledger, as_json=True)
     if as_json:
         emit(row)
@@ -84,10 +88,11 @@ def promote(
     ] = False,
     timeout: AnswerOption = 30.0,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a version the run's current one."""
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     found = find_version(asyncio.run(read_ledger(settings, run)), version)
     _check_stored(found)
     command(
@@ -113,10 +118,11 @@ def rollback(
     *,
     timeout: AnswerOption = 30.0,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an earlier version the run's current one again."""
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     ledger = asyncio.run(read_ledger(settings, run))
     pointer = ledger.pointer(run)
     name = version or (None if pointer is None else pointer.previous)

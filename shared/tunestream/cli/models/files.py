@@ -14,9 +14,10 @@ from typing import Annotated
 import typer
 
 from tunestream.artifacts import ArtifactStore, CheckpointStore, LogStore
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.extras import check_extra
-from tunestream.cli.lookup import VersionArgument, find_version, read_ledger
+from tunestream.cli.lookup import VersionArgument, find_version
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.config.run.durations import parse_duration
 from tunestream.config.settings import KafkaSettings, StoreSettings
@@ -26,6 +27,7 @@ from tunestream.domain.models.model_card import model_card
 from tunestream.domain.models.retention import Garbage, find_garbage
 from tunestream.events.models import ModelVersion
 from tunestream.events.training import TrainingBatch
+from tunestream.overview.read.runs import read_ledger
 from tunestream.streams.reading import RecordReader, stored_events
 
 __all__ = ["export", "gc", "merge"]
@@ -40,12 +42,13 @@ def export(
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="Where the base is here; with --merged.")
     ] = None,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a version with its model card to a folder, as PEFT and transformers read it."""
     if folder.exists():
         raise Failure(f"{folder} exists already")
-    ledger = asyncio.run(read_ledger(KafkaSettings()))
+    ledger = asyncio.run(read_ledger(broker_settings(brokers)))
     found = find_version(ledger, version)
     if found.artifact.is_remote:
         raise Failure(
@@ -97,6 +100,7 @@ def gc(
         str, typer.Option("--older-than", metavar="TIME", help="Delete only what is older than this.")
     ] = "1d",
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete weights, datasets, checkpoints and logs that nothing refers to.
@@ -105,7 +109,7 @@ def gc(
     that these were trained on stay, and so do rows that the stream holds out: versions to come are judged
     on them. What was deleted cannot be promoted or submitted again.
     """
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     store = ArtifactStore(StoreSettings().artifacts)
     found = _stored(store, asyncio.run(_find(settings, keep, older_than)))
     if not dry_run:

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from tunestream.artifacts import ArtifactMissing, ArtifactStore
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import VersionArgument, find_version, read_configs, read_ledger
+from tunestream.cli.lookup import VersionArgument, find_version, read_configs
 from tunestream.cli.output import JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.events.keys import decode_key
 from tunestream.events.models import ModelVersion
+from tunestream.overview.read.runs import read_ledger
 from tunestream.sdk.lineage import Lineage, trace_turn, trace_version
 
 __all__ = ["diff", "lineage"]
@@ -37,21 +39,22 @@ def lineage(
     events: Annotated[
         bool, typer.Option("--events/--no-events", help="Look for the events in ttc.candidates.")
     ] = True,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trace a version back to the events that made it, or a turn to the versions that it went into."""
     if (version is None) == (turn is None):
         raise typer.BadParameter("give a version or --turn")
+    settings = broker_settings(brokers)
     if turn is not None:
         if run is None:
             raise typer.BadParameter("name the run", param_hint="--run")
-        _show_fed(run, turn, as_json=as_json)
+        _show_fed(settings, run, turn, as_json=as_json)
     elif version is not None:
-        _show_lineage(asyncio.run(_trace(version, events=events)), as_json=as_json)
+        _show_lineage(asyncio.run(_trace(settings, version, events=events)), as_json=as_json)
 
 
-async def _trace(name: str, *, events: bool) -> Lineage:
-    settings = KafkaSettings()
+async def _trace(settings: KafkaSettings, name: str, *, events: bool) -> Lineage:
     ledger = await read_ledger(settings)
     return await trace_version(settings, _store(), ledger, find_version(ledger, name), events=events)
 
@@ -82,11 +85,11 @@ def _show_lineage(found: Lineage, *, as_json: bool) -> None:
         show(turns, as_json=False, columns=columns, empty="Its rows name no turns.")
 
 
-def _show_fed(run: str, turn: str, *, as_json: bool) -> None:
+def _show_fed(settings: KafkaSettings, run: str, turn: str, *, as_json: bool) -> None:
     parts = decode_key(turn.encode())
     if len(parts) != 2:
         raise Failure(f"{turn} is not EXAMPLE/TURN", remedy='Write a "/" in a name as %2F.')
-    ledger = asyncio.run(read_ledger(KafkaSettings(), run))
+    ledger = asyncio.run(read_ledger(settings, run))
     fed = asyncio.run(trace_turn(_store(), ledger, run, *parts))
     if as_json:
         emit(asdict(fed))
@@ -98,15 +101,15 @@ def _show_fed(run: str, turn: str, *, as_json: bool) -> None:
 def diff(
     first: VersionArgument,
     second: Annotated[str, typer.Argument(metavar="VERSION", help="The other one.")],
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how two versions differ: parents, metrics, evaluation, configuration, rows."""
-    rows = asyncio.run(_differences(first, second))
+    rows = asyncio.run(_differences(broker_settings(brokers), first, second))
     show(rows, as_json=as_json, columns=("field", "first", "second"), empty="They do not differ.")
 
 
-async def _differences(first: str, second: str) -> list[dict[str, Any]]:
-    settings = KafkaSettings()
+async def _differences(settings: KafkaSettings, first: str, second: str) -> list[dict[str, Any]]:
     ledger = await read_ledger(settings)
     found = [find_version(ledger, name) for name in (first, second)]
     left, right = [await _described(settings, ledger, version) for version in found]

@@ -41,6 +41,7 @@ class EmbeddedKafka:
     Args:
         data: the data folder; created when missing.
         port: for clients, on 127.0.0.1; None takes the folder's last one, or a free one.
+        first_port: what a new folder takes while it is free and ``port`` is None.
         start_timeout: seconds that the context manager gives the broker to answer.
 
     Example:
@@ -51,10 +52,17 @@ class EmbeddedKafka:
     """
 
     def __init__(
-        self, data: Path | str = DEFAULT_DATA_FOLDER, *, port: int | None = None, start_timeout: float = 60.0
+        self,
+        data: Path | str = DEFAULT_DATA_FOLDER,
+        *,
+        port: int | None = None,
+        first_port: int | None = None,
+        start_timeout: float = 60.0,
     ) -> None:
         self._folder = DataFolder(Path(data).resolve())
         self._asked_port = port
+        self._first_port = first_port
+        self._missed_port: int | None = None
         self._start_timeout = start_timeout
         self._identity: BrokerIdentity | None = None
         self._process: psutil.Popen | None = None
@@ -74,6 +82,11 @@ class EmbeddedKafka:
     def bootstrap_servers(self) -> str:
         """What clients connect to, once the broker has been started."""
         return f"{HOST}:{self._known.port}"
+
+    @property
+    def missed_port(self) -> int | None:
+        """The port that it would have taken, had no other process had it; None when it has it."""
+        return self._missed_port
 
     @property
     def cluster_id(self) -> str:
@@ -222,7 +235,11 @@ class EmbeddedKafka:
             if not is_free(promised):
                 raise PortTakenError(promised)
             return promised
-        return last if last is not None and is_free(last) else free_port()
+        wished = self._first_port if last is None else last
+        if wished is not None and is_free(wished):
+            return wished
+        self._missed_port = wished
+        return free_port()
 
     def _await_answer(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

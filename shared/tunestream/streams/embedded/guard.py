@@ -4,7 +4,7 @@ A process that is killed cannot end its children, and a signal of the kernel at 
 (``PR_SET_PDEATHSIG``) is sent when the *thread* ends that made the child. So this program is started beside
 the broker, in a session of its own. Its standard input is a pipe from the parent, which the system closes at
 the parent's end, however that comes. A process that the parent forked may hold the pipe open: the number of
-our parent says so as well.
+our parent shows it as well.
 """
 
 from __future__ import annotations

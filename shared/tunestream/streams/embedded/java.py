@@ -68,10 +68,7 @@ def launch(folder: DataFolder, jars: str) -> psutil.Popen:
 
 
 class Guard:
-    """The process that ends the broker when this one is gone; made before the broker is.
-
-    It is told of its broker by :meth:`watch`.
-    """
+    """The process that ends the broker when this one is gone; made before the broker is."""
 
     def __init__(self) -> None:
         # The file, not the module: it needs nothing of this package. -P: nor of the folder that holds it.

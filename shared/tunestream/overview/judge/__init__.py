@@ -1,0 +1,1 @@
+"""What is to be thought of facts: pure, from facts to findings."""

@@ -1,0 +1,135 @@
+"""Services: whose they are, whether they are at work, and whether they stay so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tunestream.overview.deployment import ServiceRecord
+from tunestream.overview.facts import ServiceAnswer, ServicesFacts
+from tunestream.overview.findings import Finding
+from tunestream.topics import SERVICES
+
+__all__ = ["judge_services", "open_turns"]
+
+# So many starts within ten minutes are no accident.
+_WINDOW_SECONDS: Final = 600.0
+_KEEPS_DYING: Final = 3
+# A turn's time-out is half a minute by default; ten minutes of silence are nobody's intention.
+_STUCK_SECONDS: Final = 600.0
+
+
+def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
+    """Return how the services of a deployment are.
+
+    Args:
+        facts: of the services.
+        now: seconds since the epoch.
+    """
+    findings = list(_up(facts))
+    others = [answer for answer in facts.answers if answer.answers and _is_another_s(answer, facts)]
+    findings += [_other(answer) for answer in others]
+    ours = {answer.name: answer for answer in facts.answers if answer not in others}
+    records = {record.name: record for record in _records(facts)}
+    if not any(answer.answers for answer in ours.values()) and not any(facts.members.values()):
+        return [*findings, Finding.fail("services", "no service answers", "tunestream up")]
+    for service in SERVICES:
+        name = service.replace("-", "_")
+        members = facts.members.get(service, 0)
+        findings += _service(name, ours.get(name), members, records.get(name), started=bool(records))
+        if name in records:
+            findings += _restarts(records[name], now)
+        if name == "pair_builder" and name in ours and ours[name].ready:
+            findings.append(open_turns(ours[name].metrics, now))
+    return findings
+
+
+def _records(facts: ServicesFacts) -> tuple[ServiceRecord, ...]:
+    return facts.here.services if facts.here is not None and facts.alive else ()
+
+
+def _up(facts: ServicesFacts) -> Iterator[Finding]:
+    if facts.here is None:
+        return
+    here = facts.here
+    if not facts.alive:
+        text = f"process {here.process.pid} was killed, and .tunestream/up.json is left of it"
+        yield Finding.warn("tunestream up", text, "tunestream up")
+    elif (here.broker, here.topic_prefix) != (facts.broker, facts.prefix):
+        text = (
+            f"this folder's works with {_place(here.broker, here.topic_prefix)}; "
+            f"looked at is {_place(facts.broker, facts.prefix)}"
+        )
+        yield Finding.warn("tunestream up", text, "Without KAFKA_BOOTSTRAP_SERVERS and --brokers it is found")
+    else:
+        yield Finding.ok("tunestream up", f"process {here.process.pid} runs this folder's deployment")
+
+
+def _place(broker: str, prefix: str) -> str:
+    return f"{broker}, prefix {prefix!r}"
+
+
+def _is_another_s(answer: ServiceAnswer, facts: ServicesFacts) -> bool:
+    return answer.broker is not None and (answer.broker, answer.prefix) != (facts.broker, facts.prefix)
+
+
+def _other(answer: ServiceAnswer) -> Finding:
+    place = _place(answer.broker or "", answer.prefix or "")
+    return Finding.warn(answer.name, f"{answer.url} belongs to another deployment: {place}")
+
+
+def _service(
+    name: str, answer: ServiceAnswer | None, members: int, record: ServiceRecord | None, *, started: bool
+) -> Iterator[Finding]:
+    if answer is not None and answer.answers:
+        yield from _answered(answer, record)
+    elif record is not None:
+        yield Finding.fail(name, f"nothing answers at {record.url}", f"Read its log: {record.log}")
+    elif members:
+        yield Finding.ok(name, f"{members} at work; no address of this machine answers")
+    elif started:
+        yield Finding.warn(name, "`tunestream up` does not run it", f"tunestream up --only {name}")
+    else:
+        yield Finding.fail(name, "nobody runs it", f"tunestream up, or tunestream service run {name}")
+
+
+def _answered(answer: ServiceAnswer, record: ServiceRecord | None) -> Iterator[Finding]:
+    log = "its log" if record is None else record.log
+    if answer.ready:
+        yield Finding.ok(answer.name, f"{answer.url}: ready")
+    else:
+        text = f"{answer.url}: {'; '.join(answer.reasons) or 'not ready'}"
+        yield Finding.fail(answer.name, text, f"Read {log}, and {answer.url}/health/ready")
+    for warning in answer.warnings:
+        yield Finding.fail(answer.name, warning, f"Read {log}; for a model server: tunestream models serving")
+
+
+def _restarts(record: ServiceRecord, now: float) -> Iterator[Finding]:
+    count = sum(now - moment < _WINDOW_SECONDS for moment in record.restarts)
+    if count:
+        times = "once" if count == 1 else f"{count} times"
+        text = f"died and was started again {times} within {_WINDOW_SECONDS / 60:.0f} min"
+        make = Finding.fail if count >= _KEEPS_DYING else Finding.warn
+        yield make(record.name, text, f"Read its log: {record.log}")
+
+
+def open_turns(metrics: str, now: float) -> Finding:
+    """Find turns that are open for too long.
+
+    Args:
+        metrics: of a pair builder, in Prometheus' text form.
+        now: seconds since the epoch.
+    """
+    opened = [value for value in _samples(metrics, "oldest_open_turn_time_seconds") if value > 0]
+    turns = int(sum(_samples(metrics, "open_turns")))
+    age = max((now - moment for moment in opened), default=0.0)
+    if age <= _STUCK_SECONDS:
+        return Finding.ok("open turns", f"{turns}, the oldest for {max(age, 0.0):.0f} s")
+    text = f"{turns}, the oldest for {age / 60:.0f} min: its time-out does not come"
+    remedy = "Only the collector writes ticks when agents are silent: tunestream up --only ttc_collector"
+    return Finding.fail("open turns", text, remedy)
+
+
+def _samples(metrics: str, state: str) -> list[float]:
+    lines = (line for line in metrics.splitlines() if line.startswith("tunestream_state{"))
+    return [float(line.rsplit(" ", 1)[1]) for line in lines if f'name="{state}"' in line]

@@ -1,0 +1,1 @@
+"""Reads facts: thin, and changes nothing."""
