@@ -99,6 +99,12 @@ def test_another_deployment_at_the_usual_ports_is_not_taken_for_this_one() -> No
     assert "belongs to another deployment: b:1, prefix 'other.'" in found["trainer"][0].text
 
 
+def test_what_shows_no_deployment_counts_only_where_up_started_it() -> None:
+    answers = [answer(name, broker=None, prefix=None) for name in NAMES]
+    assert failed(judged(*answers, members=NOBODY)) == {"services": "no service answers"}
+    assert not failed(judged(*answers, here=deployment(*map(record, NAMES)), members=NOBODY))
+
+
 def test_services_on_other_machines_are_seen_by_the_broker() -> None:
     silent = [answer(name, answers=False) for name in NAMES]
     found = judged(*silent, members=AT_WORK | {"trainer": 0})

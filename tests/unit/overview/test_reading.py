@@ -135,12 +135,14 @@ async def test_a_trainer_without_a_base_model_has_none() -> None:
 
 
 def test_the_store_is_written_and_left_as_it_was(tmp_path: Path) -> None:
+    assert read_store(str(tmp_path / "artifacts/here")).problem is None
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "artifacts").mkdir()
     assert read_store(str(tmp_path / "artifacts")).problem is None
     assert list((tmp_path / "artifacts").iterdir()) == []
     (tmp_path / "file").touch()
-    problem = read_store(str(tmp_path / "file/artifacts")).problem
-    assert problem is not None
-    assert "directory" in problem.lower()
+    for name in ("file", "file/artifacts"):
+        assert "directory" in str(read_store(str(tmp_path / name)).problem).lower()
 
 
 def test_a_store_of_an_unknown_kind_is_named() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from tunestream.overview.deployment import ServiceRecord
@@ -27,10 +27,10 @@ def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
         now: seconds since the epoch.
     """
     findings = list(_up(facts))
-    others = [answer for answer in facts.answers if answer.answers and _is_another_s(answer, facts)]
+    records = {record.name: record for record in _records(facts)}
+    others = [answer for answer in facts.answers if answer.answers and not _is_ours(answer, facts, records)]
     findings += [_other(answer) for answer in others]
     ours = {answer.name: answer for answer in facts.answers if answer not in others}
-    records = {record.name: record for record in _records(facts)}
     if not any(answer.answers for answer in ours.values()) and not any(facts.members.values()):
         return [*findings, Finding.fail("services", "no service answers", "tunestream up")]
     for service in SERVICES:
@@ -69,12 +69,16 @@ def _place(broker: str, prefix: str) -> str:
     return f"{broker}, prefix {prefix!r}"
 
 
-def _is_another_s(answer: ServiceAnswer, facts: ServicesFacts) -> bool:
-    return answer.broker is not None and (answer.broker, answer.prefix) != (facts.broker, facts.prefix)
+def _is_ours(answer: ServiceAnswer, facts: ServicesFacts, records: Mapping[str, ServiceRecord]) -> bool:
+    if answer.broker is None:  # it may be anything, but where `up` started it
+        return answer.name in records
+    return (answer.broker, answer.prefix) == (facts.broker, facts.prefix)
 
 
 def _other(answer: ServiceAnswer) -> Finding:
-    place = _place(answer.broker or "", answer.prefix or "")
+    if answer.broker is None:
+        return Finding.warn(answer.name, f"{answer.url} answers, but not with the deployment it belongs to")
+    place = _place(answer.broker, answer.prefix or "")
     return Finding.warn(answer.name, f"{answer.url} belongs to another deployment: {place}")
 
 
