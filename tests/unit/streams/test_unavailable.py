@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from tests.helpers.services import free_port
 from tunestream.config.settings import KafkaSettings
-from tunestream.sdk import BrokerUnavailable, StatusSubscriber, TTCPublisher
+from tunestream.sdk import BlockingTTCPublisher, BrokerUnavailable, StatusSubscriber, TTCPublisher
 from tunestream.streams.admin import list_topics
 from tunestream.streams.errors import in_words, is_unavailable
 from tunestream.streams.groups import group_lags
@@ -68,6 +68,12 @@ async def test_nobody_listens(door: Door) -> None:
     assert "tunestream up" in error.remedy
     assert str(error).endswith(f"{error.remedy}.")
     assert is_unavailable(error)
+
+
+def test_a_program_without_asyncio_gets_the_same_error() -> None:
+    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with pytest.raises(BrokerUnavailable, match="the connection was refused"):
+        BlockingTTCPublisher(settings).__enter__()
 
 
 async def test_a_name_that_is_none(door: Door) -> None:
