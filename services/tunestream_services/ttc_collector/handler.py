@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,10 +14,11 @@ from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.nat_steps import normalise_nat
 from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.collector.prompts import as_format, has_more
 from tunestream.domain.effects import Effects, Refused
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
-from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.ttc import CandidateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 from tunestream.topics import topic
@@ -97,7 +99,12 @@ class CollectorHandler(Handler):
                 "unknown_run", f"run {run_id!r} was never applied; run `tunestream run apply` and replay"
             )
         _check_key(record, run_id, example_id)
-        body = _normalise(record, config, run_id, example_id)
+        dropped: Counter[str] = Counter()
+        body = _normalise(record, config, run_id, example_id, dropped)
+        if isinstance(body, CandidateStep) and has_more(body.prompt):
+            body = as_format(body, self._runs.format, dropped)
+        if dropped:
+            effects.counts["dropped_message_key"] += dropped.total()
         if body is None:
             effects.counts["ignored_step"] += 1
             return
@@ -190,14 +197,16 @@ def _check_key(record: Inbound, run_id: str, example_id: str) -> None:
         )
 
 
-def _normalise(record: Inbound, config: RunConfig, run_id: str, example_id: str) -> Normalised | None:
+def _normalise(
+    record: Inbound, config: RunConfig, run_id: str, example_id: str, dropped: Counter[str]
+) -> Normalised | None:
     body = record.body
     builder = config.trajectory_builder
     if isinstance(body, IntermediateStep):
         name = builder.ttc_step_name if isinstance(builder, DPOTrajectoryBuilderConfig) else ""
-        return normalise_nat(body, run_id=run_id, example_id=example_id, ttc_step_name=name)
+        return normalise_nat(body, run_id=run_id, example_id=example_id, ttc_step_name=name, dropped=dropped)
     assert isinstance(body, _NATIVE)
-    return normalise_native(body)
+    return normalise_native(body, dropped)
 
 
 def _is_time(written: str) -> bool:

@@ -54,7 +54,7 @@ def failure_of(error: Exception) -> Failure | None:
         return TryAgain(str(error) or type(error).__name__)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(f"{error.filename}: {error.strerror}")
-    return _of_validation(error) or _of_configuration(error)
+    return _of_validation(error) or _of_rows(error) or _of_configuration(error)
 
 
 def _of_validation(error: Exception) -> Failure | None:
@@ -69,6 +69,14 @@ def _fields(error: ValidationError) -> str:
     """Name every field that is wrong, one a line, and never its value: it may be a secret."""
     lines = (f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}" for item in error.errors())
     return "\n".join(lines)
+
+
+def _of_rows(error: Exception) -> Failure | None:
+    if "tunestream.rows" not in sys.modules:
+        return None
+    from tunestream.rows.errors import RowError  # noqa: PLC0415 - the same
+
+    return Failure(str(error)) if isinstance(error, RowError) else None
 
 
 def _of_configuration(error: Exception) -> Failure | None:

@@ -1,37 +1,39 @@
-"""Files of JSON lines: plain, gzipped, or the standard streams."""
+"""Lines of JSON, in and out: files of any type of rows, or the standard streams."""
 
 from __future__ import annotations
 
-import gzip
 import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO
+from typing import IO, Annotated
+
+import typer
 
 from tunestream.cli.errors import Failure
+from tunestream.rows.opening import FileType, type_of_file
+from tunestream.rows.reading import open_lines
 
-__all__ = ["read_lines", "write_lines"]
+__all__ = ["FileTypeOption", "read_lines", "write_lines"]
 
 
-@contextmanager
-def read_lines(source: str) -> Iterator[Iterator[bytes]]:
-    """Open a file of lines; ``-`` is stdin, and a name that ends in ``.gz`` is unpacked.
+FileTypeOption = Annotated[
+    FileType | None,
+    typer.Option("--file-type", help="Type of the input; by default from its ending, else jsonl."),
+]
+
+
+def read_lines(source: str, file_type: FileType | None = None) -> AbstractContextManager[Iterator[bytes]]:
+    """Open a file as lines of JSON; ``-`` is stdin, and what is gzipped is unpacked.
+
+    The n-th line is that of the file: see :func:`tunestream.rows.reading.open_lines`.
 
     Raises:
-        Failure: when what should be gzip is not, or ends early.
+        RowError: when its type is not known; while lines are taken, when it cannot be read.
     """
-    if source == "-":
-        yield iter(sys.stdin.buffer)
-        return
-    with gzip.open(source) if source.endswith(".gz") else Path(source).open("rb") as file:
-        try:
-            yield iter(file)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise Failure(f"{source}: is not a whole gzip file: {error}") from error
+    return open_lines(source, file_type or type_of_file(source, "--file-type", FileType.JSONL))
 
 
 def write_lines(target: str, lines: Iterable[bytes]) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.jsonl import read_lines, write_lines
+from tunestream.cli.jsonl import FileTypeOption, read_lines, write_lines
 from tunestream.cli.output import JsonOption, emit_line, logs, note, table
 from tunestream.config.files.errors import ConfigError
 from tunestream.config.run.loading import OfflineSection, load_offline
@@ -27,10 +27,13 @@ from tunestream.domain.turns.preferences import preference_pair, trl_row
 from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
 from tunestream.domain.turns.recorded_steps import RecordingError
 from tunestream.events.trajectories import Trajectory
+from tunestream.rows.opening import FileType
 
 __all__ = ["PairFormat", "make_curriculum", "make_pairs_file", "register"]
 
-InputArgument = Annotated[str, typer.Argument(help="JSON lines; .gz is unpacked, - is stdin.")]
+InputArgument = Annotated[
+    str, typer.Argument(help="JSON lines, JSON or Parquet, may be gzipped; - is stdin.")
+]
 OutputOption = Annotated[str, typer.Option("--output", "-o", help="File to write; - is stdout.")]
 ConfigOption = Annotated[str, typer.Option("--config", "-c", help="The run's YAML file.")]
 
@@ -67,6 +70,7 @@ def pairs(
     form: Annotated[PairFormat, typer.Option("--format", help="Our pairs, or TRL's preference rows.")] = (
         PairFormat.PAIRS
     ),
+    file_type: FileTypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make preference pairs of recorded events.
@@ -81,11 +85,18 @@ def pairs(
             remedy="Set it to dpo_traj_builder.",
         )
     with _user_faults(source):
-        summary = make_pairs_file(source, builder, output, nat_parity=nat_parity, form=form)
+        summary = make_pairs_file(
+            source, builder, output, nat_parity=nat_parity, form=form, file_type=file_type
+        )
     _report(summary, as_json=as_json, data_on_stdout=output == "-")
 
 
-def curriculum(source: InputArgument, config: ConfigOption, output: OutputOption = "-") -> None:
+def curriculum(
+    source: InputArgument,
+    config: ConfigOption,
+    output: OutputOption = "-",
+    file_type: FileTypeOption = None,
+) -> None:
     """Run the curriculum over epochs of groups, its state carried from line to line.
 
     A line of the input is {"epoch": n, "group_rewards": [[…], …]}; a line of the output is {"epoch": n,
@@ -94,7 +105,7 @@ def curriculum(source: InputArgument, config: ConfigOption, output: OutputOption
     """
     sections = _section(config, "curriculum_learning", "batching")
     with _user_faults(source):
-        make_curriculum(source, sections, output)
+        make_curriculum(source, sections, output, file_type=file_type)
 
 
 def make_pairs_file(
@@ -104,28 +115,32 @@ def make_pairs_file(
     *,
     nat_parity: bool = False,
     form: PairFormat = PairFormat.PAIRS,
+    file_type: FileType | None = None,
 ) -> Summary:
     """Make pairs of a file of recorded events; the output appears when it is whole.
 
     Raises:
         RecordingError: at the first line that is not a recorded step.
+        RowError: when the file cannot be read.
     """
     summary, make = Summary(), pairs_as_reference if nat_parity else pairs_as_stream
-    with read_lines(source) as lines, _without_collector():
+    with read_lines(source, file_type) as lines, _without_collector():
         trajectories = make(lines, config, summary, _Refusals(summary))
         to_row = _ROWS[form]
         write_lines(output, (orjson.dumps(to_row(trajectory)) for trajectory in trajectories))
     return summary
 
 
-def make_curriculum(source: str, config: OfflineConfig, output: str) -> None:
+def make_curriculum(
+    source: str, config: OfflineConfig, output: str, *, file_type: FileType | None = None
+) -> None:
     """Run the curriculum over a file of epochs.
 
     Raises:
         RecordingError: at the first line that is not an epoch.
         StrategyFailed: when the run's strategy breaks its contract.
     """
-    with read_lines(source) as lines:
+    with read_lines(source, file_type) as lines:
         results = run_epochs(lines, config.curriculum_learning, config.batching.seed)
         write_lines(output, (orjson.dumps(result) for result in results))
 
@@ -180,7 +195,12 @@ def _report(summary: Summary, *, as_json: bool, data_on_stdout: bool) -> None:
         note(escape(orjson.dumps(summary.to_dict()).decode()))
         return
     counts = {name: count for name, count in summary.to_dict().items() if isinstance(count, int)}
-    rows = [*counts.items(), *_reasons("skipped", summary.skipped), *_reasons("refused", summary.refused)]
+    rows = [
+        *counts.items(),
+        *_reasons("skipped", summary.skipped),
+        *_reasons("refused", summary.refused),
+        *_reasons("dropped", summary.dropped),
+    ]
     logs().print(table(["", "count"], rows))
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.jsonl import read_lines
+from tunestream.cli.jsonl import FileTypeOption, read_lines
 from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note
 from tunestream.config.settings import KafkaSettings
 from tunestream.sdk.event_files import LineError, RecordedFormat, line_reader
@@ -24,7 +24,10 @@ _SOURCE: Final = "/tunestream/cli/publish"
 _SHOWN_EVERY: Final = 200
 
 FileArgument = Annotated[
-    str, typer.Argument(metavar="FILE|-", help="JSON lines, may be gzipped; - is stdin.")
+    str,
+    typer.Argument(
+        metavar="FILE|-", help="JSON lines, JSON, CSV, TSV or Parquet, may be gzipped; - is stdin."
+    ),
 ]
 RunOption = Annotated[
     str | None, typer.Option("--run", metavar="RUN", help="The run; native lines may name their own.")
@@ -54,6 +57,7 @@ def publish(
     restamp: RestampOption = False,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
+    file_type: FileTypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish recorded events to a run.
@@ -64,7 +68,7 @@ def publish(
     if form is RecordedFormat.NAT and run is None:
         raise typer.BadParameter("steps of the NeMo Agent Toolkit name no run", param_hint="--run")
     started = time.monotonic()
-    with read_lines(file) as lines:
+    with read_lines(file, file_type) as lines:
         events = _events(file, lines, form, run, restamp=restamp)
         count = sum(1 for _ in events) if dry_run else asyncio.run(_send(_size(file), events, rate))
     seconds = time.monotonic() - started

@@ -13,7 +13,14 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, cast
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -26,6 +33,7 @@ __all__ = [
     "Metadata",
     "NotKept",
     "SentMetadata",
+    "Sparse",
     "Wire",
     "check_kept",
     "kept",
@@ -176,9 +184,37 @@ class Wire(BaseModel):
         """Return the body as it goes on the wire: UTF-8 JSON, fields in declaration order."""
         try:
             # As pydantic's own writer, which takes 1.7 times as long, but for what it leaves alone.
-            return orjson.dumps(vars(self), default=vars, option=orjson.OPT_PASSTHROUGH_DATETIME)
+            return orjson.dumps(_written(self), default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
         except TypeError:  # a moment, or an integer of more than 64 bits
             return self.__pydantic_serializer__.to_json(self)
+
+
+class Sparse(Wire):
+    """A body that leaves absent fields out when it is written."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        super().__pydantic_init_subclass__()
+        _sparse.add(cls)
+
+    @model_serializer(mode="wrap")
+    def _present(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+
+_sparse: Final[set[type]] = set()  # asking a class what it is takes five times as long
+
+
+def _written(body: object) -> dict[str, Any]:
+    """Return the fields that are written of a body.
+
+    Raises:
+        TypeError: when it is no object with fields.
+    """
+    values = vars(body)
+    if type(body) not in _sparse or None not in values.values():
+        return values
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class Foreign(BaseModel):

@@ -13,23 +13,42 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from tunestream.events.base import FiniteFloat, Identifier, Metadata, Wire
+from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire
 from tunestream.events.registry import event_type
 
 __all__ = [
+    "ChatMessage",
     "CloseReason",
     "DPOItem",
     "EpisodeItem",
     "EpisodeItemRole",
     "MemberScore",
+    "Message",
     "OpenAIMessage",
     "PreferencePair",
     "Prompt",
+    "ToolCall",
+    "ToolFunction",
     "Trajectory",
     "TrajectoryCollection",
     "TrajectoryGroup",
     "TrajectoryGroupRef",
 ]
+
+
+class ToolFunction(Sparse):
+    """What a tool call calls; the arguments are the model's text, JSON mostly, or an object."""
+
+    name: str
+    arguments: str | dict[str, Any]
+
+
+class ToolCall(Sparse):
+    """One call of a tool that an assistant makes."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: ToolFunction
 
 
 class OpenAIMessage(Wire):
@@ -39,7 +58,21 @@ class OpenAIMessage(Wire):
     content: str
 
 
-Prompt = list[OpenAIMessage] | str
+class ChatMessage(Sparse, OpenAIMessage):
+    """A message with what the OpenAI chat API has beside role and content.
+
+    ``content`` is empty where an assistant calls tools and writes nothing.
+    """
+
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning_content: str | None = None
+
+
+# Most messages are plain: they are read and written as fast as if there were no others.
+Message = Annotated[OpenAIMessage | ChatMessage, Field(union_mode="left_to_right")]
+Prompt = list[Message] | str
 
 
 class DPOItem(Wire):

@@ -8,19 +8,20 @@ Names that begin with TTC are what agents publish: :class:`TTCCandidate`, :class
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 
 from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, SentMetadata, Wire, kept
 from tunestream.events.registry import event_type
-from tunestream.events.trajectories import EpisodeItem, Prompt
+from tunestream.events.trajectories import EpisodeItem, Message, Prompt
 
 __all__ = [
     "EVERY_RUN",
     "CandidateStep",
     "EpisodeStep",
     "ExampleEnd",
+    "PublishedPrompt",
     "TTCCandidate",
     "TTCEpisode",
     "TTCEventData",
@@ -39,6 +40,16 @@ def _kept_items(items: list[EpisodeItem]) -> list[EpisodeItem]:
     for number, item in enumerate(items):
         kept({f"items.{number}": {"metadata": item.metadata, "logprobs": item.logprobs}})
     return items
+
+
+PublishedPrompt = Annotated[
+    str | list[Message] | list[dict[str, Any]],
+    Field(
+        union_mode="left_to_right",
+        description="text, or messages of the OpenAI chat API in any of its forms; the collector reads them",
+    ),
+]
+"""A prompt as agents publish it: messages that are not in our own form are left to the collector."""
 
 
 class TTCEventData(Foreign):
@@ -63,7 +74,7 @@ class TTCCandidate(Wire):
     turn_id: Identifier
     candidate_id: Identifier = Field(description="unique within the turn; a repeat counts once")
     candidate_index: int | None = None
-    prompt: Prompt
+    prompt: PublishedPrompt
     response: str
     score: FiniteFloat
     expected_candidates: int | None = Field(default=None, ge=1)

@@ -25,11 +25,12 @@ class RowError(ValueError):
         place: where; None when the file as a whole is meant.
         field: the column or key, empty when none is meant.
         reason: for people: what is wrong and what to do about it.
+        detail: field and reason, for who names the place himself.
     """
 
     def __init__(self, where: Place | str, reason: str, *, field: str = "") -> None:
-        named = f"{field}: {reason}" if field else reason
-        super().__init__(f"{where}: {named}")
+        self.detail = f"{field}: {reason}" if field else reason
+        super().__init__(f"{where}: {self.detail}")
         self.place = where if isinstance(where, Place) else None
         self.field = field
         self.reason = reason

@@ -10,7 +10,16 @@ from typing import Any, Final
 
 from tunestream.rows.errors import Place, RowError
 
-__all__ = ["DEEPEST", "clean", "find_surrogate", "json_value"]
+__all__ = [
+    "DECODER",
+    "DEEPEST",
+    "check_depth",
+    "clean",
+    "fault_of",
+    "find_surrogate",
+    "json_value",
+    "not_utf8",
+]
 
 DEEPEST: Final = 100
 """Levels of nesting in a row; every stage behind takes more."""
@@ -22,14 +31,19 @@ class _Repeated(ValueError):
     """An object has a key twice; the message is the key."""
 
 
-def json_value(text: str | bytes, place: Place) -> Any:
-    """Parse one value of JSON; what is not a number (NaN, infinity) is None.
+def json_value(text: bytes, place: Place, *, keep_numbers: bool = False) -> Any:
+    """Parse one value of JSON.
+
+    Args:
+        text: UTF-8.
+        place: named by errors.
+        keep_numbers: whether NaN and infinity stay what they are; otherwise they are missing, None.
 
     Raises:
         RowError: when it is no JSON, repeats a key, or is nested too deeply.
     """
     try:
-        return DECODER.decode(text if isinstance(text, str) else _decoded(text, place))
+        return (_PLAIN if keep_numbers else DECODER).decode(_decoded(text, place))
     except (ValueError, RecursionError) as error:
         raise fault_of(error, place) from error
 
@@ -66,6 +80,21 @@ def clean(value: Any, place: Place, *, field: str = "", depth: int = 0) -> Any:
     return {
         name: clean(each, place, field=field or str(name), depth=depth + 1) for name, each in value.items()
     }
+
+
+def check_depth(value: object, place: Place, *, depth: int = 0) -> None:
+    """Make sure that a value is not nested too deeply.
+
+    Raises:
+        RowError: when it is.
+    """
+    if not isinstance(value, dict | list):
+        return
+    if depth >= DEEPEST:
+        raise RowError(place, f"is nested deeper than {DEEPEST} levels")
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            check_depth(each, place, depth=depth + 1)
 
 
 def find_surrogate(value: object, path: Sequence[str | int] = ()) -> tuple[str, str] | None:
@@ -112,5 +141,6 @@ def _no_number(_name: str) -> None:
     return None
 
 
+_PLAIN: Final = json.JSONDecoder(object_pairs_hook=_object)
 DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
 """Reads NaN and infinity as None; refuses an object with a key twice."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from tunestream.events.trajectories import EpisodeItem, Prompt
-from tunestream.events.ttc import TTCEpisode
+from tunestream.events.trajectories import EpisodeItem
+from tunestream.events.ttc import PublishedPrompt, TTCEpisode
 from tunestream.sdk.event_records import NativeEvent
 from tunestream.sdk.publisher import TTCPublisher
 from tunestream.sdk.turn import Turn
@@ -84,7 +84,9 @@ class BlockingTTCPublisher:
         self._publisher.policy_version = version
 
     @contextmanager
-    def turn(self, run_id: str, example_id: str, *, prompt: Prompt, **options: Any) -> Iterator[Turn]:
+    def turn(
+        self, run_id: str, example_id: str, *, prompt: PublishedPrompt, **options: Any
+    ) -> Iterator[Turn]:
         """See :meth:`TTCPublisher.turn`."""
         turn = self._publisher.begin_turn(run_id, example_id, prompt=prompt, **options)
         yield turn

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from tunestream.events.base import NESTING_LIMIT, NotKept, check_kept
+from tunestream.events.base import NotKept, check_kept
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.rows.errors import Place, RowError
+from tunestream.rows.messages import MessageError, prompt_of
+from tunestream.rows.values import check_depth, find_surrogate, json_value
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord
 
@@ -58,9 +62,14 @@ def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRe
         fields["run_id"] = run_id
     model = _model_of(fields)
     try:
-        return native_record(model.model_validate(fields), source=source, time=now)
+        event = model.model_validate(fields)
+        if isinstance(event, TTCCandidate):
+            event = event.model_copy(update={"prompt": prompt_of(event.prompt, "prompt", Counter())})
+        return native_record(event, source=source, time=now)
     except ValidationError as error:
         raise LineError(_fields(error, model.__name__)) from error
+    except MessageError as error:
+        raise LineError(str(error)) from error
 
 
 def _model_of(fields: dict[str, Any]) -> type[NativeEvent]:
@@ -104,16 +113,19 @@ def _check_candidate(step: IntermediateStep) -> None:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise LineError(f"not JSON: {error}") from error
-    except RecursionError:
-        raise LineError(f"nested too deep; send at most {NESTING_LIMIT} levels") from None
+        fields = json_value(line, _HERE, keep_numbers=True)
+        check_depth(fields, _HERE)
+    except RowError as error:
+        raise LineError(error.detail) from error
     if not isinstance(fields, dict):
-        raise LineError("not a JSON object")
+        raise LineError("is not a JSON object")
+    half = find_surrogate(fields) if b"\\u" in line else None  # UTF-8 itself can hold none
+    if half is not None:
+        raise LineError(f"{half[0]}: not text: lone surrogate {half[1]}")
     return fields
 
 
+_HERE: Final = Place("", 1)  # callers know the line
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from tunestream.events.base import Metadata
-from tunestream.events.trajectories import EpisodeItem, Prompt
-from tunestream.events.ttc import TTCEpisode, TTCExampleEnd
+from tunestream.events.trajectories import EpisodeItem
+from tunestream.events.ttc import PublishedPrompt, TTCEpisode, TTCExampleEnd
 from tunestream.sdk.environment import settings_or_environment
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.sdk.turn import Turn
@@ -73,7 +73,7 @@ class TTCPublisher:
         run_id: str,
         example_id: str,
         *,
-        prompt: Prompt,
+        prompt: PublishedPrompt,
         turn_id: str | None = None,
         expected: int | None = None,
         policy_version: str | None = None,
@@ -97,7 +97,7 @@ class TTCPublisher:
         run_id: str,
         example_id: str,
         *,
-        prompt: Prompt,
+        prompt: PublishedPrompt,
         turn_id: str | None = None,
         expected: int | None = None,
         policy_version: str | None = None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from uuid import uuid4
 
 from tunestream.events.base import Metadata
-from tunestream.events.trajectories import Prompt
-from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
+from tunestream.events.ttc import PublishedPrompt, TTCCandidate, TTCTurnEnd
+from tunestream.rows.messages import prompt_of
 
 __all__ = ["Turn"]
 
@@ -19,6 +20,11 @@ class Turn:
         example_id: what was played or solved, e.g. one game; its turns stay in order.
         turn_id: unique within the example.
         candidates: what was collected so far.
+        dropped: keys of the prompt's messages that are not sent, counted.
+
+    Raises:
+        MessageError: when the prompt is neither text nor messages that can be trained on; it is a ValueError
+            that names the field.
     """
 
     def __init__(
@@ -27,7 +33,7 @@ class Turn:
         example_id: str,
         turn_id: str,
         *,
-        prompt: Prompt,
+        prompt: PublishedPrompt,
         expected: int | None,
         policy_version: str | None,
     ) -> None:
@@ -35,7 +41,8 @@ class Turn:
         self.example_id = example_id
         self.turn_id = turn_id
         self.candidates: list[TTCCandidate] = []
-        self._prompt = prompt
+        self.dropped: Counter[str] = Counter()
+        self._prompt = prompt_of(prompt, "prompt", self.dropped)
         self._expected = expected
         self._policy_version = policy_version
 

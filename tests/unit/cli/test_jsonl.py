@@ -14,6 +14,7 @@ import pytest
 
 from tunestream.cli.errors import Failure
 from tunestream.cli.jsonl import read_lines, write_lines
+from tunestream.rows.errors import RowError
 
 
 def read(source: Path | str) -> list[bytes]:
@@ -32,9 +33,9 @@ def test_gzip_is_unpacked_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"1\n2\n", gzip.compress(b"1\n2\n" * 99, mtime=0)[:-9]])
-def test_what_is_no_whole_gzip_file_is_a_failure_with_its_name(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_whole_gzip_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.gz").write_bytes(content)
-    with pytest.raises(Failure, match=r"rows\.gz: is not a whole gzip file"):
+    with pytest.raises(RowError, match=r"rows\.gz: is not a whole gzip file"):
         read(tmp_path / "rows.gz")
 
 

@@ -174,7 +174,7 @@ def test_what_is_no_number_is_missing(write: Write, tmp_path: Path) -> None:
     read = {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": None}
     assert rows(write("a.jsonl", odd)) == [read]
     assert rows(write("a.json", f"[{odd}]")) == [read]
-    numbers = [{"n": 1.5, "m": [float("nan")]}, {"n": float("nan"), "m": None}]
+    numbers: list[dict[str, Any]] = [{"n": 1.5, "m": [float("nan")]}, {"n": float("nan"), "m": None}]
     assert rows(write_parquet(tmp_path / "a.parquet", numbers)) == [
         {"n": 1.5, "m": [None]},
         {"n": None, "m": None},

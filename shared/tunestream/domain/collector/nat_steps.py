@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from tunestream.domain.collector.bounds import LARGEST_SCORE, check_name, check_range
+from tunestream.domain.collector.prompts import read_prompt, read_response
 from tunestream.domain.effects import Refused
 from tunestream.events.base import NotKept, check_kept
 from tunestream.events.ids import candidate_id
@@ -21,23 +22,34 @@ __all__ = [
     "NATCandidate",
     "PromptReader",
     "candidate_of_data",
-    "extract_prompt",
-    "extract_response",
     "normalise_nat",
+    "parity_prompt",
+    "parity_response",
     "read_fields",
 ]
 
+_INPUT: Final = "payload.data.input"
+_OUTPUT: Final = "payload.data.output"
+
 
 def normalise_nat(
-    step: IntermediateStep, *, run_id: str, example_id: str, ttc_step_name: str, parity: bool = False
+    step: IntermediateStep,
+    *,
+    run_id: str,
+    example_id: str,
+    ttc_step_name: str,
+    parity: bool = False,
+    dropped: Counter[str] | None = None,
 ) -> CandidateStep | ExampleEnd | None:
     """Normalise a step of the NeMo Agent Toolkit; None for the kinds of steps that are ignored.
 
     ``parity`` reads a candidate's fields as the toolkit's own trajectory builder does: a missing index is
     0, a missing output is empty, and what is neither text nor messages is Python's rendering of it.
+    ``dropped`` counts the keys of messages that are left out.
 
     Raises:
-        Refused: when a candidate lacks a field or its score is out of range.
+        Refused: when a candidate lacks a field, its score is out of range, or its input or output is neither
+            text nor messages.
     """
     payload = step.payload
     if payload.event_type is IntermediateStepType.WORKFLOW_END:
@@ -57,14 +69,32 @@ def normalise_nat(
         source_id=payload.UUID,
         metadata=payload.metadata,
         parity=parity,
+        read_input=PromptReader(dropped),
     )
 
 
-class PromptReader(Protocol):
-    """Reads a step's input, as :func:`extract_prompt` does."""
+class PromptReader:
+    """Reads inputs of steps; that of the candidate before is not read again, as those of a turn are equal.
+
+    Args:
+        dropped: counts the keys of messages that are left out.
+    """
+
+    def __init__(self, dropped: Counter[str] | None = None) -> None:
+        self.dropped: Counter[str] = Counter() if dropped is None else dropped
+        self._input: object = None
+        self._prompt: Prompt = ""
 
     def __call__(self, value: object, *, parity: bool = False) -> Prompt:
-        """Return the prompt."""
+        """Return the prompt.
+
+        Raises:
+            Refused: when it is neither text nor messages, except in parity.
+        """
+        if value != self._input:
+            self._prompt = parity_prompt(value) if parity else read_prompt(value, _INPUT, self.dropped)
+            self._input = value
+        return self._prompt
 
 
 class NATCandidate(NamedTuple):
@@ -91,14 +121,14 @@ def candidate_of_data(
     source_id: str | None,
     metadata: dict[str, Any] | None,
     parity: bool = False,
-    read_prompt: PromptReader | None = None,
+    read_input: PromptReader | None = None,
 ) -> CandidateStep:
-    """Make a candidate of the ``data`` of a ``TTC_END`` step; ``read_prompt`` as for :func:`read_fields`.
+    """Make a candidate of the ``data`` of a ``TTC_END`` step; ``read_input`` as for :func:`read_fields`.
 
     Raises:
         Refused: when a field is missing, of a wrong type or out of range.
     """
-    fields = read_fields(example_id, data, metadata or {}, parity=parity, read_prompt=read_prompt)
+    fields = read_fields(example_id, data, metadata or {}, parity=parity, read_input=read_input)
     if not source_id and not parity:
         raise Refused(
             "schema.missing", "payload.UUID is missing; without it a repeat looks like a new candidate"
@@ -128,27 +158,29 @@ def read_fields(
     metadata: dict[str, Any],
     *,
     parity: bool = False,
-    read_prompt: PromptReader | None = None,
+    read_input: PromptReader | None = None,
 ) -> NATCandidate:
-    """Read a ``TTC_END`` step of an example; ``read_prompt`` takes the place of :func:`extract_prompt`.
+    """Read a ``TTC_END`` step of an example; ``read_input`` may be that of the candidates before.
 
     Raises:
         Refused: when a field is missing, of a wrong type or out of range.
     """
     turn_id, index, score = _typed(data, parity=parity)
+    reader = PromptReader() if read_input is None else read_input
+    output = data.get("output")
     return NATCandidate(
         example_id,
         turn_id,
         0 if index is None and parity else index,
-        (read_prompt or extract_prompt)(data.get("input"), parity=parity),
-        extract_response(data.get("output"), parity=parity),
+        reader(data.get("input"), parity=parity),
+        parity_response(output) if parity else _response(output, reader.dropped),
         score,
         metadata,
     )
 
 
-def extract_prompt(value: object, *, parity: bool = False) -> Prompt:
-    """Read a step's input: text, a list of messages, or the text of anything else."""
+def parity_prompt(value: object) -> Prompt:
+    """Read a step's input as the toolkit does: text, a list of messages, or Python's rendering."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -157,22 +189,18 @@ def extract_prompt(value: object, *, parity: bool = False) -> Prompt:
         messages = [_message(item) for item in value]
         if None not in messages:
             return [message for message in messages if message is not None]
-    return str(value) if parity else _text("payload.data.input", value)
+    return str(value)
 
 
-def extract_response(value: object, *, parity: bool = False) -> str:
-    """Read a step's output as text.
+def parity_response(value: object) -> str:
+    """Read a step's output as the toolkit does: text, or Python's rendering; what is missing is empty."""
+    return value if isinstance(value, str) else str(value) if value else ""
 
-    Raises:
-        Refused: when it is missing (in parity it is then empty).
-    """
-    if isinstance(value, str):
-        return value
-    if parity:
-        return str(value) if value else ""
+
+def _response(value: object, dropped: Counter[str]) -> str:
     if value is None:
-        raise Refused("schema.missing", "payload.data.output is missing; a candidate needs its response")
-    return _text("payload.data.output", value)
+        raise Refused("schema.missing", f"{_OUTPUT} is missing; a candidate needs its response")
+    return value if isinstance(value, str) else read_response(value, _OUTPUT, dropped)
 
 
 def _typed(data: Mapping[str, Any], *, parity: bool) -> tuple[str, int | None, float]:
@@ -209,13 +237,6 @@ def _message(item: object) -> OpenAIMessage | None:
         if isinstance(role, str) and isinstance(content, str):
             return OpenAIMessage.of_valid(role=role, content=content)
     return None
-
-
-def _text(name: str, value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise Refused("non_finite", f"{name} has a number that is not finite; send text") from None
 
 
 def _check_metadata(metadata: Mapping[str, Any] | None) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tunestream.domain.collector.bounds import check_range
+from tunestream.domain.collector.prompts import read_prompt
 from tunestream.events.ids import candidate_id, episode_id
 from tunestream.events.ttc import (
     CandidateStep,
@@ -19,16 +22,20 @@ __all__ = ["normalise_native"]
 
 
 def normalise_native(
-    body: TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode,
+    body: TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode, dropped: Counter[str] | None = None
 ) -> CandidateStep | TurnEnd | ExampleEnd | EpisodeStep:
     """Normalise an event in the native form.
 
+    Args:
+        body: what was published.
+        dropped: counts the keys of messages that are left out.
+
     Raises:
-        Refused: when the score is out of range.
+        Refused: when the score is out of range, or the prompt has messages that cannot be trained on.
     """
     match body:
         case TTCCandidate():
-            return _candidate(body)
+            return _candidate(body, Counter() if dropped is None else dropped)
         case TTCEpisode():
             return _episode(body)
         case TTCTurnEnd():
@@ -37,15 +44,16 @@ def normalise_native(
             return ExampleEnd(run_id=body.run_id, example_id=body.example_id)
 
 
-def _candidate(body: TTCCandidate) -> CandidateStep:
+def _candidate(body: TTCCandidate, dropped: Counter[str]) -> CandidateStep:
     check_range("score", body.score)
+    prompt = body.prompt
     return CandidateStep.of_valid(
         run_id=body.run_id,
         example_id=body.example_id,
         turn_id=body.turn_id,
         candidate_id=candidate_id(body.run_id, body.example_id, body.turn_id, body.candidate_id),
         candidate_index=body.candidate_index,
-        prompt=body.prompt,
+        prompt=prompt if isinstance(prompt, str) else read_prompt(prompt, "prompt", dropped),
         response=body.response,
         score=body.score,
         expected_candidates=body.expected_candidates,

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from tunestream.events.dataset import DatasetRow, EpisodeRow
 from tunestream.events.ids import stable_id
-from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage, Prompt
+from tunestream.events.trajectories import (
+    ChatMessage,
+    EpisodeItem,
+    EpisodeItemRole,
+    OpenAIMessage,
+    Prompt,
+)
 
 __all__ = ["is_held_out", "opening_of", "prompt_name"]
 
@@ -44,8 +51,16 @@ def prompt_name(row: DatasetRow) -> str:
 
 
 def _normalised(prompt: Prompt) -> str:
-    messages = [("user", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
-    return json.dumps([(role, _plain(text)) for role, text in messages])
+    if isinstance(prompt, str):
+        return json.dumps([("user", _plain(prompt))])
+    return json.dumps([(message.role, _plain(message.content), *_more(message)) for message in prompt])
+
+
+def _more(message: OpenAIMessage) -> list[dict[str, Any]]:
+    """Return what a message has beside role and content; nothing for most, whose names stay as they were."""
+    if not isinstance(message, ChatMessage):
+        return []
+    return [message.model_dump(exclude={"role", "content"})]
 
 
 def _plain(text: str) -> str:

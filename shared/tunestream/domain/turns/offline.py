@@ -45,6 +45,7 @@ class Summary:
         repeats: candidates that came again.
         skipped: pairs that were not made (and lone candidates), by reason.
         refused: candidates that did not count, by reason.
+        dropped: what was left out of messages, by key.
     """
 
     lines: int = 0
@@ -54,6 +55,7 @@ class Summary:
     repeats: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, group: TrajectoryGroup) -> None:
         """Count a closed turn."""
@@ -64,8 +66,8 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"skipped": dict(self.skipped), "refused": dict(self.refused)}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "dropped" or self.dropped}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
 
 class OfflineBuilder:
@@ -115,7 +117,7 @@ class OfflineBuilder:
         """
         if event.run_id != self.run_id:
             raise ValueError(f"an event of run {event.run_id!r} came with those of {self.run_id!r}")
-        body = event if isinstance(event, _VALIDATED) else normalise_native(event)
+        body = event if isinstance(event, _VALIDATED) else normalise_native(event, self.summary.dropped)
         self._handle(body, next(self._clock) if time is None else time, raw)
         return self._order.end(body.example_id) if isinstance(body, ExampleEnd) else []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from tunestream.events.trajectories import Prompt
+from tunestream.events.trajectories import ChatMessage, Prompt
 
 __all__ = ["REASONS", "C", "PairRules", "Pairing", "Pairings", "Scored", "pairs_of", "prompt_key", "why_not"]
 
@@ -75,11 +75,14 @@ class Pairings(Generic[C]):
     skipped: dict[str, int] = field(default_factory=dict)
 
 
-def prompt_key(prompt: Prompt) -> str | tuple[tuple[str, str], ...]:
+def prompt_key(prompt: Prompt) -> str | tuple[tuple[str, str | bytes], ...]:
     """Return a hashable form of a prompt; equal exactly for equal prompts."""
     if isinstance(prompt, str):
         return prompt
-    return tuple((message.role, message.content) for message in prompt)
+    return tuple(
+        (message.role, message.to_json() if isinstance(message, ChatMessage) else message.content)
+        for message in prompt
+    )
 
 
 def pairs_of(n: int) -> int:

@@ -9,6 +9,7 @@ from tunestream.domain.turns.pairing import C, Pairing, PairRules
 from tunestream.domain.turns.pairs import make_pairs
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import (
+    ChatMessage,
     CloseReason,
     DPOItem,
     MemberScore,
@@ -146,7 +147,12 @@ def _preference(trajectory: Trajectory) -> tuple[DPOItem, dict[str, Any]]:
     return item, trajectory.metadata or {}
 
 
-def _plain(prompt: Prompt) -> str | list[dict[str, str]]:
+def _plain(prompt: Prompt) -> str | list[dict[str, Any]]:
     if isinstance(prompt, str):
         return prompt
-    return [{"role": message.role, "content": message.content} for message in prompt]
+    return [
+        message.model_dump()
+        if isinstance(message, ChatMessage)
+        else {"role": message.role, "content": message.content}
+        for message in prompt
+    ]

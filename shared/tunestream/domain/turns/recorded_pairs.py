@@ -11,7 +11,6 @@ from tunestream.domain.collector.nat_steps import (
     NATCandidate,
     PromptReader,
     candidate_of_data,
-    extract_prompt,
     read_fields,
 )
 from tunestream.domain.effects import Refused
@@ -20,7 +19,7 @@ from tunestream.domain.turns.offline import OfflineBuilder, Summary
 from tunestream.domain.turns.pairs import make_pairs
 from tunestream.domain.turns.preferences import preference_trajectory
 from tunestream.domain.turns.recorded_steps import RecordedStep, read_steps
-from tunestream.events.trajectories import Prompt, Trajectory, TrajectoryGroup
+from tunestream.events.trajectories import Trajectory, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, ExampleEnd
 
 __all__ = ["OnRefused", "pairs_as_reference", "pairs_as_stream"]
@@ -39,12 +38,12 @@ def pairs_as_stream(
     the ends of the examples before them are known.
     """
     builder = OfflineBuilder(_RUN, config, summary=summary)
-    now, read_prompt = 0, _PromptReader()
+    now, read_input = 0, PromptReader(summary.dropped)
     for step in read_steps(lines):
         summary.lines += 1
         ready: list[TrajectoryGroup] = []
         try:
-            event = _event(step, config, read_prompt)
+            event = _event(step, config, read_input)
             if event is not None:
                 now = max(now, step.time or now)
                 ready = builder.take(event, time=now, raw=step.raw)
@@ -91,7 +90,7 @@ def _reference_turns(
 ) -> dict[str, list[NATCandidate]]:
     """Collect turns under the reference's keys, which merge when ids hold "::"."""
     examples: dict[str, list[NATCandidate]] = {}
-    read_prompt = _PromptReader()
+    read_input = PromptReader(summary.dropped)
     for step in read_steps(lines):
         summary.lines += 1
         candidates = examples.setdefault(step.example_id, [])
@@ -99,9 +98,7 @@ def _reference_turns(
             continue
         try:
             candidates.append(
-                read_fields(
-                    step.example_id, _data(step), _metadata(step), parity=True, read_prompt=read_prompt
-                )
+                read_fields(step.example_id, _data(step), _metadata(step), parity=True, read_input=read_input)
             )
         except Refused as refused:
             summary.refused[refused.code] += 1
@@ -114,21 +111,8 @@ def _reference_turns(
     return turns
 
 
-class _PromptReader:
-    """Reads inputs; the candidates of a turn share theirs, which is read once."""
-
-    def __init__(self) -> None:
-        self._input: object = None
-        self._prompt: Prompt = ""
-
-    def __call__(self, value: object, *, parity: bool = False) -> Prompt:
-        if value != self._input:
-            self._input, self._prompt = value, extract_prompt(value, parity=parity)
-        return self._prompt
-
-
 def _event(
-    step: RecordedStep, config: DPOTrajectoryBuilderConfig, read_prompt: PromptReader
+    step: RecordedStep, config: DPOTrajectoryBuilderConfig, read_input: PromptReader
 ) -> CandidateStep | ExampleEnd | None:
     """Make of a step what the collector makes of it."""
     if step.payload.event_type == "WORKFLOW_END":
@@ -141,7 +125,7 @@ def _event(
         example_id=step.example_id,
         source_id=step.payload.UUID,
         metadata=_metadata(step),
-        read_prompt=read_prompt,
+        read_input=read_input,
     )
 
 

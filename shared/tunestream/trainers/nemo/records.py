@@ -131,7 +131,7 @@ def _completion(row: DatasetRow | None, config: NeMoCustomizerTrainerAdapterConf
     return {"prompt": messages[-1]["content"], "completion": row.response}
 
 
-def _asking(prompt: Prompt, *answers: str) -> list[dict[str, str]]:
+def _asking(prompt: Prompt, *answers: str) -> list[dict[str, Any]]:
     """Return the messages of a prompt that asks something and does not hold its answer already."""
     messages = [OpenAIMessage(role="user", content=prompt)] if isinstance(prompt, str) else prompt
     if not any(message.content.strip() for message in messages):

@@ -107,7 +107,7 @@ def _render(prompt: Prompt, responses: tuple[str, ...], tokenizer: Any) -> list[
         return _plain(prompt, responses, tokenizer)
     try:
         return _chat(prompt, responses, tokenizer)
-    except TemplateError:  # templates refuse, e.g., two user messages in a row
+    except (TemplateError, TypeError):  # templates refuse, e.g., two user messages in a row
         return "refused_by_chat_template"
 
 

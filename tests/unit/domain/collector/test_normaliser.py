@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.collector.nat_steps import extract_prompt, extract_response, normalise_nat
+from tunestream.domain.collector.nat_steps import normalise_nat, parity_prompt, parity_response
 from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.collector.prompts import as_format
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import candidate_id, episode_id
 from tunestream.events.nat import IntermediateStep
-from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.trajectories import ChatMessage, EpisodeItem, EpisodeItemRole, OpenAIMessage
 from tunestream.events.ttc import (
     CandidateStep,
     EpisodeStep,
@@ -27,6 +30,15 @@ from tunestream.events.ttc import (
 
 NAN, INF = float("nan"), float("inf")
 ABSENT = object()
+FIELDS = {
+    "run_id": "r",
+    "example_id": "e",
+    "turn_id": "t",
+    "candidate_id": "c",
+    "prompt": "p",
+    "response": "o",
+    "score": 0.5,
+}
 
 
 def nat_step(**changes: Any) -> IntermediateStep:
@@ -179,21 +191,29 @@ USER = {"role": "user", "content": "c"}
         ("text", "text", "text"),
         ("", "", ""),
         ([], [], []),
-        ([USER], [OpenAIMessage(**USER)], ...),
-        ([USER | {"name": "n", "tool_calls": []}], [OpenAIMessage(**USER)], ...),
-        ([USER, {"role": "user"}], '[{"role": "user", "content": "c"}, {"role": "user"}]', ...),
-        ([USER | {"content": None}], '[{"role": "user", "content": null}]', ...),
-        ([USER, "é"], '[{"role": "user", "content": "c"}, "é"]', ...),
-        ({"a": None}, '{"a": null}', "{'a': None}"),
-        (7, "7", "7"),
-        (False, "false", "False"),
+        ([USER], [OpenAIMessage(**USER)], [OpenAIMessage(**USER)]),
+        ([USER | {"tool_calls": []}], [OpenAIMessage(**USER)], [OpenAIMessage(**USER)]),
+        ([USER | {"name": "n"}], [ChatMessage(**USER, name="n")], [OpenAIMessage(**USER)]),
+        ([USER | {"id": 7}], [OpenAIMessage(**USER)], [OpenAIMessage(**USER)]),
+        ([{"role": "user", "content": [{"type": "text", "text": "c"}]}], [OpenAIMessage(**USER)], ...),
+        ([USER, {"role": "user"}], "input.1.content", ...),
+        ([USER | {"content": None}], "input.0.content", ...),
+        ([USER, "é"], "input.1", ...),
+        ({"a": None}, "input", "{'a': None}"),
+        (7, "input", "7"),
+        (False, "input", "False"),
     ],
 )
 def test_prompts(value: object, prompt: object, in_parity: object) -> None:
-    assert extract_prompt(value) == prompt
-    if in_parity is ...:
-        in_parity = prompt if isinstance(prompt, list) else str(value)
-    assert extract_prompt(value, parity=True) == in_parity
+    assert parity_prompt(value) == (str(value) if in_parity is ... else in_parity)
+    if isinstance(prompt, str) and prompt.startswith("input"):
+        with pytest.raises(Refused, match=rf"payload\.data\.{prompt}: is .*; "):
+            candidate(input=value)
+    else:
+        assert candidate(input=value).prompt == prompt
+
+
+ASSISTANT = {"role": "assistant", "content": "a"}
 
 
 @pytest.mark.parametrize(
@@ -201,17 +221,65 @@ def test_prompts(value: object, prompt: object, in_parity: object) -> None:
     [
         ("text", "text", "text"),
         ("", "", ""),
-        (7, "7", "7"),
-        (0, "0", ""),
-        (False, "false", ""),
-        (True, "true", "True"),
-        ([], "[]", ""),
-        ({"a": None, "ü": 1.5}, '{"a": null, "ü": 1.5}', "{'a': None, 'ü': 1.5}"),
+        (ASSISTANT, "a", str(ASSISTANT)),
+        ([ASSISTANT], "a", str([ASSISTANT])),
+        (7, None, "7"),
+        (0, None, ""),
+        (False, None, ""),
+        (True, None, "True"),
+        ([], None, ""),
+        ({"a": None, "ü": 1.5}, None, "{'a': None, 'ü': 1.5}"),
     ],
 )
-def test_responses(value: object, response: str, in_parity: str) -> None:
-    assert extract_response(value) == response
-    assert extract_response(value, parity=True) == in_parity
+def test_responses(value: object, response: str | None, in_parity: str) -> None:
+    assert parity_response(value) == in_parity
+    if response is None:
+        assert refusal(output=value) == "schema.wrong_type"
+    else:
+        assert candidate(output=value).response == response
+
+
+CALLS: list[dict[str, Any]] = [
+    {"role": "user", "content": "w?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "sunny"}], "weight": 1},
+]
+
+
+def test_messages_are_read_alike_by_every_way_in() -> None:
+    dropped: Counter[str] = Counter()
+    event = TTCCandidate.model_validate_json(json.dumps(FIELDS | {"prompt": CALLS}))
+    native_one = normalise_native(event, dropped)
+    assert isinstance(native_one, CandidateStep)
+    assert native_one.prompt == candidate(input=CALLS).prompt
+    assert dropped == {"weight": 1}
+    assert CandidateStep.model_validate_json(native_one.to_json()) == native_one
+    assert isinstance(native_one.prompt, list)
+    assert [type(message) for message in native_one.prompt] == [OpenAIMessage, ChatMessage, ChatMessage]
+
+
+@pytest.mark.parametrize("content", [[{"type": "image_url", "image_url": {}}], {"a": 1}, None])
+def test_what_cannot_be_trained_on_is_refused_by_every_way_in(content: object) -> None:
+    prompt = [{"role": "user", "content": content}]
+    event = TTCCandidate.model_validate_json(json.dumps(FIELDS | {"prompt": prompt}))
+    with pytest.raises(Refused, match=r"prompt\.0\.content"):
+        normalise_native(event)
+    with pytest.raises(Refused, match=r"payload\.data\.input\.0\.content"):
+        candidate(input=prompt)
+
+
+def test_the_first_format_knows_role_and_content_alone() -> None:
+    named = candidate(input=[USER | {"name": "n"}])
+    dropped: Counter[str] = Counter()
+    assert as_format(named, 2, dropped) is named
+    assert as_format(named, 1, dropped).prompt == [OpenAIMessage(**USER)]
+    assert dropped == {"name": 1}
+    with pytest.raises(Refused, match="finish the upgrade"):
+        as_format(candidate(input=CALLS), 1, dropped)
 
 
 @pytest.mark.parametrize("version", [None, "", 3, ["v"]])
@@ -251,8 +319,7 @@ def outcome(data: dict[str, Any], *, parity: bool) -> CandidateStep | Refused:
 
 
 def native(**changes: Any) -> TTCCandidate:
-    fields = {"run_id": "r", "example_id": "e", "turn_id": "t", "candidate_id": "c", "prompt": "p"}
-    return TTCCandidate.model_validate({**fields, "response": "o", "score": 0.5, **changes})
+    return TTCCandidate.model_validate(FIELDS | changes)
 
 
 def test_a_native_candidate_keeps_all_it_says() -> None:

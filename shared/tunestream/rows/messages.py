@@ -1,0 +1,215 @@
+"""One reading of messages for every way in: they are those of the OpenAI chat API.
+
+A message has a role and content: text, null, or parts that are all text and are joined. It may have
+``tool_calls``, ``tool_call_id``, ``name`` and ``reasoning_content``. Null means absent. What training does
+not need is dropped and counted by key; what it would miss is refused with field and reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tunestream.events.trajectories import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
+
+__all__ = ["MessageError", "are_messages", "prompt_of", "response_of"]
+
+_KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content"})
+# To drop one of these would lose what was written, shown or called.
+_REFUSED: Final = ("audio", "function_call", "images", "refusal", "videos")
+_TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+_SHOWN: Final = 40
+
+
+class MessageError(ValueError):
+    """A value is no message, prompt or response.
+
+    Attributes:
+        field: dotted, e.g. ``prompt.0.content``.
+        reason: for people: what is wrong and what to do about it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def prompt_of(value: object, field: str, dropped: Counter[str]) -> Prompt:
+    """Read a prompt: text, or a list of messages.
+
+    Args:
+        value: the prompt as it came; null is an empty one.
+        field: its name, for errors.
+        dropped: counts by key what was left out of messages.
+
+    Raises:
+        MessageError: when it is neither.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence):
+        raise MessageError(
+            field, f"is {_kind(value)}; send text, or a list of messages with role and content"
+        )
+    return [_message(item, f"{field}.{number}", dropped) for number, item in enumerate(value)]
+
+
+def response_of(value: object, field: str, dropped: Counter[str]) -> str:
+    """Read a response: text, an assistant's message, or a list of one such message.
+
+    Raises:
+        MessageError: when it is neither, or calls tools.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise MessageError(field, "is missing; send the text of the response")
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise MessageError(field, f"is a list of {len(value)}; send text, or one assistant message")
+        value, field = value[0], f"{field}.0"
+    if not isinstance(value, Mapping | OpenAIMessage):
+        raise MessageError(field, f"is {_kind(value)}; send text, or one assistant message")
+    message = _message(value, field, dropped)
+    if message.role != "assistant":
+        raise MessageError(f"{field}.role", f"is {message.role[:_SHOWN]!r}; a response is an assistant's")
+    if isinstance(message, ChatMessage):
+        for name in ("tool_calls", "reasoning_content"):
+            if getattr(message, name) is not None:
+                raise MessageError(f"{field}.{name}", "cannot be part of a response yet; send text alone")
+    return message.content
+
+
+def are_messages(value: object) -> bool:
+    """Return whether a value is meant as messages: a list of objects with a role, and not empty."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(item, OpenAIMessage) or (isinstance(item, Mapping) and "role" in item)
+            for item in value
+        )
+    )
+
+
+def _message(item: object, field: str, dropped: Counter[str]) -> OpenAIMessage:
+    if isinstance(item, OpenAIMessage):
+        return item
+    if not isinstance(item, Mapping):
+        raise MessageError(field, f"is {_kind(item)}; a message is an object with role and content")
+    role = item.get("role")
+    if not isinstance(role, str) or not role:
+        raise MessageError(f"{field}.role", f"is {_kind(role)}; name who wrote the message")
+    _drop(item, field, dropped)
+    more = {
+        "tool_calls": _tool_calls(item.get("tool_calls"), f"{field}.tool_calls", dropped),
+        **{
+            name: _text(item.get(name), f"{field}.{name}")
+            for name in ("tool_call_id", "name", "reasoning_content")
+        },
+    }
+    content = _content(item.get("content"), f"{field}.content")
+    if content is None:
+        if more["tool_calls"] is None and more["reasoning_content"] is None:
+            raise MessageError(f"{field}.content", "is missing; send text, or parts of text")
+        content = ""
+    if not any(value is not None for value in more.values()):
+        return OpenAIMessage.of_valid(role=role, content=content)
+    return ChatMessage.of_valid(role=role, content=content, **more)
+
+
+def _drop(item: Mapping[Any, Any], field: str, dropped: Counter[str]) -> None:
+    """Count the keys that are left out; those of absent values are none."""
+    for name, value in item.items():
+        if name in _KEYS or value is None or value in ([], {}, ""):
+            continue
+        if name in _REFUSED:
+            raise MessageError(f"{field}.{name}", "cannot be trained on; send text, or tool_calls")
+        dropped[str(name)] += 1
+
+
+def _content(value: object, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise MessageError(field, f"is {_kind(value)}; send text, or parts of text")
+    return "".join(_part(part, f"{field}.{number}") for number, part in enumerate(value))
+
+
+def _part(part: object, field: str) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise MessageError(field, f"is {_kind(part)}; a part is an object of the type text")
+    kind, text = part.get("type", "text"), part.get("text")
+    if kind not in _TEXT_PARTS:
+        raise MessageError(
+            f"{field}.type", f"is {str(kind)[:_SHOWN]!r}; only parts of text can be trained on"
+        )
+    if not isinstance(text, str):
+        raise MessageError(f"{field}.text", f"is {_kind(text)}; send text")
+    return text
+
+
+def _tool_calls(value: object, field: str, dropped: Counter[str]) -> list[ToolCall] | None:
+    if value is None or value == []:
+        return None
+    if not isinstance(value, list):
+        raise MessageError(field, f"is {_kind(value)}; send a list of calls")
+    return [_tool_call(call, f"{field}.{number}", dropped) for number, call in enumerate(value)]
+
+
+def _tool_call(call: object, field: str, dropped: Counter[str]) -> ToolCall:
+    if isinstance(call, ToolCall):
+        return call
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(call, Mapping) or not isinstance(function, Mapping):
+        raise MessageError(f"{field}.function", "is missing; a call has a function with name and arguments")
+    if call.get("type") not in (None, "function"):
+        raise MessageError(
+            f"{field}.type", f"is {str(call['type'])[:_SHOWN]!r}; only functions can be called"
+        )
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str) or not name:
+        raise MessageError(f"{field}.function.name", f"is {_kind(name)}; name the function")
+    if not isinstance(arguments, str | Mapping | None):
+        raise MessageError(
+            f"{field}.function.arguments", f"is {_kind(arguments)}; send JSON text or an object"
+        )
+    for whole, known in ((call, {"id", "type", "function"}), (function, {"name", "arguments"})):
+        dropped.update(f"tool_calls.{key}" for key in whole if key not in known and whole[key] is not None)
+    arguments = "{}" if arguments is None else arguments if isinstance(arguments, str) else dict(arguments)
+    return ToolCall.of_valid(
+        id=_text(call.get("id"), f"{field}.id"),
+        type="function",
+        function=ToolFunction.of_valid(name=name, arguments=arguments),
+    )
+
+
+def _text(value: object, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    raise MessageError(field, f"is {_kind(value)}; send text")
+
+
+def _kind(value: object) -> str:
+    """Describe a value by its type."""
+    if value is None:
+        return "missing"
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, str):
+        return "text" if value else "empty"
+    if isinstance(value, bool):
+        return "true or false"
+    return (
+        "a number"
+        if isinstance(value, int | float)
+        else "a list"
+        if isinstance(value, list)
+        else type(value).__name__
+    )
