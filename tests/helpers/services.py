@@ -39,10 +39,12 @@ class Deployment:
     Attributes:
         kafka: the broker and the topics' prefix.
         folder: holds the artifact store and the logs.
+        services: the processes by name; who ends one starts it again.
     """
 
     kafka: KafkaSettings
     folder: Path
+    services: Mapping[str, ServiceProcess]
 
     @property
     def store(self) -> ArtifactStore:

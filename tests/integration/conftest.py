@@ -1,4 +1,4 @@
-"""The development server, one process for all that asks it."""
+"""What all integration tests share: a deployment, and a development server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.helpers.deployments import deployment
 from tests.helpers.devserver import PROMPT
+
+__all__ = ["deployment"]
 
 
 @pytest.fixture(scope="session")

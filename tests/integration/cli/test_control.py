@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
 from tests.helpers import tiny_model
+from tests.helpers.deployments import CANCEL_GRACE
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
-from tests.helpers.services import ServiceProcess
+from tests.helpers.services import Deployment, ServiceProcess
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
@@ -28,9 +28,8 @@ from tunestream.events.ttc import CandidateStep
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 
-pytestmark = pytest.mark.timeout(240)
-# Seconds; long enough for a step and a checkpoint on a busy machine.
-GRACE = 8.0
+pytestmark = pytest.mark.timeout(600)
+PATIENCE = 240  # seconds
 
 
 @dataclass
@@ -73,7 +72,7 @@ class Site:
     def trained(self, run_id: str, seed: int) -> str:
         """Return the version that a dataset made."""
         job = self.submit(run_id, seed)
-        self.run("jobs", "wait", job, "--timeout", 120)
+        self.run("jobs", "wait", job, "--timeout", PATIENCE)
         return str(self.data("jobs", "show", job)["version"])
 
     def current(self, run_id: str) -> str | None:
@@ -88,23 +87,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix=f"t{uuid4().hex[:10]}.")
-    folder = tmp_path_factory.mktemp("site")
+def site(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    settings, folder = deployment.kafka, tmp_path_factory.mktemp("site")
     tiny_model.write_tiny_model(folder / "model")
-    grace = {"TUNESTREAM_TRAINER_CANCEL_GRACE_SECONDS": str(GRACE)}
-    trainer = ServiceProcess("trainer", settings, folder, env=grace)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
         environment.setenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", settings.topic_prefix)
-        environment.setenv("TUNESTREAM_ARTIFACTS", str(folder / "artifacts"))
-        asyncio.run(apply_topics(settings))
-        trainer.start()
-        try:
-            asyncio.run(trainer.ready())
-            yield Site(settings, folder, trainer)
-        finally:
-            trainer.stop()
+        environment.setenv("TUNESTREAM_ARTIFACTS", str(deployment.folder / "artifacts"))
+        yield Site(settings, folder, deployment.services["trainer"])
 
 
 def _trains(status: TrainingJobStatus, step: int) -> bool:
@@ -202,7 +192,7 @@ def test_a_failed_job_is_never_0(site: Site) -> None:
     file = site.folder / "responses.jsonl"
     file.write_text('{"prompt": "a", "response": "red"}\n')
     job = site.data("jobs", "submit", "--run", "f", "--dataset", file)["job_id"]
-    assert "wrong_kind" in site.run("jobs", "wait", job, "--timeout", 60, code=1).stderr
+    assert "wrong_kind" in site.run("jobs", "wait", job, "--timeout", PATIENCE, code=1).stderr
     said = site.data("jobs", "logs", job)
     assert said[-1]["source"] == "status"
     assert said[-1]["text"].startswith("failed: none of the batch's 1 rows")
@@ -217,7 +207,7 @@ def test_a_failed_job_is_never_0(site: Site) -> None:
 def test_a_missing_model_fails_with_its_name(site: Site) -> None:
     site.apply("m", model="nowhere")
     job = site.submit("m", 1)
-    assert "nowhere" in site.run("jobs", "wait", job, "--timeout", 120, code=1).stderr
+    assert "nowhere" in site.run("jobs", "wait", job, "--timeout", PATIENCE, code=1).stderr
 
 
 def test_a_canceled_job_stops_leaves_the_worker_and_resumes(site: Site) -> None:
@@ -228,7 +218,7 @@ def test_a_canceled_job_stops_leaves_the_worker_and_resumes(site: Site) -> None:
     waiting = site.submit("c", 4)
     site.run("jobs", "cancel", waiting)
     site.run("jobs", "cancel", job[:10])
-    assert site.data("jobs", "wait", job, "--timeout", 30, code=4)["status"] == "canceled"
+    assert site.data("jobs", "wait", job, "--timeout", PATIENCE, code=4)["status"] == "canceled"
     again = site.data("jobs", "submit", "--job", job)["job_id"]
     assert again != job
     resumed = _reached(site, again, 0)
@@ -248,7 +238,7 @@ def test_a_worker_that_does_not_stop_is_killed(site: Site) -> None:
     worker.suspend()
     site.run("jobs", "cancel", job)
     site.run("jobs", "wait", job, "--timeout", 1, code=4)
-    worker.wait(GRACE + 30)
+    worker.wait(CANCEL_GRACE + PATIENCE)
     site.apply("k")
     assert site.trained("k", 6), "another worker took its place"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.helpers.fake_model_server import FakeModelServer
 from tests.helpers.log import header, read_until
 from tests.helpers.promotions import until
 from tests.helpers.runs import apply_run
-from tests.helpers.services import ServiceProcess
+from tests.helpers.services import Deployment, ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.cli import app
 from tunestream.config.run.run import RunConfig
@@ -34,51 +35,54 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 from tunestream.sdk import RunControl
-from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 
 pytestmark = pytest.mark.timeout(900)
 PATIENCE = 120.0  # seconds
-QUICK = {"TUNESTREAM_TRAINER_SERVING_CHECK_SECONDS": "0.2", "TUNESTREAM_TRAINER_SERVING_RETRY_SECONDS": "0.5"}
+RUN = "served"
 
 
 async def test_a_dead_server_does_not_stop_training_and_is_caught_up(
-    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await apply_topics(kafka_settings)
+    kafka, store, trainer = deployment.kafka, deployment.store, deployment.services["trainer"]
+    model = tiny_model.write_tiny_model(tmp_path / "model")
     dead = FakeModelServer()
     async with FakeModelServer() as living:
         servers = [{"url": server.url, "keep_previous": 0} for server in (living, dead)]
-        config = await _apply(kafka_settings, tiny_model.write_tiny_model(tmp_path / "model"), servers)
-        store = ArtifactStore(str(tmp_path / "artifacts"))
-        async with ServiceProcess("trainer", kafka_settings, tmp_path, env=QUICK) as trainer:
-            first = await _train(kafka_settings, config, store, 0)
-            await _serves(living, first)
-            warnings = await _warnings(trainer)
-            assert len(warnings) == 1
-            assert f"{dead.url} should serve m@{first}: no answer" in warnings[0]
+        config = await _apply(kafka, model, servers)
+        first = await _train(kafka, config, store, 0)
+        await _serves(living, first)
+        warnings = await _warnings(trainer)
+        assert len(warnings) == 1
+        assert f"{dead.url} should serve m@{first}: no answer" in warnings[0]
 
-            second = await _train(kafka_settings, config, store, 1)
-            assert second != first
-            await _serves(living, second)
-            assert f'in_sync{{run="run",server="{dead.url}"}} 0.0' in await trainer.metrics()
-            await asyncio.to_thread(dead.start)
-            await _serves(dead, second)
+        second = await _train(kafka, config, store, 1)
+        assert second != first
+        await _serves(living, second)
+        assert f'in_sync{{run="{RUN}",server="{dead.url}"}} 0.0' in await trainer.metrics()
+        await asyncio.to_thread(dead.start)
+        await _serves(dead, second)
 
-            trainer.kill()
-            for server in (living, dead):
-                await asyncio.to_thread(server.stop)
-                await asyncio.to_thread(server.start)
-            trainer.start()
-            await trainer.ready()
-            for server in (living, dead):
-                await _serves(server, second)
+        trainer.kill()
+        for server in (living, dead):
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+        trainer.start()
+        await trainer.ready()
+        for server in (living, dead):
+            await _serves(server, second)
 
-            answer = await RunControl("run", settings=kafka_settings, timeout=PATIENCE).rollback()
-            assert answer.accepted, answer.reason
-            for server in (living, dead):
-                await _serves(server, first)
-        await _asked_by_command(kafka_settings, monkeypatch, living, dead, first)
+        answer = await RunControl(RUN, settings=kafka, timeout=PATIENCE).rollback()
+        assert answer.accepted, answer.reason
+        for server in (living, dead):
+            await _serves(server, first)
+        trainer.signal(signal.SIGSTOP)  # it would mend what the command is to find
+        try:
+            await _asked_by_command(kafka, monkeypatch, living, dead, first)
+        finally:
+            trainer.signal(signal.SIGCONT)
+        await _apply(kafka, model, [])
     await asyncio.to_thread(dead.stop)
 
 
@@ -100,7 +104,7 @@ async def _asked_by_command(
 
     rows = await ask(0)
     assert rows[living.url] == {
-        "run_id": "run",
+        "run_id": RUN,
         "server": living.url,
         "kind": "vllm",
         "number": 1,
@@ -111,7 +115,7 @@ async def _asked_by_command(
     }
     living.adapters.clear()
     await asyncio.to_thread(other.stop)
-    rows = await ask(1, "run")
+    rows = await ask(1, RUN)
     assert rows[living.url]["problem"] == f"does not list m@{version}"
     assert "no answer" in rows[other.url]["problem"]
 
@@ -136,13 +140,13 @@ async def _apply(settings: KafkaSettings, model: Path, servers: list[dict[str, A
         "lora": {"r": 4},
         "training": {"training_args": arguments},
     }
-    return await apply_run(settings, "run", trainer=trainer, target_model="m", serving=servers)
+    return await apply_run(settings, RUN, trainer=trainer, target_model="m", serving=servers)
 
 
 async def _train(settings: KafkaSettings, config: RunConfig, store: ArtifactStore, number: int) -> str:
     """Send a batch and return the version that its job made and that is promoted."""
     batch = TrainingBatch(
-        run_id="run",
+        run_id=RUN,
         batch_id=f"batch-{number}",
         config_digest=config.digest,
         objective=Objective.DPO,
@@ -155,11 +159,13 @@ async def _train(settings: KafkaSettings, config: RunConfig, store: ArtifactStor
     )
     async with EventProducer(settings) as producer:
         envelope = Envelope(id=str(number), type=type_of(batch), source="/tests", time=1)
-        await producer.send(event_record("training.batches", ("run",), batch.to_json(), envelope))
-    statuses = await read_until(settings, "training.status", _ended(number + 1), deadline=3 * PATIENCE)
+        await producer.send(event_record("training.batches", (RUN,), batch.to_json(), envelope))
+    statuses = await read_until(
+        settings, "training.status", _ended(number + 1), deadline=3 * PATIENCE, run=RUN
+    )
     end = TrainingJobStatus.model_validate_json(statuses[-1].value)
     assert end.status is TrainingStatusEnum.COMPLETED, end.message
-    records = await read_until(settings, "models", lambda records: len(_pointers(records)) > number)
+    records = await read_until(settings, "models", lambda records: len(_pointers(records)) > number, run=RUN)
     return _pointers(records)[-1].version
 
 

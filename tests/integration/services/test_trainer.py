@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -31,10 +29,9 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 COMPLETED, FAILED = TrainingStatusEnum.COMPLETED, TrainingStatusEnum.FAILED
 TRAINING = {
@@ -46,13 +43,6 @@ TRAINING = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model.write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-async def trainer(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
-    await apply_topics(kafka_settings)
-    async with ServiceProcess("trainer", kafka_settings, tmp_path) as service:
-        yield service
 
 
 async def _apply(
@@ -177,44 +167,45 @@ def _command(record: ConsumerRecord) -> str:
     return ControlResult.model_validate_json(record.value).command_id
 
 
-@pytest.mark.parametrize("victim", ["worker", "service"])
 async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
-    trainer: ServiceProcess, kafka_settings: KafkaSettings, model: Path, tmp_path: Path, victim: str
+    deployment: Deployment, model: Path
 ) -> None:
-    store = ArtifactStore(str(tmp_path / "artifacts"))
-    disturbed = await _apply(kafka_settings, "disturbed", model, save_steps=4)
-    calm = await _apply(kafka_settings, "calm", model, save_steps=4)
-    await _send(kafka_settings, _batch(disturbed, store, 0, rows=192))
-    await read_until(kafka_settings, "training.status", _checkpointed)
-    _kill(trainer, victim)
-    if victim == "service":
-        trainer.start()
-        await trainer.ready()
-    await _send(kafka_settings, _batch(calm, store, 0, rows=192))
-    statuses = _statuses(await read_until(kafka_settings, "training.status", _ended(2)))
-    assert [status.status for status in statuses if status.status in {COMPLETED, FAILED}] == [COMPLETED] * 2
-    versions, _ = await _models(kafka_settings)
-    assert len(versions) == 2
+    kafka, store, trainer = deployment.kafka, deployment.store, deployment.services["trainer"]
+    told: dict[str, list[TrainingJobStatus]] = {}
+    for victim in ("nobody", "worker", "service"):
+        run = f"killed-{victim}"
+        config = await _apply(kafka, run, model, save_steps=4)
+        await _send(kafka, _batch(config, store, 0, rows=192))
+        await read_until(kafka, "training.status", _checkpointed, run=run)
+        await _kill(trainer, victim)
+        told[run] = _statuses(await read_until(kafka, "training.status", _ended(1), run=run))
+    assert {statuses[-1].status for statuses in told.values()} == {COMPLETED}
+    attempts = {
+        run: [status.metadata["attempt"] for status in statuses if "attempt" in (status.metadata or {})]
+        for run, statuses in told.items()
+    }
+    assert attempts == {"killed-nobody": [1], "killed-worker": [1, 2], "killed-service": [1, 2]}
+    said = [status.message or "" for status in told["killed-worker"]]
+    assert any("attempt 1 broke off: the worker was killed" in message for message in said)
+    versions = [version for run in told for version in (await _models(kafka, run))[0]]
+    assert len(versions) == len(told)
     assert len({version.artifact.sha256 for version in versions}) == 1
-    attempts = [status.metadata for status in statuses if status.metadata and "attempt" in status.metadata]
-    assert len(attempts) == 3, "two attempts of the killed job and one of the other"
-    if victim == "worker":
-        assert any("attempt 1 broke off: the worker was killed" in (one.message or "") for one in statuses)
 
 
 def _checkpointed(records: list[ConsumerRecord]) -> bool:
     return any((status.metadata or {}).get("checkpoint", 0) > 0 for status in _statuses(records))
 
 
-def _kill(trainer: ServiceProcess, victim: str) -> None:
+async def _kill(trainer: ServiceProcess, victim: str) -> None:
     assert trainer.process is not None
     if victim == "service":
         trainer.kill()
-        return
-    children = psutil.Process(trainer.process.pid).children(recursive=True)
-    workers = [child for child in children if "tunestream.trainers.worker.main" in " ".join(child.cmdline())]
-    assert len(workers) == 1
-    os.kill(workers[0].pid, signal.SIGKILL)
+        trainer.start()
+        await trainer.ready()
+    elif victim == "worker":
+        children = psutil.Process(trainer.process.pid).children(recursive=True)
+        (worker,) = [one for one in children if "tunestream.trainers.worker.main" in " ".join(one.cmdline())]
+        worker.kill()
 
 
 async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
