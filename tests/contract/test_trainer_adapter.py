@@ -173,7 +173,7 @@ class TestTRLTrainerAdapter(TrainerAdapterContract):
         config = make_config(tiny_model, num_train_epochs=60, save_steps=5)
         adapter = TRLTrainerAdapter(config, artifacts=artifacts.url, backend=TRLBackend(worker=trl_worker))
         ref = await adapter.submit(collection())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while not ((await adapter.status(ref)).metadata or {}).get("checkpoint"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         before = await adapter.status(ref)
