@@ -15,6 +15,9 @@ from xdist.scheduler import LoadScopeScheduling
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.embedded import EmbeddedKafka
 
+# The brokers of tests live for minutes: what the JVM's second compiler makes faster costs more than it gains.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 # What loads torch stays on one worker, what starts services on the other: each is loaded and started once.
 # They come first, so that each worker begins with one of them; the other files follow where there is room.
 _TOGETHER: Final = {
