@@ -13,12 +13,15 @@ from tests.helpers.services import Deployment, ServiceProcess
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
 
-__all__ = ["CANCEL_GRACE", "deployment"]
+__all__ = ["ATTEMPTS", "CANCEL_GRACE", "deployment"]
 
 # Seconds; long enough for a step and a checkpoint on a busy machine.
 CANCEL_GRACE: Final = 8.0
+ATTEMPTS: Final = 3
 _SERVICES: Final = ("ttc_collector", "pair_builder", "curriculum_gate", "trainer")
 _ENVIRONMENT: Final = {
+    "TUNESTREAM_TRAINER_ATTEMPT_DELAY_SECONDS": "0.05",
+    "TUNESTREAM_TRAINER_MAX_ATTEMPTS": str(ATTEMPTS),
     "TUNESTREAM_TRAINER_CANCEL_GRACE_SECONDS": str(CANCEL_GRACE),
     "TUNESTREAM_TRAINER_SERVING_CHECK_SECONDS": "0.2",
     "TUNESTREAM_TRAINER_SERVING_RETRY_SECONDS": "0.5",

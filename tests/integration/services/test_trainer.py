@@ -10,6 +10,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from tests.helpers import tiny_model
+from tests.helpers.deployments import ATTEMPTS
 from tests.helpers.log import read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment, ServiceProcess
@@ -181,7 +182,7 @@ async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
         told[run] = _statuses(await read_until(kafka, "training.status", _ended(1), run=run))
     assert {statuses[-1].status for statuses in told.values()} == {COMPLETED}
     attempts = {
-        run: [status.metadata["attempt"] for status in statuses if "attempt" in (status.metadata or {})]
+        run: [told["attempt"] for status in statuses if "attempt" in (told := status.metadata or {})]
         for run, statuses in told.items()
     }
     assert attempts == {"killed-nobody": [1], "killed-worker": [1, 2], "killed-service": [1, 2]}
@@ -206,6 +207,23 @@ async def _kill(trainer: ServiceProcess, victim: str) -> None:
         children = psutil.Process(trainer.process.pid).children(recursive=True)
         (worker,) = [one for one in children if "tunestream.trainers.worker.main" in " ".join(one.cmdline())]
         worker.kill()
+
+
+async def test_a_store_that_is_away_is_asked_again(deployment: Deployment, model: Path) -> None:
+    kafka, store, run = deployment.kafka, deployment.store, "store-away"
+    batch = _batch(await _apply(kafka, run, model), store, 0, rows=8)
+    away = batch.train.model_copy(update={"uri": "artifact://objects/no-folder/train"})
+    (deployment.folder / "artifacts" / "objects" / "no-folder").touch()
+    await _send(kafka, batch.model_copy(update={"train": away}))
+    statuses = _statuses(await read_until(kafka, "training.status", _ended(1), run=run))
+    end = statuses[-1]
+    assert (end.status, (end.metadata or {}).get("reason")) == (FAILED, "store_unreachable")
+    broken = [one for one in statuses if (one.metadata or {}).get("broken_by") == "store_unreachable"]
+    attempts = list(range(1, ATTEMPTS + 1))
+    assert [one.metadata and one.metadata["broken_attempt"] for one in broken] == attempts
+    assert (broken[0].message or "").startswith("attempt 1 broke off: ")
+    before = ", ".join(f"attempt {number} as store_unreachable" for number in attempts[:-1])
+    assert (end.message or "").endswith(f"(broken off before: {before})")
 
 
 async def test_a_poisoned_batch_makes_a_version_that_is_not_promoted(
