@@ -39,7 +39,7 @@ def policy_url(tiny_model: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(90)
 
 
 @pytest.fixture(scope="session")

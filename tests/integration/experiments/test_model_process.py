@@ -20,7 +20,7 @@ from tunestream.experiments.stages import StageFailed
 from tunestream.trainers.worker.program import Program
 from tunestream.trainers.worker.settings import WorkerSettings
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 Make = Callable[..., ModelWorker]
 PROGRAM: Program = replace(process.PROGRAM, runner="tests.helpers.model_runner", needs=())
 

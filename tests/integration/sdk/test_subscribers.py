@@ -22,7 +22,7 @@ from tunestream.streams.client import MissingTopic, make_transactional_producer
 from tunestream.streams.encoding import partition_for
 
 Event = TypeVar("Event")
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

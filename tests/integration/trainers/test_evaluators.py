@@ -156,7 +156,7 @@ async def test_a_function_that_nobody_waits_for_any_more_is_killed_with_its_chil
     pids = tmp_path / "pids"
     slow = request_.model_copy(update={"options": {"pids": str(pids)}})
     asking = asyncio.create_task(ask(python("slow"), slow, store))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not pids.exists() or len(pids.read_text().split()) < 2:
             assert not asking.done(), asking.result()
             await asyncio.sleep(0.05)

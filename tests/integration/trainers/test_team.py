@@ -75,7 +75,7 @@ def family(handle: WorkerHandle) -> list[psutil.Process]:
 
 
 async def all_gone(processes: list[psutil.Process]) -> None:
-    await asyncio.to_thread(psutil.wait_procs, processes, timeout=60)
+    await asyncio.to_thread(psutil.wait_procs, processes, timeout=180)
     assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 

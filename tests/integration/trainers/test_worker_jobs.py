@@ -16,7 +16,7 @@ from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Failed, Finished, Progress
 from tunestream.trainers.worker.settings import WorkerSettings
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 Specify = Callable[..., JobSpec]
 
 
@@ -30,6 +30,13 @@ def specify(artifacts: ArtifactStore) -> Specify:
 
 @pytest.fixture
 async def worker() -> AsyncIterator[WorkerHandle]:
+    handle = WorkerHandle(WorkerSettings(), program=PROGRAM)
+    yield handle
+    await handle.close()
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[WorkerHandle]:
     handle = WorkerHandle(WorkerSettings(stall_timeout=1.5), program=PROGRAM)
     yield handle
     await handle.close()
@@ -80,7 +87,7 @@ async def test_a_job_that_fails_or_is_canceled_leaves_the_worker_warm(
 
 
 async def test_a_worker_that_dies_or_stalls_breaks_its_job_off(
-    worker: WorkerHandle, artifacts: ArtifactStore, specify: Specify
+    worker: WorkerHandle, impatient: WorkerHandle, artifacts: ArtifactStore, specify: Specify
 ) -> None:
     dies, stalls = specify(DIES), specify(STALLS)
     with pytest.raises(WorkerDied, match="the worker ended with 7; its log has the reason"):
@@ -89,7 +96,8 @@ async def test_a_worker_that_dies_or_stalls_breaks_its_job_off(
     assert "step 1" in lines, "what it printed last is kept"
     assert last == "broken off: the worker ended with 7; its log has the reason"
     with pytest.raises(WorkerDied, match=r"no step finished for 1\.5 s while training"):
-        await run(worker, stalls)
+        await run(impatient, stalls)
+    assert impatient.pid is None
     assert worker.pid is None
     _, end = await run(worker, dies.model_copy(update={"run_id": "plain", "attempt": 2}))
     assert isinstance(end, Finished)

@@ -35,7 +35,7 @@ from tunestream.trainers.worker.lines import CallRefused
 from tunestream.trainers.worker.process import ChildProcess, WorkerDied, WorkerSilent
 from tunestream.trainers.worker.settings import WorkerSettings
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 Child = ChildProcess[Reply]
 Make = Callable[..., Child]
 
@@ -208,7 +208,7 @@ async def test_what_a_child_started_is_killed_with_it_where_its_program_wants_th
 async def test_a_child_of_one_call_ends_by_itself(make: Make) -> None:
     child = make(serves="call")
     assert await text_of(child, Echo(text="once")) == "once"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await child.ended()
     assert child.pid is None
 
@@ -243,7 +243,7 @@ async def _alone(scratch: Path, heartbeat_timeout: str) -> asyncio.subprocess.Pr
 
 async def test_a_silent_owner_is_left(scratch: Path) -> None:
     child = await _alone(scratch, "0.2")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         assert await child.wait() == 3
     assert not await asyncio.to_thread(scratch.exists)
 
@@ -258,6 +258,6 @@ async def test_a_child_ends_when_its_owners_pipe_closes(scratch: Path, busy: boo
         child.stdin.write(Think(seconds=600).to_json() + b"\n")
         assert await child.stdout.readline() == b'{"type":"heartbeat"}\n'
     child.stdin.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         assert await child.wait() == 3
     assert not await asyncio.to_thread(scratch.exists)

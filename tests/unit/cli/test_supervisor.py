@@ -16,7 +16,7 @@ from tunestream.cli.supervisor import KeepsDying, NotReady, ProcessSpec, Supervi
 
 SLEEP = "import time; print('working', flush=True); time.sleep(60)"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Said:

@@ -54,12 +54,12 @@ async def test_the_time_that_the_service_names_is_kept_up_to_the_longest() -> No
     patience = Patience(retry_delay=30.0, retry_max_delay=0.05)
     start = time.monotonic()
     await retrying(patience)(Service(Unavailable("busy", retry_after=3600.0)).ask)
-    assert 0.04 <= time.monotonic() - start < 5.0
+    assert 0.04 <= time.monotonic() - start < 25.0
     start = time.monotonic()
     await retrying(Patience(retry_delay=30.0, retry_max_delay=30.0))(
         Service(Unavailable("busy", retry_after=0.0)).ask
     )
-    assert time.monotonic() - start < 5.0
+    assert time.monotonic() - start < 25.0
 
 
 @pytest.mark.parametrize(

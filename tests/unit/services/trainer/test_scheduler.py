@@ -27,7 +27,7 @@ class NoRuns:
 @pytest.mark.parametrize("ticks", range(6))
 async def test_it_ends_also_while_it_is_woken(ticks: int, tmp_path: Path) -> None:
     runs: Any = NoRuns()
-    async with asyncio.timeout(5), Scheduler(runs, ArtifactStore(str(tmp_path)), TrainerSettings()) as it:
+    async with asyncio.timeout(90), Scheduler(runs, ArtifactStore(str(tmp_path)), TrainerSettings()) as it:
         for _ in range(5):
             await asyncio.sleep(0)
         it.wake()
