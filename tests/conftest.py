@@ -28,6 +28,9 @@ _TOGETHER: Final = {
         "integration/serving",
         "integration/demo",
         "integration/examples",
+        "contract/test_art_adapter",
+        "contract/test_backend_port",
+        "contract/test_trainer_adapter",
     ),
 }
 
