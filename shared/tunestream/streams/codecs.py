@@ -1,7 +1,7 @@
 """Decompressing a record batch, within a limit.
 
 A topic's ``max.message.bytes`` limits the *compressed* batch: 4 MiB of zstd may become many gigabytes. The
-client decompresses whatever comes, so batches are decompressed here before it sees them.
+client decompresses all that comes, so batches are decompressed here before it sees them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _snappy_block(data: bytes, limit: int) -> bytes:
 
 
 def _frame(into: Callable[[memoryview, bytearray], int]) -> Callable[[memoryview, int], memoryview]:
-    """Return the reader of a codec whose frames need not state their size: it tries larger buffers."""
+    """Return the reader of a codec whose frames do not state their size: it tries larger buffers."""
 
     def read(data: memoryview, limit: int) -> memoryview:
         size = min(limit, max(_SMALLEST, _FIRST_RATIO * len(data)))

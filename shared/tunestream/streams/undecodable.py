@@ -88,7 +88,7 @@ class _Tap:
     """Stands between a fetcher and its client, and sees the bytes of each fetch.
 
     Nothing is awaited between the end of :meth:`send` and the end of the fetcher's own method, so the bytes
-    kept here are those of the results that it has just made.
+    kept here are those of the results that it made last.
     """
 
     def __init__(self, fetcher: Any) -> None:
@@ -179,7 +179,7 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
                     yield delivered
         except BatchDamaged as error:
             yield from self._lost(batch, str(error))
-        except Exception:  # noqa: BLE001 # whatever the client cannot read is read again, byte by byte
+        except Exception:  # noqa: BLE001 # what the client cannot read is read again, byte by byte
             yield from self._walked(batch)
 
     def _walked(self, batch: RawBatch) -> Iterator[ConsumerRecord]:

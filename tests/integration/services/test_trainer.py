@@ -182,7 +182,7 @@ async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
         told[run] = _statuses(await read_until(kafka, "training.status", _ended(1), run=run))
     assert {statuses[-1].status for statuses in told.values()} == {COMPLETED}
     attempts = {
-        run: [told["attempt"] for status in statuses if "attempt" in (told := status.metadata or {})]
+        run: [found["attempt"] for status in statuses if "attempt" in (found := status.metadata or {})]
         for run, statuses in told.items()
     }
     assert attempts == {"killed-nobody": [1], "killed-worker": [1, 2], "killed-service": [1, 2]}

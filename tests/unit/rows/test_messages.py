@@ -17,8 +17,8 @@ IMAGE, CODE = {"type": "image_url"}, {"type": "code"}
 
 def read(message: object) -> tuple[Any, dict[str, int]]:
     dropped: Counter[str] = Counter()
-    (found,) = prompt_of([message], "prompt", dropped)
-    return found, dict(dropped)
+    found = prompt_of([message], "prompt", dropped)
+    return found[0], dict(dropped)
 
 
 def text(*parts: object) -> list[object]:
