@@ -36,7 +36,13 @@ NO_BATCHES = {
     "max_wait": "366d",
     "flush_after": "366d",
 }
-QUIET = {"window_pairs": 1_000, "min_batch_pairs": 1, "max_wait": "2s", "flush_after": "2s"}
+QUIET = {
+    "window_pairs": 1_000,
+    "min_batch_pairs": 1,
+    "max_wait": "2s",
+    "flush_after": "2s",
+    "validation_fraction": 0.0,
+}
 BUSY_PAUSE = 0.02
 
 
