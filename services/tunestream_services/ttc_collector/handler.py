@@ -129,6 +129,12 @@ class CollectorHandler(Handler):
             PARTITIONERS.labels(body.run_id, partitioner).inc()
 
     @override
+    def pass_over(self, time: int | None, effects: Effects) -> None:
+        """Move stream time on: also what cannot be read is no silence."""
+        self._collector.advance(time, self._now)
+        self._collector.keep_pace(effects)
+
+    @override
     async def complete(self, effects: Effects) -> None:
         """Put down where the clocks are."""
         self._collector.settle(effects)

@@ -14,7 +14,7 @@ from tunestream.events.registry import is_newer
 from tunestream.streams.handler import Inbound
 from tunestream.streams.undecodable import Undecodable
 
-__all__ = ["decode", "refusal_of"]
+__all__ = ["broker_time", "decode", "refusal_of"]
 
 # pydantic's error types, by what the sender has to mend.
 _CODES: Final[Mapping[str, str]] = {
@@ -76,8 +76,13 @@ def decode(
         record.offset,
         envelope,
         decoded,
-        record.timestamp_type == _LOG_APPEND_TIME,
+        broker_time(record) is not None,
     )
+
+
+def broker_time(record: ConsumerRecord) -> int | None:
+    """Return when the broker took a record, ms; None on a topic without LogAppendTime."""
+    return int(record.timestamp) if record.timestamp_type == _LOG_APPEND_TIME else None
 
 
 def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:

@@ -24,7 +24,7 @@ from tunestream.streams.changelog import wrap
 from tunestream.streams.dead_letters import Letter
 from tunestream.topics import CATALOGUE, dlq_of
 
-__all__ = ["BatchSet", "TransactionWriter", "partition_for"]
+__all__ = ["BatchSet", "TransactionWriter", "UnequalPartitions", "partition_for"]
 
 _Headers = list[tuple[str, bytes]] | list[tuple[str, bytes | None]]
 _CACHED_KEYS: Final = 16_384
@@ -35,6 +35,10 @@ _BY_RUN: Final = frozenset(entry.name for entry in CATALOGUE if entry.by_run)
 def partition_for(key: bytes, partitions: int) -> int:
     """Return the partition that Kafka's default partitioner gives to ``key``."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class UnequalPartitions(RuntimeError):
+    """Two topics whose partitions belong together have not equally many."""
 
 
 class BatchSet:
@@ -116,9 +120,18 @@ class TransactionWriter:
 
     def _place(self, output: Outbound, key: bytes) -> int:
         if output.partition is not None:
+            self._check_number(output.topic, output.partition)
             return output.partition
         routed = encode_key(output.key[0]) if output.topic in _BY_RUN else key
         return partition_for(routed, self._partitions[output.topic])
+
+    def _check_number(self, name: str, partition: int) -> None:
+        count = self._partitions[name]
+        if partition >= count:
+            raise UnequalPartitions(
+                f"topic {self._prefix + name} has {count} partitions, and partition {partition} of the input "
+                "has none to write to; give both topics equally many, under a new topic prefix"
+            )
 
     def _headers(self, output: Outbound) -> _Headers:
         return Envelope(

@@ -93,6 +93,14 @@ class Handler:
         """
         raise NotImplementedError
 
+    def pass_over(self, time: int | None, effects: Effects) -> None:
+        """Take note of a record that is refused before it can be read, in its place between the others.
+
+        Args:
+            time: when the broker took it, ms; None when the record does not show it.
+            effects: as for :meth:`handle`.
+        """
+
     async def complete(self, effects: Effects) -> None:
         """Do what has to be durable before the transaction commits (storing a dataset)."""
 

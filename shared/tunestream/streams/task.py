@@ -30,7 +30,7 @@ from tunestream.streams.changelog import (
 from tunestream.streams.client import MissingTopic, make_transactional_producer
 from tunestream.streams.dead_letters import Letter, dead_letter, shortened
 from tunestream.streams.deadlines import deadline
-from tunestream.streams.decoding import decode
+from tunestream.streams.decoding import broker_time, decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
 from tunestream.streams.gaps import Gap, Jumps
 from tunestream.streams.handler import Handler, Inbound, TaskContext
@@ -321,18 +321,21 @@ class Task:
         self, records: Sequence[ConsumerRecord], effects: Effects, now: float
     ) -> list[tuple[ConsumerRecord, Refused]]:
         refused: list[tuple[ConsumerRecord, Refused]] = []
-        decoded: list[ConsumerRecord] = []
-        inbound: list[Inbound] = []
+        events: list[Inbound | None] = []
         for record in records:
+            event = None
             try:
                 accepted = self._accepted_by(record)
-                inbound.append(decode(record, accepted, of_services=record.topic in self._ours))
-                decoded.append(record)
+                event = decode(record, accepted, of_services=record.topic in self._ours)
             except Refused as refusal:
                 refused.append((record, refusal))
-        await self.handler.prepare(inbound, now)
+            events.append(event)
+        await self.handler.prepare([event for event in events if event is not None], now)
         outbound = effects.outbound
-        for record, event in zip(decoded, inbound, strict=True):
+        for record, event in zip(records, events, strict=True):
+            if event is None:
+                self.handler.pass_over(broker_time(record), effects)
+                continue
             before = len(outbound)
             try:
                 self.handler.handle(event, effects)

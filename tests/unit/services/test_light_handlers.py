@@ -102,6 +102,19 @@ async def test_a_busy_partition_of_refused_events_carries_time_on() -> None:
     ]
 
 
+async def test_a_busy_partition_of_events_that_cannot_be_read_carries_time_on() -> None:
+    handler, effects = collector(RUN), Effects()
+    await handler.prepare([], 0.0)
+    for at in range(11):
+        handler.pass_over(1_000_000 + 200 * at, effects)
+    handler.pass_over(None, effects)
+    assert [(type(one.body), one.time) for one in effects.outbound] == [
+        (Tick, 1_000_000),
+        (Tick, 1_001_000),
+        (Tick, 1_002_000),
+    ]
+
+
 async def test_a_topic_without_the_brokers_time_is_a_reason_until_it_is_mended() -> None:
     handler = collector(RUN)
     await handler.prepare([dataclasses.replace(inbound(CANDIDATE, KEY), by_broker=False)], 0.0)

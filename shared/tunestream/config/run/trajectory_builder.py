@@ -39,7 +39,7 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     turn_memory: Duration = timedelta(minutes=10)
     """Stream time for which a closed turn's candidates are remembered, so that repeats are known."""
     max_turns_remembered: int = Field(default=100_000, ge=1)
-    """Closed turns remembered at most, per partition."""
+    """Closed turns remembered whole at most, per partition; of older ones the name is remembered."""
     max_candidates_per_turn: int = Field(default=256, ge=2)
     """More candidates of one turn are refused as `turn_full`."""
     nat_parity: bool = False
@@ -57,7 +57,7 @@ class ARTTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     group_memory: Duration = timedelta(minutes=10)
     """Stream time for which a closed group's episodes are remembered, so that repeats are known."""
     max_groups_remembered: int = Field(default=100_000, ge=1)
-    """Closed groups remembered at most, per partition."""
+    """Closed groups remembered whole at most, per partition; of older ones the name is remembered."""
 
 
 TrajectoryBuilder = Annotated[
