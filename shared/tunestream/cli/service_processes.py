@@ -101,7 +101,9 @@ def service_processes(
         name, port = package_of(service), free_port(port_of(service))
         url = f"http://{_HOST}:{port}"
         command = (*_RUN, service, "--host", _HOST, "--port", str(port))
-        process = ProcessSpec(name, command, logs / f"{name}.log", environment, f"{url}/health/ready")
+        process = ProcessSpec(
+            name, command, logs / f"{name}.log", environment, f"{url}/health/ready", f"{url}/health/live"
+        )
         running.append(RunningService(process, url))
     return running
 

@@ -1,5 +1,7 @@
 """Processes that are kept running: started, restarted when they die, ended with this one.
 
+A process that runs but answers that it is not live is ended and started again as if it had died.
+
 Invariants: the death of a process is reported, with its reason, before it is started again; one
 that keeps dying ends :meth:`Supervisor.wait`; when the block is left, none of them is alive.
 """
@@ -24,6 +26,7 @@ from typing import Final, Self
 import httpx
 
 from tunestream.cli.errors import Failure
+from tunestream.cli.liveness import until_dead
 from tunestream.config.settings import SupervisorSettings
 
 __all__ = ["KeepsDying", "NotReady", "ProcessSpec", "Supervisor"]
@@ -45,6 +48,7 @@ class ProcessSpec:
         log: takes its stdout and stderr.
         environment: added to our environment.
         ready_url: answers 200 once it is at work; None when it counts as ready at once.
+        live_url: answers 503 when it has to be started again; None when only its death counts.
     """
 
     name: str
@@ -52,6 +56,7 @@ class ProcessSpec:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_url: str | None = None
+    live_url: str | None = None
 
 
 class KeepsDying(Failure):
@@ -72,6 +77,7 @@ class Supervisor:
         restart_waits: seconds before each restart, by default from the environment; one more death within
             two minutes ends :meth:`wait`.
         started: called when a process was started again.
+        live_interval: seconds between two questions whether a process is live.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class Supervisor:
         stop_timeout: float = 15.0,
         restart_waits: Sequence[float] | None = None,
         started: Callable[[], None] = lambda: None,
+        live_interval: float = 5.0,
     ) -> None:
         self.specs = tuple(specs)
         self._report = report
@@ -89,6 +96,7 @@ class Supervisor:
         self._waits = SupervisorSettings().restart_waits if restart_waits is None else tuple(restart_waits)
         self._started = started
         self._restarts: dict[str, list[float]] = {spec.name: [] for spec in self.specs}
+        self._live_interval = live_interval
         self._processes: dict[str, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -160,7 +168,7 @@ class Supervisor:
     async def _keep(self, spec: ProcessSpec) -> None:
         deaths: deque[float] = deque(maxlen=len(self._waits) + 1)
         while True:
-            code = await self._processes[spec.name].wait()
+            code = await self._ended(spec)
             _kill_group(self._processes[spec.name])
             deaths.append(monotonic())
             reason = (
@@ -175,6 +183,32 @@ class Supervisor:
             await self._start(spec)
             self._restarts[spec.name].append(time())
             self._started()
+
+    async def _ended(self, spec: ProcessSpec) -> int:
+        """Wait until a process ended by itself, or was ended because it is not live; return its code."""
+        process = self._processes[spec.name]
+        if spec.live_url is None:
+            return await process.wait()
+        watching = asyncio.create_task(until_dead(spec.live_url, self._live_interval))
+        ending = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                self._report(f"{spec.name} is not live and is ended: {watching.result()}")
+                await self._end(process)
+            return await ending
+        finally:
+            watching.cancel()
+            ending.cancel()
+
+    async def _end(self, process: Process) -> None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self._stop_timeout):
+                await process.wait()
+        except TimeoutError:
+            _kill_group(process)
 
     async def _start(self, spec: ProcessSpec) -> None:
         spec.log.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.services import free_port
 from tunestream.cli.supervisor import KeepsDying, NotReady, ProcessSpec, Supervisor
 
 SLEEP = "import time; print('working', flush=True); time.sleep(60)"
@@ -127,6 +128,69 @@ async def test_environment_and_readiness(tmp_path: Path) -> None:
         watched = spec(tmp_path, SLEEP, "watched", ready_url=url)
         async with Supervisor([watched], report=Said()) as supervisor:
             await supervisor.wait_ready(20)
+
+
+NOT_LIVE = """
+import http.server, json, os, signal, sys
+if {stubborn}:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({{"ok": False, "reasons": ["partition 3 of ttc.events stands still"]}}).encode()
+        self.send_response({code}); self.end_headers(); self.wfile.write(body)
+server = http.server.HTTPServer(("127.0.0.1", {port}), Handler)
+print("started", flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_one_that_is_not_live_is_started_again_with_its_reasons(tmp_path: Path, stubborn: bool) -> None:
+    said, port = Said(), free_port()
+    child = spec(
+        tmp_path,
+        NOT_LIVE.format(stubborn=stubborn, code=503, port=port),
+        live_url=f"http://127.0.0.1:{port}/health/live",
+    )
+    async with Supervisor([child], report=said, stop_timeout=0.5, live_interval=0.05) as supervisor:
+        first = supervisor.pid("worker")
+        await until(lambda: supervisor.pid("worker") != first)
+        assert not is_alive(first)
+    assert said.lines[0] == "worker is not live and is ended: partition 3 of ttc.events stands still"
+    assert f"signal {'SIGKILL' if stubborn else 'SIGTERM'}" in said.lines[1]
+    assert "started again" in said.lines[1]
+
+
+async def test_one_that_never_answered_or_is_live_is_left_alone(tmp_path: Path) -> None:
+    said, port = Said(), free_port()
+    live = spec(
+        tmp_path,
+        NOT_LIVE.format(stubborn=False, code=200, port=port),
+        "live",
+        live_url=f"http://127.0.0.1:{port}/health/live",
+    )
+    silent = spec(tmp_path, SLEEP, "silent", live_url="http://127.0.0.1:9/health/live")
+    async with Supervisor([live, silent], report=said, live_interval=0.01) as supervisor:
+        before = [supervisor.pid(name) for name in ("live", "silent")]
+        await until(lambda: live.log.exists() and live.log.read_text().count("GET") > 20)
+        assert [supervisor.pid(name) for name in ("live", "silent")] == before
+    assert said.lines == []
+
+
+async def test_one_that_stops_answering_is_started_again(tmp_path: Path) -> None:
+    said, port = Said(), free_port()
+    child = spec(
+        tmp_path,
+        NOT_LIVE.format(stubborn=False, code=200, port=port).replace(
+            "server.serve_forever()",
+            "server.handle_request(); server.server_close(); signal.pause()",
+        ),
+        live_url=f"http://127.0.0.1:{port}/health/live",
+    )
+    async with Supervisor([child], report=said, live_interval=0.02) as supervisor:
+        first = supervisor.pid("worker")
+        await until(lambda: supervisor.pid("worker") != first)
+    assert "does not answer any more" in said.lines[0]
 
 
 async def test_what_is_not_ready_in_time_is_named(tmp_path: Path) -> None:
