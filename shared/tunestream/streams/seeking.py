@@ -25,7 +25,7 @@ from tunestream.streams.restoring import read_changelog
 from tunestream.streams.runs import RunDirectory
 from tunestream.topics import CATALOGUE, INPUTS, changelog_of
 
-__all__ = ["SeekRefused", "Sought", "Target", "seek"]
+__all__ = ["SeekRefused", "Sought", "Target", "find_place", "position_of", "seek"]
 
 Target = int | Literal["earliest", "latest"]
 
@@ -81,7 +81,7 @@ async def seek(settings: KafkaSettings, service: str, topic: str, partition: int
         SeekRefused: when the service is at work, or there is no such place.
         KafkaError: when the broker refuses; TimeoutError: when it does not answer.
     """
-    place = await _place(settings, service, topic, partition)
+    place = await find_place(settings, service, topic, partition)
     if members := await group_members(settings, service):
         raise SeekRefused(
             f"{service} is at work ({members} members)",
@@ -98,7 +98,25 @@ async def seek(settings: KafkaSettings, service: str, topic: str, partition: int
             await producer.stop()
 
 
-async def _place(settings: KafkaSettings, service: str, topic: str, partition: int) -> TopicPartition:
+async def position_of(settings: KafkaSettings, service: str, topic: str, place: TopicPartition) -> int | None:
+    """Return where a service begins to read an input, None when it has no position."""
+    state = await _positions(settings, changelog_of(service), place.partition)
+    async with make_consumer(settings, group_id=settings.topic(service)) as consumer:
+        committed = await consumer.committed(place)
+    return _larger(committed, state.get(topic))
+
+
+def _larger(committed: int | None, reached: Reached | None) -> int | None:
+    known = [one for one in (committed, None if reached is None else reached.offset) if one is not None]
+    return max(known, default=None)
+
+
+async def find_place(settings: KafkaSettings, service: str, topic: str, partition: int) -> TopicPartition:
+    """Return a partition of a service's input, as the broker calls it.
+
+    Raises:
+        SeekRefused: when there is no such service, input or partition.
+    """
     inputs = INPUTS.get(service)
     if inputs is None:
         raise SeekRefused(f"there is no service {service!r}", f"name one of {', '.join(INPUTS)}")
@@ -130,8 +148,7 @@ async def _seek(
         )
     await producer.send_offsets_to_transaction({place: offset}, group)
     await producer.commit_transaction()
-    known = [one for one in (committed, state[topic].offset if topic in state else None) if one is not None]
-    return Sought(service, topic, place.partition, max(known, default=None), offset)
+    return Sought(service, topic, place.partition, _larger(committed, state.get(topic)), offset)
 
 
 async def _positions(settings: KafkaSettings, changelog: str, partition: int) -> dict[str, Reached]:

@@ -7,6 +7,7 @@ import typer
 from tunestream.cli.dlq.listing import list_
 from tunestream.cli.dlq.replaying import replay
 from tunestream.cli.dlq.showing import show_
+from tunestream.cli.dlq.skipping import skip_
 
 __all__ = ["register"]
 
@@ -14,6 +15,7 @@ _dlq = typer.Typer(no_args_is_help=True)
 _dlq.command("list")(list_)
 _dlq.command("show")(show_)
 _dlq.command()(replay)
+_dlq.command("skip")(skip_)
 
 
 def register(app: typer.Typer) -> None:
@@ -23,4 +25,4 @@ def register(app: typer.Typer) -> None:
 
 @_dlq.callback()
 def dlq() -> None:
-    """List, show and replay what the services refused."""
+    """List, show and replay what the services refused; pass what they cannot read."""
