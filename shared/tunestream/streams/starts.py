@@ -129,11 +129,11 @@ class Starts:
         try:
             async with (
                 asyncio.timeout(_READ_SECONDS),
-                make_consumer(self._kafka, isolation_level="read_uncommitted") as consumer,
+                make_consumer(self._kafka, isolation_level="read_uncommitted", undecodable=True) as consumer,
             ):
                 consumer.assign([place])
                 consumer.seek(place, offset)
                 return int((await consumer.getone(place)).timestamp)
-        except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
+        except (KafkaError, TimeoutError) as error:
             self._log.warning("position.unchecked", topic=place.topic, offset=offset, reason=repr(error))
             return None

@@ -18,6 +18,7 @@ from tunestream.domain.effects import Refused
 from tunestream.streams.client import make_consumer
 from tunestream.streams.decoding import decode
 from tunestream.streams.metadata import partition_count
+from tunestream.streams.undecodable import Undecodable
 from tunestream.topics import topic as catalogued
 
 __all__ = ["Table", "TableTimeout"]
@@ -106,7 +107,7 @@ class Table(Generic[Value]):
     async def __aenter__(self) -> Self:
         count = await partition_count(self._settings, self._topic)
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
-        self._consumer = make_consumer(self._settings)
+        self._consumer = make_consumer(self._settings, undecodable=True)
         # The broker answers a connection's requests in order: this one is free of waiting fetches.
         self._asker = make_consumer(self._settings)
         try:
@@ -202,8 +203,9 @@ class Table(Generic[Value]):
 
     def _apply(self, record: ConsumerRecord) -> None:
         key = record.key
-        if key is None:
+        if key is None and not isinstance(record, Undecodable):
             return
+        key = key or b""
         try:
             if record.value is None:
                 self._remove(key)
