@@ -112,6 +112,12 @@ class ServiceSettings(BaseSettings):
     progress_deadline_seconds: float = Field(
         default=60.0, gt=0, description="a batch in hand for longer than this makes the service not live"
     )
+    stall_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="a partition that stands still for longer makes the service not ready; without an "
+        "explanation, four times as long makes it not live",
+    )
 
 
 class SupervisorSettings(BaseSettings):

@@ -14,6 +14,7 @@ __all__ = [
     "LAG",
     "RECORDS",
     "RESTORED",
+    "STALLED",
     "STATE",
     "TABLE_SKIPPED",
     "TRANSACTION_SECONDS",
@@ -24,6 +25,11 @@ RECORDS: Final = Counter(
 )
 LAG: Final = Gauge(
     "tunestream_consumer_lag_records", "Input records not yet handled.", ["service", "topic", "partition"]
+)
+STALLED: Final = Gauge(
+    "tunestream_partition_stalled",
+    "1 for an assigned partition that stands still, by the watchdog; /health/ready has the reason.",
+    ["service", "topic", "partition"],
 )
 TRANSACTION_SECONDS: Final = Histogram(
     "tunestream_transaction_seconds",

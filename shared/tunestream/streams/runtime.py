@@ -23,6 +23,8 @@ from tunestream.streams.gaps import Gaps
 from tunestream.streams.handler import Handler
 from tunestream.streams.membership import Membership
 from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
+from tunestream.streams.watchdog import Place, Sighting
+from tunestream.streams.watching import Watch
 from tunestream.streams.watermarks import Watermarks
 
 __all__ = ["Health", "Runtime", "Subscription"]
@@ -69,7 +71,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self.gaps = Gaps(plan.service)
         self.membership = Membership(plan.kafka.topic(name) for name in plan.inputs)
         self._batch_since: float | None = None
-        self._idle: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._watch = Watch(
+            plan.service, plan.kafka, settings.stall_seconds, self._sight, self._open_unopened
+        )
+        self._assignment_fault: str | None = None
         self._assigned_once = False
         self._watermarks = Watermarks(plan.kafka)
         self._log = log.bind(service=plan.service, replica=settings.replica)
@@ -95,16 +101,19 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._log.warning(
                     "setting.retired", name=name, remedy="unset it: it no longer means anything"
                 )
-        self._idle = asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}")
+        self._loops = [
+            asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}"),
+            asyncio.create_task(self._watch.run(), name=f"watchdog {self._plan.service}"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish running transactions and close every task, without leaving the group."""
-        if self._idle is not None:
-            self._idle.cancel()
-            await asyncio.gather(self._idle, return_exceptions=True)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         await self.membership.stop()
         await self._watermarks.__aexit__(None, None, None)
         numbers = set(self._tasks) | set(self._openings)
@@ -116,23 +125,43 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         """Pause what came and open it in the background.
 
         Pausing comes first and without an await before it: records may arrive from here on, and no
-        heartbeat is sent before this returns.
+        heartbeat is sent before this returns. The client swallows what is raised here, so it is kept as a
+        reason; the watchdog has opened what this left unopened.
         """
-        places = list(assigned)
-        self.consumer.pause(*places)
         self._assigned_once = True
+        self._take(list(assigned))
+
+    def _take(self, places: list[TopicPartition]) -> None:
+        try:
+            self._open_assigned(places)
+            self._assignment_fault = None
+        except Exception as error:  # noqa: BLE001 # any error is shown
+            self._assignment_fault = f"an assignment could not be taken: {words(error)}"
+            self._log.error("assignment.failed", exc_info=error)
+
+    def _open_assigned(self, places: list[TopicPartition]) -> None:
+        self.consumer.pause(*(place for place in places if not self._is_open(place.partition)))
         partitions = {place.partition for place in places}
         self._dormant = {number: kept for number, kept in self._dormant.items() if number in partitions}
         self.membership.assigned(places)
         self.membership.rejoin_if_lacking(self.consumer)
         for number in sorted(self.membership.whole):
-            self._start_opening(number, delay=0.0)
+            if number not in self._tasks and number not in self._openings:
+                self._start_opening(number, delay=0.0)
+
+    def _is_open(self, number: int) -> bool:
+        return number in self._tasks and number not in self._openings
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish running transactions and give the partitions back; heartbeats go on meanwhile."""
         partitions = {place.partition for place in revoked}
         self.membership.revoked()
-        await asyncio.gather(*(self._give_back(number, keep=True) for number in partitions))
+        given = await asyncio.gather(
+            *(self._give_back(number, keep=True) for number in partitions), return_exceptions=True
+        )
+        for error in given:
+            if error is not None:
+                self._log.error("partition.give_back_failed", exc_info=error)
 
     async def _give_back(self, number: int, *, keep: bool) -> None:
         opening = self._openings.pop(number, None)
@@ -163,18 +192,22 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             self._tasks[number] = task
             try:
                 await task.open(self.consumer, self._dormant.pop(number, None))
+                self._let_flow(task)
                 break
             except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
                 await task.close(budget=0.0, keep=False)
                 delay = self._fault(number, error)
+        self._faults.pop(number, None)
+        self._openings.pop(number, None)
+        self._log.info("partition.open", partition=number)
+
+    def _let_flow(self, task: Task) -> None:
+        """Have the records of an open task come, from where it stands."""
         self.gaps.watch(task.positions)
         self.gaps.report(task.gaps)
         for place, position in task.positions.items():
             self.consumer.seek(place, position)
-        self._faults.pop(number, None)
-        self._openings.pop(number, None)
         self.consumer.resume(*task.positions)
-        self._log.info("partition.open", partition=number)
 
     def _fault(self, number: int, error: Exception) -> float:
         """Note a fault of this service and return how long to wait before the next try, in seconds."""
@@ -279,6 +312,49 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             if end is not None:
                 metrics.LAG.labels(self._plan.service, place.topic, number).set(max(0, end - position))
 
+    # -- the watchdog
+
+    def _sight(self) -> list[Sighting]:
+        """Return the assigned partitions as they are now, without their ends."""
+        if self._subscription is None or self._subscription.consumer is None:
+            return []
+        errors = self.consumer.errors
+        return [
+            Sighting(
+                Place(*place),
+                opened=self._is_open(place.partition),
+                position=position,
+                stable=None,
+                high=None,
+                waits=self._waits(place.partition),
+                fault=words(errors[place].error) if place in errors else None,
+            )
+            for place, position in self.consumer.positions().items()
+        ]
+
+    def _poll_reasons(self) -> list[str]:
+        consumer = None if self._subscription is None else self._subscription.consumer
+        failed = None if consumer is None else consumer.failure
+        return [] if failed is None else [f"a poll failed: {words(failed.error)}"]
+
+    def _waits(self, number: int) -> str | None:
+        """Return what a partition that is not open waits for, None when nobody works at it."""
+        opening = self._openings.get(number)
+        if opening is not None and not opening.done():
+            return self._faults.get(number, "it is being opened")
+        waiting = number not in self.membership.whole and self._assignment_fault is None
+        return "it waits for its other inputs" if waiting else None
+
+    def _open_unopened(self, number: int) -> None:
+        """Take the assignment again when it left a partition unopened, or its opening ended."""
+        opening = self._openings.get(number)
+        if opening is not None and opening.done():
+            del self._openings[number]
+            self._tasks.pop(number, None)
+        if number not in self._tasks and number not in self._openings:
+            self._log.warning("assignment.taken_again", partition=number)
+            self._take(list(self.consumer.assignment()))
+
     # -- health and the end
 
     def live(self) -> Health:
@@ -287,7 +363,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         stuck = 0.0 if since is None else time.monotonic() - since
         if stuck > self._settings.progress_deadline_seconds:
             return Health(ok=False, reasons=(f"a batch has been in hand for {stuck:.0f} s",))
-        loops = [self._idle] if self._idle is not None else []
+        if dead := self._watch.dead():
+            return Health(ok=False, reasons=tuple(dead))
+        loops = [*self._loops]
         loops += self._subscription.tasks if self._subscription is not None else []
         if ended := [loop.get_name() for loop in loops if loop.done()]:
             return Health(ok=False, reasons=tuple(f"loop {name} ended" for name in ended))
@@ -306,6 +384,10 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reasons = list(self._faults.values())
         if not self._assigned_once:
             reasons.append("no assignment yet")
+        if self._assignment_fault is not None:
+            reasons.append(self._assignment_fault)
+        reasons += self._poll_reasons()
+        reasons += self._watch.reasons()
         reasons += self.membership.reasons()
         reasons += self._lines(lambda handler: handler.reasons())
         reasons += [reason for number in self._openings if (reason := self._opening_reason(number))]

@@ -1,4 +1,4 @@
-"""Where topics end, records of open transactions included."""
+"""Where topics end, over connections of their own: with records of open transactions, or without."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ __all__ = ["Watermarks"]
 
 
 class Watermarks:
-    """High watermarks, through a client of its own: a consumer of committed records learns less.
+    """The ends of partitions, through a client of its own: a consumer of committed records learns less.
 
-    It connects with the first question, while entered.
+    What a consumer itself knows of them comes with its fetches, and is stale when fetching is broken. It
+    connects with the first question, while entered.
+
+    Args:
+        settings: the broker.
+        committed: the ends of what is committed (last stable offsets), else of all records (high watermarks).
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, committed: bool = False) -> None:
         self._settings = settings
+        self._level = "read_committed" if committed else "read_uncommitted"
         self._client: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Self:
@@ -35,7 +41,7 @@ class Watermarks:
             await client.stop()
 
     async def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset after the last record of each partition, whether it can be read yet or not.
+        """Return the offset after the last record of each partition.
 
         Raises:
             KafkaError: when the broker does not answer.
@@ -44,7 +50,7 @@ class Watermarks:
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._client is None:
-            client = make_consumer(self._settings, isolation_level="read_uncommitted")
+            client = make_consumer(self._settings, isolation_level=self._level)
             try:
                 await client.start()
             except BaseException:

@@ -1,0 +1,226 @@
+"""No partition stands still in silence: health, metric and log name it, and its explanation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from aiokafka import ConsumerRecord, TopicPartition
+
+from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.log import read_until
+from tunestream.config.settings import KafkaSettings, ServiceSettings
+from tunestream.streams.admin import apply_topics
+from tunestream.streams.client import make_transactional_producer
+from tunestream.streams.consumer import GroupConsumer
+from tunestream.streams.embedded import EmbeddedKafka
+from tunestream.streams.undecodable import _WalkedRecords
+
+STALL = 0.5
+QUICK = ServiceSettings(retry_min_seconds=0.05, retry_max_seconds=0.2, stall_seconds=STALL)
+PARTITIONS = range(4)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
+    await apply_topics(kafka_settings)
+    return kafka_settings
+
+
+@pytest.fixture
+def consumers(monkeypatch: pytest.MonkeyPatch) -> list[GroupConsumer]:
+    """The consumers of the services that start."""
+    found: list[GroupConsumer] = []
+    start = GroupConsumer.start
+
+    async def noted(self: GroupConsumer) -> None:
+        found.append(self)
+        await start(self)
+
+    monkeypatch.setattr(GroupConsumer, "start", noted)
+    return found
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """The log lines of the package, as they are before they become text."""
+    lines: list[dict[str, Any]] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.msg, dict):
+                lines.append(record.msg)
+
+    collector = Collector()
+    logging.getLogger("tunestream").addHandler(collector)
+    yield lines
+    logging.getLogger("tunestream").removeHandler(collector)
+
+
+async def _until(
+    client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
+) -> httpx.Response:
+    async with asyncio.timeout(90):
+        while not holds(answer := await client.get(path)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def _until_ready(client: httpx.AsyncClient) -> None:
+    await _until(client, "/health/ready", lambda answer: answer.status_code == 200)
+
+
+async def _stalled(client: httpx.AsyncClient, reason: str, *, times: int = 1) -> str:
+    """Wait until health names a stall of this reason that took so many deadlines; returns its line."""
+
+    def lines(answer: httpx.Response) -> list[str]:
+        found = [line for line in answer.json()["reasons"] if reason in line and "stands still" in line]
+        return [line for line in found if float(line.split(" for ")[1].split(" s:")[0]) >= times * STALL]
+
+    answer = await _until(client, "/health/ready", lambda answer: bool(lines(answer)))
+    assert answer.status_code == 503
+    return lines(answer)[0]
+
+
+async def _gauges(client: httpx.AsyncClient, kafka: KafkaSettings) -> list[float]:
+    """Return the gauge of each partition of the input, in order."""
+    text = (await client.get("/metrics")).text
+    name = (
+        f'tunestream_partition_stalled{{partition="(.)",service="pair-builder",topic="{kafka.topic(INPUT)}"}}'
+    )
+    return [float(value) for _, value in sorted(re.findall(rf"{name} (\S+)", text))]
+
+
+def _counts(count: int, *partitions: int) -> Callable[[list[ConsumerRecord]], bool]:
+    return lambda found: all(len(numbers(found, f"run{number}")) >= count for number in partitions)
+
+
+async def _send_one_each(kafka: KafkaSettings, count: int) -> None:
+    await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
+    await read_until(kafka, OUTPUT, _counts(count, *PARTITIONS))
+
+
+async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
+    kafka: KafkaSettings, consumers: list[GroupConsumer], logged: list[dict[str, Any]]
+) -> None:
+    place = TopicPartition(kafka.topic(INPUT), 2)
+    async with running(plan(kafka, Board()), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        await _until_ready(client)
+        assert await _gauges(client, kafka) == [0, 0, 0, 0]
+        consumers[0].pause(place)  # stands for whatever the client does not do any more
+        await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
+        line = await _stalled(client, "1 offsets wait")
+        assert f"partition 2 of {place.topic} stands still at offset 1 " in line
+        assert await _gauges(client, kafka) == [0, 0, 1, 0]
+        answer = await _until(client, "/health/live", lambda answer: answer.status_code == 503)
+        assert f"partition 2 of {place.topic}" in answer.text
+        consumers[0].resume(place)
+        await _until_ready(client)
+        assert (await client.get("/health/live")).status_code == 200
+        assert await _gauges(client, kafka) == [0, 0, 0, 0]
+    stalled, moving = (line for line in logged if line["event"] in {"partition.stalled", "partition.moving"})
+    expected = {"topic": place.topic, "partition": 2, "offset": 1, "explained": False}
+    assert expected.items() <= stalled.items()
+    assert (stalled["event"], moving["event"]) == ("partition.stalled", "partition.moving")
+
+
+async def test_a_fetch_that_cannot_be_read_is_named(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: set[int] = set()
+    original = _WalkedRecords._unpack_records
+
+    def unpack(self: Any) -> Iterator[ConsumerRecord]:
+        if self._tp.partition in broken:
+            raise ValueError("no batch")
+        yield from original(self)
+
+    monkeypatch.setattr(_WalkedRecords, "_unpack_records", unpack)
+    async with running(plan(kafka, Board()), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        broken.add(1)
+        await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
+        await read_until(kafka, OUTPUT, _counts(2, 0, 2, 3))
+        line = await _stalled(client, "ValueError: no batch")
+        assert "partition 1 of" in line
+        assert "at offset 1 " in line
+        assert await _gauges(client, kafka) == [0, 1, 0, 0]
+        broken.clear()
+        found = await read_until(kafka, OUTPUT, _counts(2, *PARTITIONS))
+        await _until_ready(client)
+    assert numbers(found, "run1") == [1, 2]
+
+
+async def test_an_open_transaction_is_an_explanation(kafka: KafkaSettings) -> None:
+    async with running(plan(kafka, Board()), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        async with make_transactional_producer(kafka, "agent") as agent:
+            await agent.begin_transaction()
+            record = example_end("run0", 0)
+            await agent.send_and_wait(
+                kafka.topic(INPUT), record.value, record.key, 0, headers=list(record.headers)
+            )
+            await send(kafka, [record])
+            line = await _stalled(client, "an open transaction of a producer at offset 1 ", times=8)
+            assert f"partition 0 of {kafka.topic(INPUT)}" in line
+            assert await _gauges(client, kafka) == [1, 0, 0, 0]
+            assert (await client.get("/health/live")).status_code == 200
+            await agent.commit_transaction()
+        await read_until(kafka, OUTPUT, _counts(3, 0))
+        await _until_ready(client)
+
+
+async def test_a_fault_that_is_retried_is_an_explanation(kafka: KafkaSettings) -> None:
+    board = Board()
+    async with running(plan(kafka, board), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        board.failing[3] = "the store is away"
+        await send(kafka, [example_end("run3", 3)])
+        await _stalled(client, "the store is away", times=8)
+        assert (await client.get("/health/live")).status_code == 200
+        board.failing.clear()
+        await read_until(kafka, OUTPUT, _counts(2, 3))
+        await _until_ready(client)
+
+
+async def test_an_assignment_that_could_not_be_taken_is_named_and_taken_late(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client swallows what its rebalance listener raises."""
+    broken = [True]
+    original = GroupConsumer.pause
+
+    def pause(self: GroupConsumer, *places: TopicPartition) -> None:
+        if broken[0]:
+            raise OSError("no pause")
+        original(self, *places)
+
+    monkeypatch.setattr(GroupConsumer, "pause", pause)
+    await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
+    async with running(plan(kafka, Board()), QUICK) as client:
+        answer = await _until(client, "/health/ready", lambda answer: "OSError: no pause" in answer.text)
+        assert "an assignment could not be taken" in answer.text
+        broken[0] = False
+        found = await read_until(kafka, OUTPUT, _counts(1, *PARTITIONS))
+        assert all(numbers(found, f"run{number}") == [1] for number in PARTITIONS)
+        await _until_ready(client)
+
+
+async def test_a_broker_that_is_away_is_an_explanation(own_kafka: EmbeddedKafka) -> None:
+    kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
+    await apply_topics(kafka)
+    async with running(plan(kafka, Board()), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        await asyncio.to_thread(own_kafka.stop)
+        await _stalled(client, "the broker does not answer", times=2)
+        assert (await client.get("/health/live")).status_code == 200
+        await asyncio.to_thread(own_kafka.start)
+        await _send_one_each(kafka, 2)
+        await _until_ready(client)
