@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_PARTITIONS",
     "INPUTS",
     "SERVICES",
+    "TOMBSTONE_MS",
     "TOMBSTONE_SETTING",
     "Cleanup",
     "KeyRule",
@@ -35,7 +36,7 @@ DEFAULT_PARTITIONS: Final = 4
 
 TOMBSTONE_SETTING: Final = "delete.retention.ms"
 # A restore reads the tombstones of this time, and may take half of it.
-_TOMBSTONE_MS: Final = 30 * 60 * 1000
+TOMBSTONE_MS: Final = 30 * 60 * 1000
 
 INPUTS: Final = {
     "ttc-collector": ("ttc.events",),
@@ -130,7 +131,7 @@ class Topic:
                 "segment.bytes": str(16 * MIB),
                 "segment.ms": "60000",
                 "min.cleanable.dirty.ratio": "0.1",
-                TOMBSTONE_SETTING: str(_TOMBSTONE_MS),
+                TOMBSTONE_SETTING: str(TOMBSTONE_MS),
             }
         return settings
 

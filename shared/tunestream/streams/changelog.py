@@ -45,6 +45,11 @@ class Reached(NamedTuple):
     offset: int
     time: int | None = None
 
+    @classmethod
+    def after(cls, offset: int, time: int) -> Reached:
+        """Return where an input stands after a record; a time before the epoch is none: a damaged batch's."""
+        return cls(offset + 1, time if time >= 0 else None)
+
 
 def keeps_positions(changelog: str | None) -> bool:
     """Return whether a changelog holds where the inputs stand.

@@ -12,12 +12,14 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import make_consumer
 from tunestream.streams.deadlines import deadline
 from tunestream.streams.progress import Progress
 from tunestream.streams.tombstones import keep_tombstones, tombstone_seconds
+from tunestream.topics import TOMBSTONE_MS
 from tunestream.topics import topic as catalogued
 
 __all__ = ["Snapshot", "changelog_end", "read_changelog"]
@@ -29,6 +31,7 @@ STALL_SECONDS: Final = 60.0
 # A restore may take half as long as tombstones live; with this factor a second one of the same length
 # takes half of that half.
 _ROOM: Final = 4
+_FORBIDDEN: Final = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,19 @@ async def read_changelog(
 
 
 async def _too_old(settings: KafkaSettings, progress: Progress) -> bool:
-    return progress.age > await tombstone_seconds(settings, progress.topic) / 2
+    return progress.age > await _kept(settings, progress.topic) / 2
+
+
+async def _kept(settings: KafkaSettings, topic: str) -> float:
+    try:
+        return await tombstone_seconds(settings, topic)
+    except _FORBIDDEN:  # then it is believed to be as the catalogue wants it
+        return TOMBSTONE_MS / 1000
 
 
 async def _make_room(settings: KafkaSettings, progress: Progress) -> None:
     """Have tombstones kept long enough for a reading that takes as long again."""
-    kept = await tombstone_seconds(settings, progress.topic)
+    kept = await _kept(settings, progress.topic)
     if progress.took <= kept / 2:  # the machine slept: its calendar went on, and a second reading is faster
         return
     wanted = _ROOM * progress.took
@@ -103,7 +113,10 @@ async def _make_room(settings: KafkaSettings, progress: Progress) -> None:
         before_seconds=kept,
         reason=f"a restore took {progress.took:.1f} s, longer than half of what tombstones are kept",
     )
-    await keep_tombstones(settings, progress.topic, wanted)
+    try:
+        await keep_tombstones(settings, progress.topic, wanted)
+    except _FORBIDDEN as error:
+        log.warning("restore.retention_not_raised", topic=progress.topic, reason=repr(error))
 
 
 async def _read(settings: KafkaSettings, name: str, partition: int, progress: Progress) -> Snapshot:

@@ -24,6 +24,7 @@ from prometheus_client import REGISTRY, make_asgi_app
 
 from tunestream import __version__
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
+from tunestream.events.runs import NewerFormat
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.consumer import GroupConsumer
@@ -83,7 +84,7 @@ def build_app(
         async with AsyncExitStack() as stack:
             for resource in (*resources, runtime):
                 await stack.enter_async_context(resource)
-            plan.format()  # a service that cannot read what the others write does not start
+            _check_format(plan)
             calm_garbage_collector()
             yield
 
@@ -123,6 +124,19 @@ def _framework_log() -> logging.Logger:
     framework = logging.getLogger("faststream")
     framework.setLevel(logging.ERROR)
     return framework
+
+
+def _check_format(plan: Plan) -> None:
+    """Make sure that this release reads what the deployment writes.
+
+    Raises:
+        NewerFormat: with the remedy.
+    """
+    try:
+        plan.format()
+    except NewerFormat as error:
+        log.critical("service.refused", service=plan.service, reason=str(error))
+        raise
 
 
 def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBroker:

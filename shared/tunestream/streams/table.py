@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
+from tunestream.streams.absence import Absence, SecondReading
 from tunestream.streams.client import make_consumer
 from tunestream.streams.decoding import decode
 from tunestream.streams.metadata import partition_count
@@ -74,6 +75,9 @@ class Table(Generic[Value]):
         self._moved = asyncio.Condition()
         self._follower: asyncio.Task[None] | None = None
         self._watchers: list[Callable[[], None]] = []
+        self._absence = Absence()
+        self._stale = False
+        self._again: SecondReading | None = None
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called after records were read."""
@@ -150,19 +154,26 @@ class Table(Generic[Value]):
         """Read to the end of the topic as of now; where that was read already, it costs one request.
 
         Raises:
-            TableTimeout: when the end was not reached within ``deadline`` seconds.
+            TableTimeout: when nothing came for ``deadline`` seconds before the end.
         """
         assert self._asker is not None
         began = time.monotonic()
         self.refreshes += 1
-        try:
-            async with asyncio.timeout(deadline):
-                await self._reach(await self._asker.end_offsets(self._partitions))
-        except TimeoutError:
-            reason = self._stopped_by or "is the broker up?"
-            raise TableTimeout(
-                f"topic {self._topic} was not read to its end within {deadline:.0f} s; {reason}"
-            ) from None
+        ends: dict[TopicPartition, int] | None = None
+        while True:
+            before = dict(self._positions)
+            try:
+                async with asyncio.timeout(deadline):
+                    ends = ends or await self._asker.end_offsets(self._partitions)
+                    await self._reach(ends)
+                break
+            except TimeoutError:
+                if self._positions != before:
+                    continue
+                reason = self._stopped_by or "is the broker up?"
+                raise TableTimeout(
+                    f"topic {self._topic} was not read on within {deadline:.0f} s; {reason}"
+                ) from None
         self._whole_at = max(self._whole_at, began)
 
     async def _reach(self, ends: dict[TopicPartition, int]) -> None:
@@ -188,14 +199,31 @@ class Table(Generic[Value]):
         for partition, position in self._positions.items():
             consumer.seek(partition, position)
 
+    async def _start_over(self, consumer: AIOKafkaConsumer) -> None:
+        """Read the topic again; what it does not hold any more is removed at the end.
+
+        The values stay meanwhile: most of them are right.
+        """
+        assert self._asker is not None
+        log.warning("table.read_again", topic=self._topic, reason="it was away longer than tombstones last")
+        self._again = SecondReading(await self._asker.end_offsets(self._partitions))
+        self._positions = await self._asker.beginning_offsets(self._partitions)
+        self._seek(consumer)
+        self._stale = False
+
     async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+        self._stale |= self._absence.was_long(consumer, self._partitions)
+        if self._stale:
+            await self._start_over(consumer)
+            return
         for records in fetched.values():
             for record in records:
                 self._apply(record)
         async with self._moved:
             for partition in self._partitions:
                 self._positions[partition] = await consumer.position(partition)
+            self._forget_gone()
             self._moved.notify_all()
         if fetched:
             for changed in self._watchers:
@@ -206,6 +234,8 @@ class Table(Generic[Value]):
         if key is None and not isinstance(record, Undecodable):
             return
         key = key or b""
+        if self._again is not None:
+            self._again.note(key)
         try:
             if record.value is None:
                 self._remove(key)
@@ -214,6 +244,13 @@ class Table(Generic[Value]):
             self._skipped.pop(key, None)
         except Exception as error:  # noqa: BLE001 # what was there before stays: one bad record stops nobody
             self._skip(key, str(error) if isinstance(error, Refused | ValueError) else repr(error))
+
+    def _forget_gone(self) -> None:
+        gone = self._again.gone(self._values.keys(), self._positions) if self._again is not None else None
+        if gone is not None:
+            self._again = None
+            for key in gone:
+                self._remove(key)
 
     def _remove(self, key: bytes) -> None:
         self._values.pop(key, None)

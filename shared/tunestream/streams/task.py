@@ -287,7 +287,7 @@ class Task:
             for start in range(0, len(fresh), _SLICE):
                 refused += await self._handle(fresh[start : start + _SLICE], effects, now)
                 await self._finish(effects, batches)
-            reached = {record.topic: Reached(record.offset + 1, _time_of(record)) for record in fresh}
+            reached = {record.topic: Reached.after(record.offset, record.timestamp) for record in fresh}
             await self._commit(batches, effects, refused, reached)
             metrics.RECORDS.labels(self._plan.service, self.partition).inc(len(fresh))
 
@@ -511,11 +511,6 @@ class Task:
                 await self._producer.stop()
         except TimeoutError:
             self._log.warning("task.producer_abandoned", after_seconds=budget)
-
-
-def _time_of(record: ConsumerRecord) -> int | None:
-    """Return when the broker took a record, ms; None for a damaged batch, whose times mean nothing."""
-    return record.timestamp if record.timestamp >= 0 else None
 
 
 # Closing a producer needs a round trip or two, also when the budget is used up.

@@ -16,6 +16,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FormatRecord, RunPointer
+from tunestream.streams import absence
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import MissingTopic
 from tunestream.streams.publish import EncodedRecord, EventProducer, write_together
@@ -227,3 +228,21 @@ async def test_a_deleted_configuration_ends_the_state_that_was_opened_with_it(
         await runs.refresh()
         assert runs.current("run") is None
         assert runs.config("run", config.digest) == config
+
+
+async def test_a_follower_that_was_away_for_long_forgets_what_the_topic_does_not_hold(
+    applied: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tombstone came and went meanwhile: only a second reading shows it."""
+    async with EventProducer(applied) as producer:
+        await producer.send(_record("kept", "1"))
+    async with _table(applied) as table:
+        table._values[b"gone"] = "1"
+        monkeypatch.setattr(absence, "_LONGEST_MS", -1)  # the next answer of the broker comes too late
+        async with asyncio.timeout(90):
+            while not table._stale and table._again is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            monkeypatch.undo()
+            while table.get(b"gone") is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert table.get(b"kept") == "1"

@@ -66,3 +66,8 @@ def test_topics_that_others_read_hold_no_positions() -> None:
     keeping = {entry.name for entry in CATALOGUE if keeps_positions(entry.name)}
     assert keeping == {"ttc-collector.changelog", "pair-builder.changelog", "curriculum-gate.changelog"}
     assert not keeps_positions(None)
+
+
+def test_a_record_without_a_time_leaves_none() -> None:
+    assert Reached.after(6, 1767225600123) == Reached(7, 1767225600123)
+    assert Reached.after(6, -1) == Reached(7, None)
