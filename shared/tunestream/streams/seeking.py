@@ -90,12 +90,12 @@ async def seek(settings: KafkaSettings, service: str, topic: str, partition: int
     async with RunDirectory(settings) as runs:
         number = runs.format
     producer = make_transactional_producer(settings, f"{settings.topic(service)}-{partition}")
-    async with deadline(_DEADLINE, f"setting the position of {service}"):
+    async with deadline(_DEADLINE, "starting the transactional producer"):
         await producer.start()
-        try:
-            return await _seek(settings, producer, (service, topic, place, number), target)
-        finally:
-            await producer.stop()
+    try:
+        return await _seek(settings, producer, (service, topic, place, number), target)
+    finally:
+        await producer.stop()
 
 
 async def position_of(settings: KafkaSettings, service: str, topic: str, place: TopicPartition) -> int | None:
@@ -140,14 +140,15 @@ async def _seek(
     async with make_consumer(settings, group_id=group) as consumer:
         offset = await _offset(consumer, place, to)
         committed = await consumer.committed(place)
-    await producer.begin_transaction()
-    if changelog in _CHANGELOGS and number >= VERSIONED:
-        value = wrap(encode_positions(state | {topic: Reached(offset)}), number)
-        await producer.send_and_wait(
-            settings.topic(changelog), value, POSITIONS_KEY, partition=place.partition
-        )
-    await producer.send_offsets_to_transaction({place: offset}, group)
-    await producer.commit_transaction()
+    async with deadline(_DEADLINE, f"setting the position of {service}"):
+        await producer.begin_transaction()
+        if changelog in _CHANGELOGS and number >= VERSIONED:
+            value = wrap(encode_positions(state | {topic: Reached(offset)}), number)
+            await producer.send_and_wait(
+                settings.topic(changelog), value, POSITIONS_KEY, partition=place.partition
+            )
+        await producer.send_offsets_to_transaction({place: offset}, group)
+        await producer.commit_transaction()
     return Sought(service, topic, place.partition, _larger(committed, state.get(topic)), offset)
 
 

@@ -304,3 +304,17 @@ async def test_nobody_is_moved_while_at_work(kafka: KafkaSettings) -> None:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+async def test_a_topic_made_anew_under_a_running_service_is_read_from_its_first_record(
+    kafka: KafkaSettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client goes back to the beginning in silence; what comes then is not passed over."""
+    await publish(kafka, 5)
+    async with running(plan(kafka, Board())):
+        await read_until(kafka, OUTPUT, lambda found: numbers(found, RUN) == [1, 2, 3, 4, 5])
+        await make_anew(kafka)
+        await publish(kafka, 9)
+        found = await read_until(kafka, OUTPUT, lambda found: len(numbers(found, RUN)) >= 14)
+    assert numbers(found, RUN) == list(range(1, 15))
+    assert "position.moved" in capfd.readouterr().err
