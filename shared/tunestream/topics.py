@@ -54,6 +54,7 @@ class Cleanup(StrEnum):
 
     DELETE = "delete"
     COMPACT = "compact"
+    COMPACT_AND_DELETE = "compact,delete"
 
 
 class KeyRule(StrEnum):
@@ -66,6 +67,7 @@ class KeyRule(StrEnum):
     RUN_DIGEST = "run/config digest, run/current or format"
     STATE = "as the service's state needs"
     ORIGINAL = "the refused record's key"
+    LETTER = "topic/partition/offset of the dead letter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ class Topic:
         }
         if self.retention_ms is not None:
             settings["retention.ms"] = str(self.retention_ms)
-        if self.cleanup is Cleanup.COMPACT:
+        if self.cleanup is not Cleanup.DELETE:
             # Small segments that are cleaned early keep a restore short.
             settings |= {
                 "segment.bytes": str(16 * MIB),
@@ -284,19 +286,32 @@ def _changelogs() -> Iterator[Topic]:
         )
 
 
+_LETTERS_MS: Final = 30 * DAY_MS
+
+
 def _dead_letters() -> Iterator[Topic]:
     for entry in _LINE:
         yield Topic(
             name=dlq_of(entry.name),
             description=f"What was refused from {entry.name}, in its original bytes, with the reason.",
             key=KeyRule.ORIGINAL,
-            retention_ms=30 * DAY_MS,
+            retention_ms=_LETTERS_MS,
             max_message_bytes=2 * entry.max_message_bytes,
             source=entry.name,
         )
 
 
-CATALOGUE: Final = (*_LINE, *_BESIDE, *_changelogs(), *_dead_letters())
+_MARKS: Final = Topic(
+    name="dlq.marks",
+    description="Which dead letters were sent again; removed with them by `dlq purge`.",
+    key=KeyRule.LETTER,
+    types=("tunestream.dlq_mark.v1",),
+    cleanup=Cleanup.COMPACT_AND_DELETE,
+    # Kafka deletes whole segments, up to a week late: a mark has to be there as long as its letter.
+    retention_ms=2 * _LETTERS_MS,
+)
+
+CATALOGUE: Final = (*_LINE, *_BESIDE, *_changelogs(), *_dead_letters(), _MARKS)
 _BY_NAME: Final = {entry.name: entry for entry in CATALOGUE}
 
 

@@ -43,7 +43,7 @@ BASE = [
     "tunestream.streams.admin",
     "tunestream.streams.publish",
     "tunestream.streams.reading",
-    "tunestream.streams.replay",
+    "tunestream.streams.letters",
     "tunestream.sdk",
     "tunestream.serving",
     "tunestream.trainers",

@@ -30,6 +30,7 @@ KEYS = {
     "training.status": "run",
     "models": "run/version or run/current",
     "runs": "run/config digest, run/current or format",
+    "dlq.marks": "topic/partition/offset of the dead letter",
 }
 
 
@@ -90,7 +91,7 @@ def test_state_is_compacted_early_and_never_forgotten(name: str) -> None:
     assert "retention.ms" not in settings
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - COMPACTED))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - COMPACTED - {"dlq.marks"}))
 def test_events_are_kept_by_time(name: str) -> None:
     settings = topic(name).settings()
     assert settings["cleanup.policy"] == "delete"
@@ -102,6 +103,14 @@ def test_dead_letters_are_kept_longer_than_what_they_came_from() -> None:
     for entry in every(DEAD_LETTERS):
         source = topic(entry.source or "")
         assert int(entry.settings()["retention.ms"]) > int(source.settings()["retention.ms"])
+
+
+def test_marks_are_compacted_and_outlive_their_letters() -> None:
+    settings = topic("dlq.marks").settings()
+    assert settings["cleanup.policy"] == "compact,delete"
+    week = 7 * 24 * 3600 * 1000  # as late as Kafka may delete
+    for entry in every(DEAD_LETTERS):
+        assert int(settings["retention.ms"]) > int(entry.settings()["retention.ms"]) + week
 
 
 def test_only_the_broker_stamps_what_agents_send() -> None:

@@ -47,10 +47,10 @@ def _channel(entry: Topic, examples: list[Example]) -> dict[str, Any]:
 
 def _topic_binding(entry: Topic) -> dict[str, Any]:
     configuration: dict[str, Any] = {
-        "cleanup.policy": [entry.cleanup.value],
+        "cleanup.policy": entry.cleanup.value.split(","),
         "max.message.bytes": entry.max_message_bytes,
     }
-    if entry.cleanup is Cleanup.DELETE:
+    if entry.cleanup is not Cleanup.COMPACT:
         configuration["retention.ms"] = entry.retention_ms
     return {
         "topic": entry.name,

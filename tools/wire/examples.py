@@ -82,13 +82,14 @@ def examples() -> list[Example]:
     found.append(_sent(story.commanded()))
     found += [_emitted("trainer", output) for output in story.trained()]
     found += [_sent(record) for record in story.applied()]
+    found.append(_sent(story.marked()))
     return [*found, *_dead_letters(found)]
 
 
 def _sent(record: EncodedRecord) -> Example:
     assert record.key is not None
     assert record.value is not None
-    partition = partition_for(record.key, DEFAULT_PARTITIONS)
+    partition = partition_for(record.key, DEFAULT_PARTITIONS) if record.partition is None else None
     return Example(
         topic=record.topic, key=record.key, headers=record.headers, value=record.value, partition=partition
     )

@@ -10,11 +10,12 @@ from tunestream.streams.dead_letters import (
     DLQ_OFFSET,
     DLQ_PARTITION,
     DLQ_REASON,
+    DLQ_REPLAY_FOR,
     DLQ_SERVICE,
     DLQ_TOPIC,
     DLQ_VERSION,
 )
-from tunestream.topics import Topic
+from tunestream.topics import CATALOGUE, Topic
 
 __all__ = ["HEADERS", "Header", "headers_of", "headers_schema"]
 
@@ -24,6 +25,7 @@ _CANDIDATES: Final = "ttc.candidates"
 _TRAJECTORIES: Final = "trajectories"
 _BATCHES: Final = "training.batches"
 _DEAD_LETTERS: Final = "dead letters"
+_INPUTS: Final = tuple(entry.source for entry in CATALOGUE if entry.source is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,11 @@ HEADERS: Final = (
     ),
     Header("traceparent", "W3C trace context, passed on to what the record causes"),
     Header("tracestate", "W3C trace context, passed on with it"),
+    Header(
+        DLQ_REPLAY_FOR,
+        "on a record that `dlq replay` sent again: the service that had refused it; others skip the record",
+        topics=_INPUTS,
+    ),
     Header(DLQ_REASON, "reason code, e.g. `schema.missing`", required=True, topics=(_DEAD_LETTERS,)),
     Header(DLQ_MESSAGE, "the reason for people, with the remedy", required=True, topics=(_DEAD_LETTERS,)),
     Header(DLQ_TOPIC, "where the record was", required=True, topics=(_DEAD_LETTERS,)),

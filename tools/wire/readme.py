@@ -60,7 +60,11 @@ librdkafka does (CRC32), if all agents of a run choose alike. Some records lie e
 - what comes of a record of `ttc.events` lies in the same partition of `ttc.candidates`;
 - a tick has `*` as its key and lies in the partition whose stream time it carries on; that of
   `ttc.candidates` goes on in the partition of `trajectories` with the same number;
-- a dead letter lies in the partition of the record that was refused.
+- a dead letter lies in the partition of the record that was refused;
+- a mark in `dlq.marks` lies in the partition of its dead letter.
+
+A record that `tunestream dlq replay` sends again lies where it was, with its key and its headers. Its header
+`ts_dlq_replay_for` names the service that had refused it; other services that read the topic skip the record.
 
 ## Bodies
 

@@ -49,6 +49,8 @@ from tunestream.events.ttc import (
     TTCTurnEnd,
 )
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
+from tunestream.streams.letters import DeadLetter
+from tunestream.streams.letters.marks import mark_record
 from tunestream.streams.publish import EncodedRecord, event_record
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "batched",
     "collected",
     "commanded",
+    "marked",
     "paired",
     "published",
     "refusals",
@@ -291,6 +294,24 @@ def applied() -> list[EncodedRecord]:
 def _event(name: str, key: tuple[str, ...], body: Wire, identity: str) -> EncodedRecord:
     envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=_TIME)
     return event_record(name, key, body.to_json(), envelope)
+
+
+def marked() -> EncodedRecord:
+    """Return the mark of a dead letter that was sent again."""
+    letter = DeadLetter(
+        source="ttc.events",
+        partition=_PARTITION,
+        offset=7,
+        time=_TIME,
+        run_id=_RUN,
+        code="unknown_run",
+        message="",
+        service="ttc-collector",
+        version="",
+        source_partition=_PARTITION,
+        source_offset=1041,
+    )
+    return mark_record(letter, _NOW)
 
 
 class Refusal(NamedTuple):

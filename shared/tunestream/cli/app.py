@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "status": ("status", "Print the statuses of training jobs."),
     "jobs": ("jobs.commands", "List, show, submit, cancel and await training jobs."),
     "models": ("models.commands", "List, trace, compare, export and promote model versions."),
-    "dlq": ("dlq.commands", "List, show and replay what the services refused."),
+    "dlq": ("dlq.commands", "Count, list, show, replay and delete what the services refused."),
     "doctor": ("doctor", "Check the deployment and show the remedy for what is wrong."),
     "topics": ("topics", "Create, list and compare the topics."),
     "streams": ("streams", "Set where a stopped service goes on to read."),

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -29,6 +30,7 @@ __all__ = [
     "TopicsError",
     "TopicsRefusedError",
     "apply_topics",
+    "delete_before",
     "diff_topics",
     "list_topics",
 ]
@@ -108,6 +110,22 @@ async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tup
         # Nothing older is there to be rolled back to.
         await write_format(settings, FORMAT, source="/tunestream/topics")
     return plan
+
+
+async def delete_before(settings: KafkaSettings, offsets: Mapping[TopicPartition, int]) -> None:
+    """Delete the records of partitions that lie before an offset; for ever.
+
+    Args:
+        settings: the broker.
+        offsets: the first offset that stays, by partition; topics with the prefix.
+
+    Raises:
+        KafkaError: when Kafka refuses it.
+        BrokerUnavailable: when no broker answers.
+    """
+    wanted = {place: RecordsToDelete(before_offset=offset) for place, offset in offsets.items()}
+    async with _admin(settings) as admin:
+        await admin.delete_records(wanted)
 
 
 def _is_new_deployment(settings: KafkaSettings, plan: Iterable[TopicChange]) -> bool:

@@ -79,12 +79,20 @@ def make_producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
     return AIOKafkaProducer(**_producer_options(settings) | options, enable_idempotence=True)
 
 
-def make_transactional_producer(settings: KafkaSettings, transactional_id: str) -> AIOKafkaProducer:
-    """Return the one producer that may write under ``transactional_id``; starting it fences others."""
+def make_transactional_producer(
+    settings: KafkaSettings, transactional_id: str, *, timeout_ms: int = TRANSACTION_TIMEOUT_MS
+) -> AIOKafkaProducer:
+    """Return the one producer that may write under ``transactional_id``; starting it fences others.
+
+    Args:
+        settings: the broker.
+        transactional_id: with the deployment's prefix.
+        timeout_ms: after which the broker ends a transaction that its producer has left open.
+    """
     return AIOKafkaProducer(
         **_producer_options(settings),
         transactional_id=transactional_id,
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        transaction_timeout_ms=timeout_ms,
     )
 
 

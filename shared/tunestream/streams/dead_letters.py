@@ -23,6 +23,7 @@ __all__ = [
     "DLQ_OFFSET",
     "DLQ_PARTITION",
     "DLQ_REASON",
+    "DLQ_REPLAY_FOR",
     "DLQ_SERVICE",
     "DLQ_SHA256",
     "DLQ_SIZE",
@@ -32,6 +33,7 @@ __all__ = [
     "Letter",
     "dead_letter",
     "dead_letter_headers",
+    "is_for_another",
     "original_headers",
     "shortened",
     "why_final",
@@ -47,6 +49,8 @@ DLQ_PARTITION: Final = "ts_dlq_partition"
 DLQ_OFFSET: Final = "ts_dlq_offset"
 DLQ_SERVICE: Final = "ts_dlq_service"
 DLQ_VERSION: Final = "ts_dlq_version"
+DLQ_REPLAY_FOR: Final = "ts_dlq_replay_for"
+"""On a record that was sent again: the service that had refused it. Other readers of the topic had not."""
 # Of a letter that fits no topic: what its value was; its own value is the beginning of it.
 DLQ_SIZE: Final = "ts_dlq_size"
 DLQ_SHA256: Final = "ts_dlq_sha256"
@@ -134,6 +138,14 @@ def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) 
         *record.headers,
         *((name, value.encode("utf-8", "replace")) for name, value in reasons.items()),
     ]
+
+
+def is_for_another(record: ConsumerRecord, service: str) -> bool:
+    """Return whether a record was sent again for a service other than this one, which has handled it."""
+    for name, value in record.headers:
+        if name == DLQ_REPLAY_FOR:
+            return value is not None and bool(value != service.encode())
+    return False
 
 
 def original_headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:

@@ -1,7 +1,8 @@
-"""What the broker knows of a topic, at once: clients alone would wait for one that is missing."""
+"""What the broker knows of topics, at once: clients alone would wait for one that is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from aiokafka.client import AIOKafkaClient
@@ -11,7 +12,7 @@ from tunestream.streams.client import MissingTopic, client_options
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
-__all__ = ["partition_count"]
+__all__ = ["partition_count", "partition_counts"]
 
 
 async def partition_count(settings: KafkaSettings, topic: str) -> int:
@@ -24,12 +25,18 @@ async def partition_count(settings: KafkaSettings, topic: str) -> int:
     Raises:
         MissingTopic: when the topic does not exist.
     """
+    return (await partition_counts(settings, [topic]))[topic]
+
+
+async def partition_counts(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each of several topics has; see :func:`partition_count`."""
     client = AIOKafkaClient(**client_options(settings))
     try:
         await client.bootstrap()
-        found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
+        cluster = await client.fetch_all_metadata()
     finally:
         await client.close()
-    if not found:
-        raise MissingTopic(topic)
-    return len(found)
+    found = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
+    if missing := [topic for topic, count in found.items() if not count]:
+        raise MissingTopic(missing[0])
+    return found

@@ -30,6 +30,7 @@ __all__ = [
     "EncodedRecord",
     "EventProducer",
     "EventTooLarge",
+    "await_readable",
     "event_record",
     "write_together",
 ]
@@ -248,11 +249,21 @@ async def write_together(
                 ends[written.topic_partition] = written.offset + 1
     finally:
         await producer.stop()
-    await _await_readable(settings, ends)
+    await await_readable(settings, ends)
 
 
-async def _await_readable(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
-    """Wait for the broker's commit markers, which it writes after it has confirmed the commit."""
+async def await_readable(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
+    """Wait until committed records can be read: the broker writes markers after it confirms a commit.
+
+    Args:
+        settings: the broker.
+        ends: the offset behind the last record, by partition.
+
+    Raises:
+        TimeoutError: when they cannot be read within a minute, since another transaction is open.
+    """
+    if not ends:
+        return
     consumer = make_consumer(settings)
     try:
         await consumer.start()

@@ -28,7 +28,7 @@ from tunestream.streams.changelog import (
     unwrap,
 )
 from tunestream.streams.client import MissingTopic, make_transactional_producer
-from tunestream.streams.dead_letters import Letter, dead_letter, shortened
+from tunestream.streams.dead_letters import Letter, dead_letter, is_for_another, shortened
 from tunestream.streams.deadlines import deadline
 from tunestream.streams.decoding import broker_time, decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
@@ -324,11 +324,14 @@ class Task:
         events: list[Inbound | None] = []
         for record in records:
             event = None
-            try:
-                accepted = self._accepted_by(record)
-                event = decode(record, accepted, of_services=record.topic in self._ours)
-            except Refused as refusal:
-                refused.append((record, refusal))
+            if is_for_another(record, self._plan.service):
+                effects.counts["replayed_for_another"] += 1
+            else:
+                try:
+                    accepted = self._accepted_by(record)
+                    event = decode(record, accepted, of_services=record.topic in self._ours)
+                except Refused as refusal:
+                    refused.append((record, refusal))
             events.append(event)
         await self.handler.prepare([event for event in events if event is not None], now)
         outbound = effects.outbound

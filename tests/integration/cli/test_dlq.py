@@ -3,61 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 from aiokafka import ConsumerRecord
 from typer.testing import Result
 
+from tests.helpers.letters import BODY, ORIGINAL, write_letters
+from tests.helpers.log import read_all
 from tunestream.config.settings import KafkaSettings
-from tunestream.domain.effects import Refused
-from tunestream.events.keys import encode_key
-from tunestream.streams.dead_letters import dead_letter_headers
-from tunestream.streams.publish import EncodedRecord, EventProducer
-from tunestream.streams.reading import RecordReader
 
-ORIGINAL = [
-    ("ce_id", b"the-id"),
-    ("ce_time", b"2026-01-02T03:04:05.678Z"),
-    ("ce_tslogtime", b"1767323045678"),
-    ("binary", b"\xff\x00"),
-]
-BODY = b'{"score": \xff}'
+HOUR = 3_600_000
+# A time that is as good as any: 2026-01-02T03:04:05Z.
+THEN = 1_767_323_045_000
 
 
-def refuse(settings: KafkaSettings, *codes: str, headers: list[tuple[str, bytes]] = ORIGINAL) -> None:
+def refuse(settings: KafkaSettings, *codes: str, **how: Any) -> None:
     """Write dead letters of ``ttc.events`` as the collector does."""
+    asyncio.run(write_letters(settings, codes, **how))
 
-    async def write() -> None:
-        async with EventProducer(settings) as producer:
-            for code in codes:
-                record = ConsumerRecord(
-                    topic=settings.topic("ttc.events"),
-                    partition=3,
-                    offset=17,
-                    timestamp=0,
-                    timestamp_type=1,
-                    key=None,
-                    value=None,
-                    checksum=None,
-                    serialized_key_size=0,
-                    serialized_value_size=0,
-                    headers=headers,
-                )
-                told = dead_letter_headers(record, Refused(code, f"because {code}"), "ttc-collector")
-                await producer.send(EncodedRecord("ttc.events.dlq", encode_key("run", "e"), BODY, told, 3))
 
-    asyncio.run(write())
+def read(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
+    return asyncio.run(read_all(settings, topic))
 
 
 def sent_again(settings: KafkaSettings) -> list[ConsumerRecord]:
-    async def read() -> list[ConsumerRecord]:
-        async with RecordReader(settings, "ttc.events", from_beginning=True) as reader:
-            return [record async for record in reader.to_end()]
-
-    return asyncio.run(read())
+    return read(settings, "ttc.events")
 
 
 def test_list_and_its_filters(settings: KafkaSettings, data: Callable[..., Any]) -> None:
@@ -75,6 +50,67 @@ def test_list_and_its_filters(settings: KafkaSettings, data: Callable[..., Any])
     assert data("dlq", "list", "--run", "other") == []
 
 
+def test_letters_are_counted_by_reason_the_most_frequent_first(
+    settings: KafkaSettings, data: Callable[..., Any], tunestream: Callable[..., Result]
+) -> None:
+    assert data("dlq") == []
+    refuse(settings, "late", "unknown_run", time=THEN)
+    refuse(settings, "unknown_run", partition=1, time=THEN + HOUR)
+    refuse(settings, "unknown_run", source="trajectories", run="other", time=THEN)
+    data("dlq", "replay", "ttc.events/1/0")
+    rows = data("dlq")
+    assert [(row["count"], row["topic"], row["reason"]) for row in rows] == [
+        (2, "ttc.events", "unknown_run"),
+        (1, "trajectories", "unknown_run"),
+        (1, "ttc.events", "late"),
+    ]
+    assert rows[0] | {"count": 2} == {
+        "count": 2,
+        "topic": "ttc.events",
+        "reason": "unknown_run",
+        "replayable": True,
+        "replayed": 1,
+        "first": "2026-01-02T03:04:05.000Z",
+        "last": "2026-01-02T04:04:05.000Z",
+    }
+    assert [row["replayable"] for row in rows] == [True, True, False]
+    assert [row["topic"] for row in data("dlq", "--run", "other")] == ["trajectories"]
+    assert [row["count"] for row in data("dlq", "--since", "2026-01-02T04:04:05Z")] == [1]
+    assert "unknown_run" in tunestream("dlq").stdout
+
+
+def test_the_list_is_in_order_of_partition_and_offset(
+    settings: KafkaSettings, data: Callable[..., Any], tunestream: Callable[..., Result]
+) -> None:
+    refuse(settings, "late", "unknown_run", partition=2, time=THEN + HOUR)
+    refuse(settings, "unknown_run", partition=0, time=THEN)
+    refuse(settings, "unknown_run", source="ttc.candidates", partition=0, time=THEN - HOUR)
+    everything = ["ttc.events/0/0", "ttc.events/2/0", "ttc.events/2/1", "ttc.candidates/0/0"]
+
+    def listed(*options: str) -> list[str]:
+        return [row["letter"] for row in data("dlq", "list", *options)]
+
+    assert listed() == everything
+    assert listed("--limit", "2") == everything[:2]
+    assert listed("--limit", "4") == everything
+    assert listed("--since", "2026-01-02T03:04:05.001Z") == everything[1:3]
+    assert listed("--since", "2026-01-02") == everything
+    assert listed("--since", "1h") == []
+    assert listed("--since", "366d", "--reason", "late") == ["ttc.events/2/0"]
+    result = tunestream("dlq", "list", "--limit", "3")
+    assert "There are more than 3." in result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["letter", *everything[:3]]
+    assert tunestream("dlq", "list", "--since", "yesterday").exit_code == 2
+
+
+def test_what_was_quoted_of_a_record_stays_on_its_line(
+    settings: KafkaSettings, tunestream: Callable[..., Result]
+) -> None:
+    refuse(settings, "odd\x1b[31m\ncode")
+    (_, line) = tunestream("dlq", "list").stdout.splitlines()
+    assert "because odd\\x1b[31m\\ncode" in line
+
+
 def test_show_keeps_every_byte(settings: KafkaSettings, data: Callable[..., Any]) -> None:
     refuse(settings, "unknown_run")
     letter = data("dlq", "show", "ttc.events/3/0")
@@ -82,6 +118,26 @@ def test_show_keeps_every_byte(settings: KafkaSettings, data: Callable[..., Any]
     assert letter["origin"] == "ttc.events/3/17"
     assert letter["headers"]["binary"] == "\\xff\x00"
     assert not any(name.startswith("ts_dlq_") for name in letter["headers"])
+
+
+def test_show_gives_the_whole_body_to_a_pipe(
+    settings: KafkaSettings, tunestream: Callable[..., Result]
+) -> None:
+    body = json.dumps({"prompt": "a long one " * 500 + "[bold]\u00e9"}, ensure_ascii=False).encode()
+    refuse(settings, "unknown_run", body=body)
+    result = tunestream("dlq", "show", "ttc.events/3/0")
+    head, _, rest = result.stdout_bytes.partition(b"\n\n")
+    assert rest == body + b"\n"
+    assert b"because unknown_run" in head
+
+
+def test_show_draws_the_body_for_a_terminal(
+    settings: KafkaSettings, tunestream: Callable[..., Result]
+) -> None:
+    refuse(settings, "unknown_run", body=b'{"prompt":"[p]"}')
+    with mock.patch("typer.testing._NamedTextIOWrapper.isatty", return_value=True, create=True):
+        drawn = tunestream("dlq", "show", "ttc.events/3/0", env={"NO_COLOR": "1", "TERM": "dumb"}).stdout
+    assert drawn.endswith('\n{\n  "prompt": "[p]"\n}\n')
 
 
 def test_replay_sends_the_original_and_the_broker_gives_it_a_new_time(
@@ -95,7 +151,8 @@ def test_replay_sends_the_original_and_the_broker_gives_it_a_new_time(
     assert headers["ce_time"] == b"2026-01-02T03:04:05.678Z"
     assert headers["ce_id"] == b"the-id"
     assert headers["binary"] == b"\xff\x00"
-    assert headers.keys() == {"ce_id", "ce_time", "binary"}
+    assert headers["ts_dlq_replay_for"] == b"ttc-collector"
+    assert headers.keys() == {"ce_id", "ce_time", "binary", "ts_dlq_replay_for"}
 
 
 @pytest.mark.parametrize(
@@ -127,11 +184,12 @@ def test_a_newer_type_is_replayed_as_it_came(settings: KafkaSettings, data: Call
     refuse(settings, "newer_type", "unknown_type", headers=newer)
     assert [row["replayable"] for row in data("dlq", "list")] == [True, False]
     assert data("dlq", "replay", "--reason", "newer_type")["replayed"] == ["ttc.events/3/0"]
-    assert data("dlq", "replay", "--all")["refused"] == {"unknown_type": 1}
-    first, second = sent_again(settings)
-    assert (first.key, first.value) == (second.key, second.value) == (b"run/e", BODY)
-    assert dict(first.headers)["ce_type"] == b"tunestream.ttc.candidate.v2"
-    assert dict(first.headers)["ce_id"] == dict(second.headers)["ce_id"] == b"the-id"
+    report = data("dlq", "replay", "--all")
+    assert (report["replayed"], report["replayed_before"], report["refused"]) == ([], 1, {"unknown_type": 1})
+    (record,) = sent_again(settings)
+    assert (record.key, record.value) == (b"run/e", BODY)
+    assert dict(record.headers)["ce_type"] == b"tunestream.ttc.candidate.v2"
+    assert dict(record.headers)["ce_id"] == b"the-id"
 
 
 def test_all_leaves_final_ones_out(settings: KafkaSettings, data: Callable[..., Any]) -> None:
@@ -148,9 +206,61 @@ def test_dry_run_sends_nothing(settings: KafkaSettings, data: Callable[..., Any]
     assert sent_again(settings) == []
 
 
+def test_what_was_replayed_is_marked_and_not_sent_again(
+    settings: KafkaSettings, data: Callable[..., Any]
+) -> None:
+    refuse(settings, "unknown_run", "output_too_large")
+    assert data("dlq", "replay", "ttc.events/3/0")["replayed"] == ["ttc.events/3/0"]
+    first, second = data("dlq", "list")
+    assert first["replayed"] > first["time"]
+    assert second["replayed"] is None
+    assert data("dlq", "show", "ttc.events/3/0")["replayed"] == first["replayed"]
+    again = data("dlq", "replay", "ttc.events/3/0")
+    assert (again["replayed"], again["replayed_before"]) == ([], 1)
+    rest = data("dlq", "replay", "--all", "--dry-run")
+    assert (rest["replayed"], rest["replayed_before"]) == (["ttc.events/3/1"], 1)
+    assert data("dlq", "replay", "--all")["replayed"] == ["ttc.events/3/1"]
+    assert len(sent_again(settings)) == 2
+
+
+def test_purge_deletes_what_is_older_with_its_marks(
+    settings: KafkaSettings, data: Callable[..., Any], tunestream: Callable[..., Result]
+) -> None:
+    refuse(settings, "unknown_run", "late", time=THEN)
+    refuse(settings, "unknown_run", time=THEN + HOUR)
+    refuse(settings, "late", time=THEN)  # behind a letter that stays
+    refuse(settings, "late", source="trajectories", time=THEN)
+    data("dlq", "replay", "ttc.events/3/0", "ttc.events/3/2")
+    before = ("--before", "2026-01-02T04:04:05Z")
+    refused = tunestream("dlq", "purge", *before)
+    assert refused.exit_code == 1
+    assert "Delete 3 dead letters" in refused.stderr
+    plan = data("dlq", "purge", *before, "--dry-run")
+    assert plan["deleted"] == 3
+    assert plan["partitions"] == [
+        {"topic": "ttc.events", "partition": 3, "end": 2, "letters": 2},
+        {"topic": "trajectories", "partition": 3, "end": 1, "letters": 1},
+    ]
+    assert len(data("dlq", "list")) == 5
+    assert data("dlq", "purge", *before, "--topic", "ttc.events", "--yes")["deleted"] == 2
+    assert [row["letter"] for row in data("dlq", "list")] == [
+        "ttc.events/3/2",
+        "ttc.events/3/3",
+        "trajectories/3/0",
+    ]
+    assert [(mark.key, mark.value is None) for mark in read(settings, "dlq.marks")] == [
+        (b"ttc.events/3/0", False),
+        (b"ttc.events/3/2", False),
+        (b"ttc.events/3/0", True),
+    ]
+    assert data("dlq", "purge", *before, "--topic", "ttc.events", "--yes")["deleted"] == 0
+    assert tunestream("dlq", "purge", "--before", "soon", "--yes").exit_code == 2
+
+
 def test_replay_needs_a_choice_and_known_letters(
     settings: KafkaSettings, tunestream: Callable[..., Result]
 ) -> None:
     assert tunestream("dlq", "replay").exit_code == 2
     assert tunestream("dlq", "replay", "ttc.events/0/99").exit_code == 1
     assert tunestream("dlq", "replay", "nothing/0/0").exit_code == 1
+    assert tunestream("dlq", "show", "ttc.events/zero/0").exit_code == 1

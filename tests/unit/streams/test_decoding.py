@@ -10,7 +10,7 @@ from tools.wire.examples import Example
 from tunestream.domain.effects import Refused
 from tunestream.events.registry import type_of
 from tunestream.streams.decoding import decode
-from tunestream.streams.replay import SOURCES
+from tunestream.streams.letters import SOURCES
 from tunestream.topics import topic
 
 INPUTS = [example for example in examples() if example.topic in SOURCES]

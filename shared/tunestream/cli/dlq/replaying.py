@@ -10,13 +10,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from tunestream.cli.dlq.options import ReasonOption, RunOption, TopicOption, find_letters, read_letters
+from tunestream.cli.brokers import BrokersOption, broker_settings
+from tunestream.cli.dlq.options import (
+    ReasonOption,
+    RunOption,
+    TopicOption,
+    choice,
+    find_letters,
+    read_letters,
+)
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.dead_letters import why_final
-from tunestream.streams.publish import EventProducer
-from tunestream.streams.replay import DeadLetter, replayed
+from tunestream.streams.letters import DeadLetter, Overtaken, Replayed, read_marks
+from tunestream.streams.letters import replay as send_again
 
 __all__ = ["replay"]
 
@@ -31,9 +38,10 @@ def replay(
     reason: ReasonOption = None,
     run: RunOption = None,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send dead letters again, once their cause is mended; sent twice they count once.
+    """Send dead letters again, once their cause is mended; each once, however often this is run.
 
     Name letters, or choose them by --topic, --reason and --run, or --all. Letters that no change on our
     side mends are refused: those that are named or asked for by their reason end the command with exit
@@ -41,31 +49,59 @@ def replay(
     """
     if not (letters or every or topic or reason or run):
         raise typer.BadParameter("name letters, or choose them by an option", param_hint="LETTER")
-    chosen = find_letters(letters) if letters else read_letters(topic, reason, run)
+    settings = broker_settings(brokers)
+    if letters:
+        chosen = [stored.letter for stored in find_letters(settings, letters)]
+    else:
+        chosen = asyncio.run(read_letters(settings, choice(topic, reason, run)))
     final = [letter for letter in chosen if letter.final]
     if final and (letters or reason):
         raise Failure("\n".join(_refusal(letter) for letter in final))
     sendable = [letter for letter in chosen if not letter.final]
-    if not dry_run:
-        asyncio.run(_send(KafkaSettings(), sendable))
-    _report(sendable, final, dry_run=dry_run, as_json=as_json)
+    done = asyncio.run(_rehearse(settings, sendable) if dry_run else _send(settings, sendable))
+    _report(done, final, dry_run=dry_run, as_json=as_json)
 
 
-def _report(sent: Sequence[DeadLetter], final: Sequence[DeadLetter], *, dry_run: bool, as_json: bool) -> None:
+async def _rehearse(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> Replayed:
+    """Return what would be sent now."""
+    marks = await read_marks(settings)
+    done = Replayed()
+    for letter in letters:
+        (done.sent if marks.replayed(letter) is None else done.before).append(letter)
+    return done
+
+
+async def _send(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> Replayed:
+    try:
+        return await send_again(settings, letters)
+    except Overtaken as error:
+        raise Failure(
+            f"{error}: it sends what this one has not", remedy="tunestream dlq list shows what was replayed"
+        ) from error
+
+
+def _report(done: Replayed, final: Sequence[DeadLetter], *, dry_run: bool, as_json: bool) -> None:
     left = Counter(letter.code for letter in final)
+    why = {letter.code: letter.why_final for letter in final}
     if as_json:
-        emit({"replayed": [letter.name for letter in sent], "refused": left, "dry_run": dry_run})
+        emit(
+            {
+                "replayed": [letter.name for letter in done.sent],
+                "replayed_before": len(done.before),
+                "deleted": len(done.gone),
+                "refused": left,
+                "dry_run": dry_run,
+            }
+        )
         return
     for code, count in sorted(left.items()):
-        note(f"{count} with the reason {escape(code)} are left out: {why_final(code)}")
-    note(f"{len(sent)} {'would be replayed' if dry_run else 'replayed'}")
-
-
-async def _send(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> None:
-    async with EventProducer(settings) as producer:
-        for letter in letters:
-            await producer.send(replayed(letter))
+        note(f"{count} with the reason {escape(code)} are left out: {why[code]}")
+    if done.before:
+        note(f"{len(done.before)} are left out: they were replayed before")
+    if done.gone:
+        note(f"{len(done.gone)} were deleted meanwhile")
+    note(f"{len(done.sent)} {'would be replayed' if dry_run else 'replayed'}")
 
 
 def _refusal(letter: DeadLetter) -> str:
-    return f"{letter.name} is final ({letter.code}): {why_final(letter.code)}"
+    return f"{letter.name} is final ({letter.code}): {letter.why_final}"
