@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic_core import PydanticSerializationError
+
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id, content_digest, episode_id, stable_id
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.sdk.text import check_text
 from tunestream.streams.publish import EncodedRecord, event_record
 
 __all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]
@@ -30,12 +33,24 @@ def native_record(
         extensions: more CloudEvents attributes.
 
     Raises:
+        pydantic.ValidationError: naming the field with a text that cannot be written as UTF-8.
         EventTooLarge: when it is larger than the topic takes.
     """
     envelope = Envelope(
         id=_event_id(event, time), type=type_of(event), source=source, time=time, extensions=extensions or {}
     )
-    return event_record(TOPIC, (event.run_id, event.example_id), event.to_json(), envelope)
+    return event_record(TOPIC, (event.run_id, event.example_id), _payload(event), envelope)
+
+
+def _payload(event: NativeEvent) -> bytes:
+    name = type(event).__name__
+    if isinstance(event, TTCCandidate | TTCEpisode) and event.metadata:
+        check_text(name, {"metadata": event.metadata})  # its keys would be written as other ones
+    try:
+        return event.to_json()
+    except PydanticSerializationError:
+        check_text(name, event.model_dump())
+        raise
 
 
 def _event_id(event: NativeEvent, time: int) -> str:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from tunestream.events.base import Metadata
 from tunestream.events.ttc import PublishedPrompt, TTCCandidate, TTCTurnEnd
 from tunestream.rows.messages import prompt_of
+from tunestream.sdk.text import check_text
 
 __all__ = ["Turn"]
 
@@ -23,6 +24,7 @@ class Turn:
         dropped: keys of the prompt's messages that are not sent, counted.
 
     Raises:
+        pydantic.ValidationError: when a text cannot be written as UTF-8.
         MessageError: when the prompt is neither text nor messages that can be trained on; it is a ValueError
             that names the field.
     """
@@ -42,6 +44,7 @@ class Turn:
         self.turn_id = turn_id
         self.candidates: list[TTCCandidate] = []
         self.dropped: Counter[str] = Counter()
+        check_text("Turn", {"prompt": prompt, "policy_version": policy_version})
         self._prompt = prompt_of(prompt, "prompt", self.dropped)
         self._expected = expected
         self._policy_version = policy_version
@@ -68,6 +71,7 @@ class Turn:
         Raises:
             pydantic.ValidationError: naming the field that is wrong.
         """
+        check_text("TTCCandidate", {"response": response, "metadata": metadata})
         candidate = TTCCandidate(
             run_id=self.run_id,
             example_id=self.example_id,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from tests.helpers.bad_records import nested
-from tunestream.events.trajectories import OpenAIMessage
-from tunestream.events.ttc import TTCTurnEnd
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.ttc import TTCEpisode, TTCTurnEnd
 from tunestream.sdk import Turn
+from tunestream.sdk.event_records import native_record
 
 
 def a_turn(expected: int | None = None) -> Turn:
@@ -66,3 +68,32 @@ def test_a_bad_field_is_refused_at_the_call_and_named(field: str, arguments: dic
     with pytest.raises(ValidationError, match=field):
         turn.candidate(**arguments)  # type: ignore[arg-type]
     assert turn.candidates == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"response": "half of an emoji: \ud83d"}, "response"),
+        ({"response": "r", "metadata": {"notes": ["fine", "\udcff"]}}, "metadata.notes.1"),
+        ({"response": "r", "metadata": {"\ud83d": 1}}, "metadata"),
+    ],
+)
+def test_text_that_utf8_cannot_hold_is_refused_by_field(fields: Any, field: str) -> None:
+    turn = a_turn()
+    with pytest.raises(ValidationError, match=r"not text: lone surrogate \\ud") as raised:
+        turn.candidate(score=1, **fields)
+    assert raised.value.errors()[0]["loc"] == tuple(field.split("."))
+    assert turn.candidates == []
+
+
+@pytest.mark.parametrize("prompt", ["\ud83d", [{"role": "user", "content": "\ud83d"}]])
+def test_so_is_a_prompt(prompt: Any) -> None:
+    with pytest.raises(ValidationError, match="prompt"):
+        Turn("run", "game", "turn", prompt=prompt, expected=None, policy_version=None)
+
+
+def test_so_are_events_that_were_made_by_hand() -> None:
+    items = [EpisodeItem(role=EpisodeItemRole.USER, content="\ud83d")]
+    episode = TTCEpisode(run_id="r", example_id="e", episode_id="1", items=items, reward=1)
+    with pytest.raises(ValidationError, match=r"items\.0\.content"):
+        native_record(episode, source="/tests", time=0)
