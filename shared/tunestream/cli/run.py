@@ -14,6 +14,7 @@ from rich.markup import escape
 from tunestream.cli.backend_health import check_health
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
+from tunestream.cli.lookup import no_such_run
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.files.errors import ConfigError, Problem
 from tunestream.config.run.loading import LoadedRun, load_run
@@ -198,7 +199,7 @@ async def _read(settings: KafkaSettings) -> tuple[dict[tuple[str, str], RunRecor
 async def _current(settings: KafkaSettings, run_id: str) -> RunRecord:
     records, current = await _read(settings)
     if run_id not in current:
-        raise Failure(f"run {run_id!r} was never applied", remedy="tunestream run apply FILE")
+        raise no_such_run(run_id, current)
     return records[run_id, current[run_id]]
 
 

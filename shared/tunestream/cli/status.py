@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
-from tunestream.cli.output import JsonOption, console, emit_line, note, show
+from tunestream.cli.lookup import applied_runs, check_run, no_such_run
+from tunestream.cli.output import JsonOption, console, emit_line, note, show, warn
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.training import TrainingJobStatus
 from tunestream.sdk import StatusSubscriber
@@ -50,10 +51,15 @@ def status(
 
 async def _statuses(settings: KafkaSettings, run: str | None) -> list[TrainingJobStatus]:
     async with StatusSubscriber(run, from_beginning=True, settings=settings) as statuses:
-        return [event async for event in statuses.so_far()]
+        found = [event async for event in statuses.so_far()]
+    if run is not None and not found:
+        await check_run(settings, run)
+    return found
 
 
 async def _follow(settings: KafkaSettings, run: str | None, *, as_json: bool) -> None:
+    if run is not None and run not in (known := await applied_runs(settings)):
+        warn(f"{no_such_run(run, known)} so far")
     async with StatusSubscriber(run, settings=settings) as statuses:
         note("following; Ctrl-C ends it")
         async for event in statuses:

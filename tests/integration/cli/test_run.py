@@ -95,7 +95,7 @@ def test_an_unknown_run_is_the_users_fault(
 ) -> None:
     result = tunestream("run", "show", "no-such-run")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "never applied" in result.stderr
+    assert "there is no run 'no-such-run': it was never applied" in result.stderr
 
 
 def test_without_topics_the_remedy_is_said(

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import Result
 
+from tests.helpers.runs import apply_run
 from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
@@ -145,6 +146,36 @@ def test_models_mark_what_is_current(
     write(settings, "models", *versions, (pointer, "current"))
     assert [(row["version"], row["current"]) for row in data("models")] == [("v1", False), ("v2", True)]
     assert tunestream("models").stdout.count("●") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("jobs", "--run", "trainnig"),
+        ("jobs", "list", "--run", "trainnig", "--state", "completed"),
+        ("jobs", "submit", "--run", "trainnig", "--batch", "b"),
+        ("models", "--run", "trainnig"),
+        ("models", "serving", "trainnig"),
+        ("models", "promote", "trainnig", "v1"),
+        ("models", "rollback", "trainnig"),
+        ("models", "lineage", "--turn", "e/t", "--run", "trainnig"),
+        ("status", "--run", "trainnig"),
+    ],
+)
+def test_a_run_that_does_not_exist_is_told_with_the_names_that_are_near(
+    command: tuple[str, ...], settings: KafkaSettings, tunestream: Callable[..., Result]
+) -> None:
+    asyncio.run(apply_run(settings, "training"))
+    result = tunestream(*command)
+    assert result.exit_code == 1
+    assert "there is no run 'trainnig'" in result.stderr
+    assert "Did you mean training?" in result.stderr
+
+
+def test_a_run_without_jobs_has_none(settings: KafkaSettings, data: Callable[..., Any]) -> None:
+    asyncio.run(apply_run(settings, "training"))
+    for command in (("jobs",), ("models",), ("status",)):
+        assert data(*command, "--run", "training") == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.jobs.logs import logs
-from tunestream.cli.lookup import JobArgument, read_current_config, read_job, read_jobs
+from tunestream.cli.lookup import JobArgument, check_run, read_current_config, read_job, read_jobs
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, note, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.lifecycle import TERMINAL
@@ -67,10 +67,17 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List training jobs, the oldest first."""
-    found = asyncio.run(read_jobs(broker_settings(brokers), run))
+    found = asyncio.run(_read_jobs(broker_settings(brokers), run))
     rows = [job.model_dump(mode="json") for job in found if state in (None, job.status)]
     columns = ("created", "run_id", "job_id", "status", "progress", "attempt", "version", "message")
     show(rows, as_json=as_json, columns=columns, empty="No jobs yet.")
+
+
+async def _read_jobs(settings: KafkaSettings, run: str | None) -> list[JobRecord]:
+    jobs = await read_jobs(settings, run)
+    if run is not None and not jobs:
+        await check_run(settings, run)
+    return jobs
 
 
 @_jobs.command("show")
@@ -158,6 +165,8 @@ def submit(
     if validation is not None and dataset is None:
         raise typer.BadParameter("it goes with --dataset", param_hint="--validation")
     settings = broker_settings(brokers)
+    if run is not None:
+        asyncio.run(check_run(settings, run))
     if dataset is not None:
         fields: dict[str, Any] = {"batch": _store(settings, str(run), dataset, validation, dry_run=dry_run)}
     elif job is not None:

@@ -11,7 +11,7 @@ from tunestream.artifacts import ArtifactStore
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.control import AnswerOption, command
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import VersionArgument, find_version
+from tunestream.cli.lookup import VersionArgument, find_version, read_run_ledger
 from tunestream.cli.models.files import export, gc
 from tunestream.cli.models.history import diff, lineage
 from tunestream.cli.models.serving import serving
@@ -59,7 +59,7 @@ def models(
 @_models.command("list")
 def list_(run: RunOption = None, brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """List model versions and what is current."""
-    ledger = asyncio.run(read_ledger(broker_settings(brokers), run))
+    ledger = asyncio.run(read_run_ledger(broker_settings(brokers), run))
     rows = [_row(version, ledger, as_json=as_json) for version in ledger.all_versions()]
     columns = ("run_id", "number", "version", "current", "status", "verdict", "parent", "created")
     show(rows, as_json=as_json, columns=columns, empty="No versions yet.")
@@ -93,7 +93,7 @@ def promote(
 ) -> None:
     """Make a version the run's current one."""
     settings = broker_settings(brokers)
-    found = find_version(asyncio.run(read_ledger(settings, run)), version)
+    found = find_version(asyncio.run(read_run_ledger(settings, run)), version)
     _check_stored(found)
     command(
         settings,
@@ -123,7 +123,7 @@ def rollback(
 ) -> None:
     """Make an earlier version the run's current one again."""
     settings = broker_settings(brokers)
-    ledger = asyncio.run(read_ledger(settings, run))
+    ledger = asyncio.run(read_run_ledger(settings, run))
     pointer = ledger.pointer(run)
     name = version or (None if pointer is None else pointer.previous)
     found = None if name is None else find_version(ledger, name)

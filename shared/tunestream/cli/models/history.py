@@ -12,7 +12,7 @@ import typer
 from tunestream.artifacts import ArtifactMissing, ArtifactStore
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import VersionArgument, find_version, read_configs
+from tunestream.cli.lookup import VersionArgument, find_version, read_configs, read_run_ledger
 from tunestream.cli.output import JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.settings import KafkaSettings, StoreSettings
 from tunestream.domain.jobs.ledger import JobLedger
@@ -89,7 +89,7 @@ def _show_fed(settings: KafkaSettings, run: str, turn: str, *, as_json: bool) ->
     parts = decode_key(turn.encode())
     if len(parts) != 2:
         raise Failure(f"{turn} is not EXAMPLE/TURN", remedy='Write a "/" in a name as %2F.')
-    ledger = asyncio.run(read_ledger(settings, run))
+    ledger = asyncio.run(read_run_ledger(settings, run))
     fed = asyncio.run(trace_turn(_store(), ledger, run, *parts))
     if as_json:
         emit(asdict(fed))

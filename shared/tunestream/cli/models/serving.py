@@ -10,6 +10,7 @@ import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
+from tunestream.cli.lookup import check_run
 from tunestream.cli.output import JsonOption, show
 from tunestream.config.settings import KafkaSettings
 from tunestream.overview.facts import ServerFacts
@@ -27,8 +28,10 @@ def serving(run: RunArgument = None, brokers: BrokersOption = None, as_json: Jso
     Exit code 1 when a server does not answer with the promoted version. Keys are taken from this command's
     environment.
     """
-    rows = [asdict(facts) for facts in asyncio.run(_survey(broker_settings(brokers), run))]
+    settings = broker_settings(brokers)
+    rows = [asdict(facts) for facts in asyncio.run(_survey(settings, run))]
     if run is not None and not rows:
+        asyncio.run(check_run(settings, run))
         raise Failure(f"run {run!r} has no servers", remedy="list them in the run's `serving` section")
     columns = ("run_id", "server", "kind", "number", "desired", "listed", "in_sync", "problem")
     shown = rows if as_json else [row | {"listed": ", ".join(row["listed"])} for row in rows]
