@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.jsonl import FileTypeOption, read_lines
-from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note
+from tunestream.cli.lookup import applied_runs, no_such_run
+from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note, warn
 from tunestream.config.settings import KafkaSettings
-from tunestream.sdk.event_files import LineError, RecordedFormat, line_reader
+from tunestream.events.keys import decode_key
+from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
 from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
 __all__ = ["register"]
 
 _SOURCE: Final = "/tunestream/cli/publish"
 _SHOWN_EVERY: Final = 200
+# Lines of progress where nobody watches a bar: after so many events, or so many seconds.
+_LINE_EVENTS: Final = 10_000
+_LINE_SECONDS: Final = 5.0
 
 FileArgument = Annotated[
     str,
@@ -42,6 +49,9 @@ RestampOption = Annotated[
 RateOption = Annotated[
     float | None, typer.Option("--rate", min=0.001, help="At most so many events a second.")
 ]
+AllowUnknownOption = Annotated[
+    bool, typer.Option("--allow-unknown", help="Publish to a run that was never applied, with a warning.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,21 +66,28 @@ def publish(
     form: FormatOption = RecordedFormat.NATIVE,
     restamp: RestampOption = False,
     rate: RateOption = None,
+    allow_unknown: AllowUnknownOption = False,
     dry_run: DryRunOption = False,
     file_type: FileTypeOption = None,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish recorded events to a run.
 
-    The first line that is no event ends the command; the lines before it are published. Publishing the
-    same file twice counts once, as every event has its own id.
+    The first line that is no event ends the command, and so does the first event of a run that was never
+    applied; the lines before it are published. Publishing the same file twice counts once, as every event
+    has its own id. --dry-run reads the lines and asks no broker.
     """
     if form is RecordedFormat.NAT and run is None:
         raise typer.BadParameter("steps of the NeMo Agent Toolkit name no run", param_hint="--run")
     started = time.monotonic()
+    settings = broker_settings(brokers)
+    runs = _Runs(None if dry_run else asyncio.run(applied_runs(settings)), allow_unknown=allow_unknown)
+    if run is not None:
+        runs.check(run)
     with read_lines(file, file_type) as lines:
-        events = _events(file, lines, form, run, restamp=restamp)
-        count = sum(1 for _ in events) if dry_run else asyncio.run(_send(_size(file), events, rate))
+        events = runs.checked(file, _events(file, lines, form, run, restamp=restamp))
+        count = sum(1 for _ in events) if dry_run else asyncio.run(_send(settings, _size(file), events, rate))
     seconds = time.monotonic() - started
     if as_json:
         emit({"events": count, "seconds": round(seconds, 3), "published": not dry_run})
@@ -79,47 +96,121 @@ def publish(
         note(f"{count:,} events {done}")
 
 
+class _Runs:
+    """The runs that events are for.
+
+    Args:
+        known: those that were applied; None takes any.
+        allow_unknown: warn of a run that was never applied, instead of refusing it.
+    """
+
+    def __init__(self, known: Collection[str] | None, *, allow_unknown: bool) -> None:
+        self._known = known
+        self._allow_unknown = allow_unknown
+        self._checked: set[str] = set()
+
+    def checked(self, name: str, events: Iterator[_Event]) -> Iterator[_Event]:
+        """Yield events, and check the run of each."""
+        for event in events:
+            assert event.record.key is not None
+            self.check(decode_key(event.record.key)[0], place=f"{name}:{event.number}: ")
+            yield event
+
+    def check(self, run_id: str, place: str = "") -> None:
+        """Refuse or warn of a run that was never applied, once.
+
+        Raises:
+            Failure: with the names that are near.
+        """
+        if run_id in self._checked:
+            return
+        self._checked.add(run_id)
+        if self._known is None or run_id in self._known:
+            return
+        failure = no_such_run(run_id, self._known)
+        if not self._allow_unknown:
+            raise Failure(f"{place}{failure}", remedy=f"{failure.remedy}; --allow-unknown publishes to it")
+        warn(f"{place}{failure}; its events are dead letters until it is applied and they are replayed")
+
+
+class _Event(NamedTuple):
+    """One line of the input: its number, its length in bytes, and its record."""
+
+    number: int
+    length: int
+    record: EncodedRecord
+
+
 def _events(
     name: str, lines: Iterator[bytes], form: RecordedFormat, run: str | None, *, restamp: bool
-) -> Iterator[tuple[int, EncodedRecord]]:
-    """Yield each event with the size of its line in bytes."""
+) -> Iterator[_Event]:
+    """Yield the event of each line that is not empty."""
     read = line_reader(form, run_id=run, source=_SOURCE, restamp=restamp)
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 record = read(line, time.time_ns() // 1_000_000)
             except (LineError, EventTooLarge) as error:
-                raise Failure(f"{name}:{number}: {error}") from error
-            yield len(line), record
+                raise Failure(f"{name}:{number}: {error}", remedy=_format_remedy(form, line)) from error
+            yield _Event(number, len(line), record)
 
 
-async def _send(size: int | None, events: Iterator[tuple[int, EncodedRecord]], rate: float | None) -> int:
+def _format_remedy(form: RecordedFormat, line: bytes) -> str:
+    likely = likely_format(line)
+    return f"Did you mean --format {likely}?" if likely not in {form, None} else ""
+
+
+async def _send(
+    settings: KafkaSettings, size: int | None, events: Iterator[_Event], rate: float | None
+) -> int:
     count = read = 0
     began = time.monotonic()
-    async with EventProducer(KafkaSettings()) as producer:
-        with _progress() as progress:
-            bar = progress.add_task("publishing", total=size, events=0)
-            for length, record in events:
+    async with EventProducer(settings) as producer:
+        with _progress(size) as show:
+            for event in events:
                 if rate is not None:
                     await asyncio.sleep(max(0.0, began + count / rate - time.monotonic()))
-                await producer.send(record)
+                await producer.send(event.record)
                 count += 1
-                read += length
-                if count % _SHOWN_EVERY == 0:
-                    progress.update(bar, completed=read, events=count)
+                read += event.length
+                show(count, read)
     return count
 
 
-def _progress() -> Progress:
-    """Return a progress bar on stderr, one that draws nothing where nobody watches."""
+@contextmanager
+def _progress(size: int | None) -> Iterator[Callable[[int, int], None]]:
+    """Show the events and bytes so far on stderr: a bar on a terminal, else lines."""
     screen = logs()
+    if not screen.is_terminal:
+        yield _lines(size)
+        return
     columns = (
         TextColumn("{task.fields[events]:,} events"),
         BarColumn(),
         DownloadColumn(),
         TimeElapsedColumn(),
     )
-    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    with Progress(*columns, console=screen, transient=True) as progress:
+        bar = progress.add_task("publishing", total=size, events=0)
+
+        def show(count: int, read: int) -> None:
+            if count % _SHOWN_EVERY == 0:
+                progress.update(bar, completed=read, events=count)
+
+        yield show
+
+
+def _lines(size: int | None) -> Callable[[int, int], None]:
+    shown = time.monotonic()
+
+    def show(count: int, read: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if count % _LINE_EVENTS == 0 or now - shown >= _LINE_SECONDS:
+            shown = now
+            note(f"{count:,} events" + (f", {read / size:.0%}" if size else ""))
+
+    return show
 
 
 def _size(name: str) -> int | None:

@@ -19,7 +19,7 @@ from tunestream.rows.values import check_depth, find_surrogate, json_value
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord
 
-__all__ = ["LineError", "RecordedFormat", "line_reader"]
+__all__ = ["LineError", "RecordedFormat", "likely_format", "line_reader"]
 
 LineReader = Callable[[bytes, int], EncodedRecord]
 
@@ -54,6 +54,21 @@ def line_reader(
     if run_id is None:
         raise ValueError("steps of the NeMo Agent Toolkit name no run; pass run_id")
     return lambda line, now: _nat(line, now, run_id, source, restamp=restamp)
+
+
+def likely_format(line: bytes) -> RecordedFormat | None:
+    """Return what a line looks like by its keys, None when it looks like neither format."""
+    try:
+        fields = _object(line)
+    except LineError:
+        return None
+    if fields.keys() & _KEYS_OF_STEPS:
+        return RecordedFormat.NAT
+    return RecordedFormat.NATIVE if fields.keys() & _KEYS_OF_EVENTS else None
+
+
+_KEYS_OF_STEPS: Final = frozenset({"step", "payload", "function_ancestry"})
+_KEYS_OF_EVENTS: Final = frozenset({"run_id", "example_id", "turn_id", "response", "score", "items"})
 
 
 def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRecord:
@@ -96,12 +111,25 @@ def _nat(line: bytes, now: int, run_id: str, source: str, *, restamp: bool) -> E
     stamped = None if restamp else step.payload.event_timestamp
     return nat_record(
         run_id,
-        str(fields["example_id"]),
+        _example_of(fields["example_id"]),
         _dumps(fields["step"]),
         source=source,
-        time=now if stamped is None else int(stamped * 1000),
+        time=now if stamped is None else _milliseconds(stamped),
         step=step,
     )
+
+
+def _example_of(value: object) -> str:
+    if value == "" or isinstance(value, bool) or not isinstance(value, str | int):
+        raise LineError("example_id: is neither a name nor a number of an example")
+    return str(value)
+
+
+def _milliseconds(stamped: float) -> int:
+    """Return a step's time, which has to be one that RFC 3339 can write."""
+    if not 0 <= stamped < _LATEST:  # also false for NaN
+        raise LineError(f"step.payload.event_timestamp: {stamped} is no time in seconds since 1970")
+    return int(stamped * 1000)
 
 
 def _check_candidate(step: IntermediateStep) -> None:
@@ -125,6 +153,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return fields
 
 
+_LATEST: Final = 253_402_300_800.0  # the year 10000
 _HERE: Final = Place("", 1)  # callers know the line
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 

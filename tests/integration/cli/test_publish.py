@@ -13,6 +13,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from typer.testing import Result
 
+from tests.helpers.runs import apply_run
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key
@@ -40,6 +41,14 @@ NAT = {
 }
 
 
+@pytest.fixture
+def applied(settings: KafkaSettings) -> KafkaSettings:
+    """A deployment with the runs ``new`` and ``r``."""
+    for run in ("new", "r"):
+        asyncio.run(apply_run(settings, run))
+    return settings
+
+
 def lines(*objects: object) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in objects)
 
@@ -56,13 +65,11 @@ def kind(record: ConsumerRecord) -> str:
     return Envelope.from_headers(record.headers).type
 
 
-def test_native_lines_go_to_the_run(
-    settings: KafkaSettings, tmp_path: Path, data: Callable[..., Any]
-) -> None:
+def test_native_lines_go_to_the_run(applied: KafkaSettings, tmp_path: Path, data: Callable[..., Any]) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(lines(*NATIVE) + b"\n")
     assert data("publish", file, "--run", "new")["events"] == 4
-    records = events(settings)
+    records = events(applied)
     assert [kind(record) for record in records] == [
         "tunestream.ttc.candidate.v1",
         "tunestream.ttc.turn_end.v1",
@@ -75,32 +82,32 @@ def test_native_lines_go_to_the_run(
 
 @pytest.mark.parametrize("restamp", [False, True])
 def test_steps_keep_their_time_unless_restamped(
-    restamp: bool, settings: KafkaSettings, tmp_path: Path, data: Callable[..., Any]
+    restamp: bool, applied: KafkaSettings, tmp_path: Path, data: Callable[..., Any]
 ) -> None:
     file = tmp_path / "steps.jsonl.gz"
     file.write_bytes(gzip.compress(lines(NAT)))
     data("publish", file, "--run", "r", "--format", "nat", *(["--restamp"] if restamp else []))
-    (record,) = events(settings)
+    (record,) = events(applied)
     envelope = Envelope.from_headers(record.headers)
     assert json.loads(record.value) == NAT["step"]
     assert envelope.extensions == {"tsrun": "r", "tsexample": "7"}
     assert (envelope.time == 1_767_323_045_678) is not restamp
 
 
-def test_stdin_and_the_same_again_has_the_same_id(settings: KafkaSettings, data: Callable[..., Any]) -> None:
+def test_stdin_and_the_same_again_has_the_same_id(applied: KafkaSettings, data: Callable[..., Any]) -> None:
     for _ in range(2):
         data("publish", "-", "--run", "r", "--format", "nat", input=lines(NAT))
-    assert len({Envelope.from_headers(record.headers).id for record in events(settings)}) == 1
+    assert len({Envelope.from_headers(record.headers).id for record in events(applied)}) == 1
 
 
 def test_a_bad_line_is_named_and_those_before_it_are_published(
-    settings: KafkaSettings, tunestream: Callable[..., Result]
+    applied: KafkaSettings, tunestream: Callable[..., Result]
 ) -> None:
     bad = NATIVE[0] | {"score": "high"}
     result = tunestream("publish", "-", "--run", "r", input=lines(NATIVE[0], bad, NATIVE[2]))
     assert result.exit_code == 1
     assert "-:2: score" in result.stderr
-    assert len(events(settings)) == 1
+    assert len(events(applied)) == 1
 
 
 def test_dry_run_publishes_nothing(settings: KafkaSettings, tunestream: Callable[..., Result]) -> None:
@@ -111,3 +118,46 @@ def test_dry_run_publishes_nothing(settings: KafkaSettings, tunestream: Callable
 
 def test_steps_need_a_run(tunestream: Callable[..., Result]) -> None:
     assert tunestream("publish", "-", "--format", "nat", input=b"").exit_code == 2
+
+
+def test_a_run_that_was_never_applied_is_refused(
+    applied: KafkaSettings, tunestream: Callable[..., Result]
+) -> None:
+    result = tunestream("publish", "-", "--run", "nwe", input=lines(NATIVE[0]))
+    assert result.exit_code == 1
+    assert "there is no run 'nwe'" in result.stderr
+    assert "Did you mean new?" in result.stderr
+    named = [NATIVE[0] | {"run_id": "r"}, NATIVE[0]]
+    result = tunestream("publish", "-", input=lines(*named, named[0]))
+    assert result.exit_code == 1
+    assert "-:2: there is no run 'old'" in result.stderr
+    assert len(events(applied)) == 1
+
+    result = tunestream("publish", "-", "--allow-unknown", input=lines(*named, *named))
+    assert result.exit_code == 0
+    assert result.stderr.count("there is no run 'old'") == 1
+    assert len(events(applied)) == 5
+
+
+def test_progress_is_lines_where_nobody_watches_a_bar(
+    applied: KafkaSettings, tmp_path: Path, tunestream: Callable[..., Result]
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(lines(*({"example_id": str(number)} for number in range(12_500))))
+    result = tunestream("publish", file, "--run", "r")
+    assert result.exit_code == 0
+    shown = [line for line in result.stderr.splitlines() if line.startswith("10,000 events")]
+    assert shown == ["10,000 events, 79%"]
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "other"),
+    [(NAT, "native", "nat"), (NAT["step"], "native", "nat"), (NATIVE[0], "nat", "native")],
+)
+def test_a_line_of_the_other_format_is_told(
+    line: object, form: str, other: str, tunestream: Callable[..., Result]
+) -> None:
+    result = tunestream("publish", "-", "--run", "r", "--format", form, "--dry-run", input=lines(line))
+    assert result.exit_code == 1
+    assert "-:1: " in result.stderr
+    assert f"Did you mean --format {other}?" in result.stderr

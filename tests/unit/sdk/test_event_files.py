@@ -9,7 +9,7 @@ import pytest
 
 from tunestream.events.trajectories import OpenAIMessage
 from tunestream.events.ttc import TTCCandidate
-from tunestream.sdk.event_files import LineError, RecordedFormat, line_reader
+from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
 
 FIELDS = {"run_id": "r", "example_id": "e", "turn_id": "t", "candidate_id": "c", "prompt": "p", "score": 1}
 
@@ -34,6 +34,42 @@ def test_messages_are_read_before_they_are_published() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "w?"}], "id": 1}]
     event = TTCCandidate.model_validate_json(read(native(prompt=parts)))
     assert event.prompt == [OpenAIMessage(role="user", content="w?")]
+
+
+@pytest.mark.parametrize(
+    ("example", "stamped", "said"),
+    [
+        ("", 1.0, "example_id: "),
+        (None, 1.0, "example_id: "),
+        (True, 1.0, "example_id: "),
+        ("e", -1.0, "step.payload.event_timestamp: -1.0 is no time"),
+        ("e", 1e300, "step.payload.event_timestamp: 1e\\+300 is no time"),
+        ("e", float("nan"), "step.payload.event_timestamp: "),
+    ],
+)
+def test_a_step_without_a_usable_name_or_time_is_refused_by_field(
+    example: object, stamped: float, said: str
+) -> None:
+    line = json.loads(nat("o")) | {"example_id": example}
+    line["step"]["payload"]["event_timestamp"] = stamped
+    with pytest.raises(LineError, match=f"^{said}"):
+        read(json.dumps(line), RecordedFormat.NAT)
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        (native(), RecordedFormat.NATIVE),
+        ('{"example_id": "e"}', RecordedFormat.NATIVE),
+        (nat("o"), RecordedFormat.NAT),
+        (json.dumps(json.loads(nat("o"))["step"]), RecordedFormat.NAT),
+        ("{}", None),
+        ("[1]", None),
+        ("no JSON", None),
+    ],
+)
+def test_a_line_is_known_by_its_keys(line: str, form: RecordedFormat | None) -> None:
+    assert likely_format(line.encode()) == form
 
 
 DEEP = '{"a": ' * 150 + "1" + "}" * 150
