@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import hops, jobs, latency, memory, pair_core, recovery, serving, training
+from tests.bench import hops, jobs, latency, letters, memory, pair_core, recovery, serving, training
 from tests.bench.context import Context
 from tests.bench.document import write_docs
 from tests.bench.results import Figure, Report, this_machine
@@ -34,6 +34,7 @@ BENCHMARKS: Final[dict[str, tuple[Benchmark, bool]]] = {
     "cancel": (jobs.cancel, True),
     "serving": (serving.serving, True),
     "memory": (memory.memory, True),
+    "letters": (letters.letters, True),
 }
 
 app = typer.Typer(add_completion=False)
