@@ -8,9 +8,9 @@ from typing import Annotated, cast
 
 import typer
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import JsonOption, show
-from tunestream.config.settings import KafkaSettings
 from tunestream.streams.seeking import SeekRefused, Target, seek
 from tunestream.topics import SERVICES
 
@@ -42,6 +42,7 @@ def seek_(
     topic: TopicArgument,
     partition: PartitionArgument,
     offset: OffsetArgument,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set where a stopped service goes on to read one partition of an input.
@@ -50,7 +51,7 @@ def seek_(
     once, anything older counts twice.
     """
     try:
-        found = asyncio.run(seek(KafkaSettings(), service, topic, partition, _target(offset)))
+        found = asyncio.run(seek(broker_settings(brokers), service, topic, partition, _target(offset)))
     except SeekRefused as error:
         raise Failure(str(error), remedy=error.remedy) from error
     show(

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.output import JsonOption, note, show
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
@@ -31,20 +32,20 @@ def upgrade() -> None:
 
 
 @_upgrade.command("show")
-def show_(as_json: JsonOption = False) -> None:
+def show_(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """Show which format the services write, and which this release would write."""
-    row = asyncio.run(_standing(KafkaSettings()))
+    row = asyncio.run(_standing(broker_settings(brokers)))
     show([row], as_json=as_json, columns=("writes", "release", "finished"), empty="")
 
 
 @_upgrade.command()
-def finish(as_json: JsonOption = False) -> None:
+def finish(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """Have the services write this release's format. A rollback is refused afterwards.
 
     Do it when every service runs this release: an earlier one cannot read what is written from then on, and
     its partitions do not open.
     """
-    settings = KafkaSettings()
+    settings = broker_settings(brokers)
     before = asyncio.run(_standing(settings))
     if not before["finished"]:
         asyncio.run(write_format(settings, FORMAT, source="/tunestream/cli"))

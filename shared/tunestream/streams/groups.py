@@ -69,8 +69,9 @@ async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]
 async def group_members(settings: KafkaSettings, service: str) -> int:
     """Return how many processes of a service are at work, or were within a session's time-out."""
     admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
     try:
+        async with reaching(settings):
+            await admin.start()
         return (await _group(admin, settings.topic(service)))[1]
     finally:
         await admin.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiokafka.client import AIOKafkaClient
 
 from tunestream.streams.client import MissingTopic, client_options
+from tunestream.streams.unavailable import reaching
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
@@ -24,6 +25,7 @@ async def partition_count(settings: KafkaSettings, topic: str) -> int:
 
     Raises:
         MissingTopic: when the topic does not exist.
+        BrokerUnavailable: when no broker answers.
     """
     return (await partition_counts(settings, [topic]))[topic]
 
@@ -32,8 +34,9 @@ async def partition_counts(settings: KafkaSettings, topics: Iterable[str]) -> di
     """Return how many partitions each of several topics has; see :func:`partition_count`."""
     client = AIOKafkaClient(**client_options(settings))
     try:
-        await client.bootstrap()
-        cluster = await client.fetch_all_metadata()
+        async with reaching(settings):
+            await client.bootstrap()
+            cluster = await client.fetch_all_metadata()
     finally:
         await client.close()
     found = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}

@@ -40,7 +40,9 @@ WITHOUT_A_BROKER = {
     "run validate",
     "serve",
     "service",
+    "streams",
     "topics",
+    "upgrade",
     "",
 }
 

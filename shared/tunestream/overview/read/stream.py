@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Final
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.overview.facts import LagFacts
 from tunestream.streams.groups import group_lags
+from tunestream.topics import INPUTS
 
-__all__ = ["INPUTS", "read_lags"]
-
-INPUTS: Final = {
-    "ttc-collector": ("ttc.events",),
-    "pair-builder": ("ttc.candidates",),
-    "curriculum-gate": ("trajectories",),
-    "trainer": ("training.batches", "training.control"),
-}
+__all__ = ["read_lags"]
 
 
 async def read_lags(settings: KafkaSettings, seconds: float) -> list[LagFacts]:
