@@ -19,6 +19,7 @@ from tunestream.experiments.data_sources import DataSources
 from tunestream.experiments.execution import execute
 from tunestream.experiments.manifests import ArmManifest, ExperimentManifest, StageManifest, StageState
 from tunestream.experiments.plan import Contents, inputs_of, key_of, stages_of
+from tunestream.experiments.recognising import recognised
 from tunestream.experiments.stage_runner import Processes, StageRunner, Work
 from tunestream.experiments.stages import PARENTS, Choice, Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore
@@ -115,6 +116,7 @@ class Engine:
 
     async def run(self, loaded: LoadedExperiment) -> ExperimentManifest:
         """Run every arm and return how far each is; a failing one does not stop the others."""
+        loaded = await asyncio.to_thread(_recognised, loaded)
         experiment = new_experiment(loaded)
         earlier = self._store.earlier(experiment.id)
         if earlier is not None:
@@ -136,6 +138,7 @@ class Engine:
 
     async def preview(self, loaded: LoadedExperiment) -> ExperimentManifest:
         """Return what :meth:`run` would find complete; stages behind one that is not have no key yet."""
+        loaded = await asyncio.to_thread(_recognised, loaded)
         experiment = new_experiment(loaded)
         for manifest, arm in zip(experiment.arms, loaded.arms, strict=True):
             outputs: dict[Stage, StageManifest] = {}
@@ -229,6 +232,14 @@ class Engine:
         for stage, state in arm.manifest.stages.items():
             if state.status == "waiting" and self._choice.reaches(stage):
                 self._note(arm, stage, status="skipped", error=f"{failed} failed")
+
+
+def _recognised(loaded: LoadedExperiment) -> LoadedExperiment:
+    """Give data its format; where it has none, the stage that reads it fails with the reason."""
+    try:
+        return recognised(loaded)
+    except StageFailed:
+        return loaded
 
 
 def _break_off(experiment: ExperimentManifest) -> None:

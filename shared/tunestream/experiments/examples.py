@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
-from string import Formatter
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from tunestream.config.experiment.experiment import DataConfig, columns_of
+from tunestream.config.experiment.data import DataConfig, columns_of
 from tunestream.domain.gate.dataset_rows import split_rows
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
 from tunestream.events.ids import group_id
-from tunestream.events.trajectories import OpenAIMessage, Prompt, TrajectoryGroup
+from tunestream.events.trajectories import Prompt, TrajectoryGroup
 from tunestream.experiments.results import TestRow
-from tunestream.experiments.sources import Row
 from tunestream.experiments.stages import StageFailed
+from tunestream.experiments.templates import read_templates
+from tunestream.rows.cells import Reading
+from tunestream.rows.formats import read_formatted
+from tunestream.rows.left_out import LeftOut, Unusable
+from tunestream.rows.reading import Row
+from tunestream.rows.values import find_surrogate
 
-__all__ = ["Example", "examples_of_groups", "examples_of_rows", "render"]
+__all__ = ["Example", "examples_of_groups", "examples_of_rows"]
+
+Values = Mapping[str, Any]
 
 _EXAMPLE_ID: Final = "examples"  # what rows of two answers have in the place of a run's example
-_MESSAGES = TypeAdapter(list[OpenAIMessage])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +64,38 @@ class Example:
         return _digest([self.prompt, self.answer, rejected])
 
 
-def render(template: str, row: Row) -> str:
-    """Fill a template's columns; what is missing in the data is empty, nested values are JSON."""
-    parts = []
-    for literal, name, spec, _ in Formatter().parse(template):
-        parts.append(literal)
-        if name is not None:
-            parts.append(_text(row[name], spec or ""))
-    return "".join(parts)
-
-
-def examples_of_rows(rows: Iterable[Row], data: DataConfig, left_out: Counter[str]) -> Iterator[Example]:
+def examples_of_rows(
+    rows: Iterable[Row], data: DataConfig, left_out: LeftOut, dropped: Counter[str]
+) -> Iterator[Example]:
     """Make an example of each row, counting those that cannot be used by reason.
 
     Args:
         rows: of the data.
         data: what becomes of their columns.
-        left_out: counts by reason.
+        left_out: counts by reason, with the first place of each.
+        dropped: counts what is left out of messages, by key.
 
     Raises:
-        StageFailed: when the first row lacks a column that the templates name.
+        StageFailed: when the first row lacks a column that the settings name.
     """
     wanted = _columns(data)
     for number, row in enumerate(rows):
         if number == 0:
-            _check_columns(wanted, row)
-        made = _example(f"row-{number:06d}", row, data, wanted)
-        if isinstance(made, Example):
-            yield made
-        else:
-            left_out[made] += 1
+            _check_columns(wanted, row.values)
+        try:
+            yield _example(f"row-{number:06d}", row.values, data, wanted, dropped)
+        except Unusable as reason:
+            left_out.add(reason, row.place)
 
 
-def examples_of_groups(groups: Iterable[TrajectoryGroup], left_out: Counter[str]) -> Iterator[Example]:
+def examples_of_groups(groups: Iterable[TrajectoryGroup], left_out: LeftOut) -> Iterator[Example]:
     """Make an example of each preference of a run; a prompt is a group of the split."""
     for row in split_rows(groups, 0.0).train:
         if isinstance(row, PreferenceRow):
             identifier = f"{row.group_id[:16]}-{_digest([row.chosen, row.rejected]).hex()[:8]}"
             yield Example(identifier, row, row.prompt, row.chosen, group=_digest(row.prompt).hex())
         else:
-            left_out["episode"] += 1
+            left_out.add(Unusable("episode", f"group {row.group_id} is one of episodes"))
 
 
 def _columns(data: DataConfig) -> dict[str, str]:
@@ -111,7 +106,7 @@ def _columns(data: DataConfig) -> dict[str, str]:
     return found | {getattr(data, field): field for field in plain if getattr(data, field)}
 
 
-def _check_columns(wanted: dict[str, str], row: Row) -> None:
+def _check_columns(wanted: Mapping[str, str], row: Values) -> None:
     columns = [str(name) for name in row]
     for name, field in wanted.items():
         if name not in row:
@@ -123,50 +118,39 @@ def _check_columns(wanted: dict[str, str], row: Row) -> None:
             )
 
 
-def _example(name: str, row: Row, data: DataConfig, wanted: Iterable[str]) -> Example | str:
-    if any(name not in row for name in wanted):
-        return "missing_column"
-    prompt, answer = _conversation(row, data) if data.messages else _templated(row, data)
-    if prompt is None or answer is None:
-        return "bad_messages"
-    if _is_empty(prompt):
-        return "empty_prompt"
-    if not answer.strip():
-        return "empty_answer"
-    made = _dataset_row(name, row, data, prompt, answer)
-    if isinstance(made, str):
-        return made
+def _example(
+    name: str, row: Values, data: DataConfig, wanted: Iterable[str], dropped: Counter[str]
+) -> Example:
+    missing = next((column for column in wanted if column not in row), None)
+    if missing is not None:
+        raise Unusable("missing_column", f"{missing}: is missing")
+    if data.format is not None:
+        read = read_formatted(data.format, row, dropped)
+    else:
+        read = read_templates(row, data, dropped)
+    _check(read)
     stratum = row[data.stratify_by] if data.stratify_by else None
     group = row[data.group_by] if data.group_by else None
-    return Example(name, made, prompt, answer, stratum, group)
+    return Example(name, _dataset_row(name, read), read.prompt, read.answer, stratum, group)
 
 
-def _templated(row: Row, data: DataConfig) -> tuple[str, str]:
-    return render(str(data.prompt), row), render(str(data.chosen or data.prompt_stub), row)
+def _check(read: Reading) -> None:
+    if _is_empty(read.prompt):
+        raise Unusable("empty_prompt", "prompt: is empty")
+    if not read.answer.strip() or (read.rejected is not None and not read.rejected.strip()):
+        raise Unusable("empty_answer", "answer: is empty")
+    if read.rejected == read.answer:
+        raise Unusable("identical_answers", "rejected: is the same as chosen")
+    prompt = read.prompt if isinstance(read.prompt, str) else [one.model_dump() for one in read.prompt]
+    half = find_surrogate({"prompt": prompt, "answer": read.answer, "rejected": read.rejected})
+    if half is not None:
+        raise Unusable("lone_surrogate", f"{half[0]}: not text: lone surrogate {half[1]}")
 
 
-def _conversation(row: Row, data: DataConfig) -> tuple[Prompt | None, str | None]:
-    value = row[str(data.messages)]
-    try:
-        messages = _MESSAGES.validate_python(json.loads(value) if isinstance(value, str) else value)
-    except (ValidationError, json.JSONDecodeError):
-        return None, None
-    if data.chosen is not None:
-        return messages, render(data.chosen, row)
-    if len(messages) < 2 or messages[-1].role != "assistant":
-        return None, None
-    return messages[:-1], messages[-1].content
-
-
-def _dataset_row(name: str, row: Row, data: DataConfig, prompt: Prompt, answer: str) -> DatasetRow | str:
-    if data.rejected is None:
-        return ResponseRow(prompt=prompt, response=answer)
-    rejected = render(data.rejected, row)
-    if not rejected.strip():
-        return "empty_answer"
-    if rejected == answer:
-        return "identical_answers"
-    return _preference(name, prompt, answer, rejected)
+def _dataset_row(name: str, read: Reading) -> DatasetRow:
+    if read.rejected is None:
+        return ResponseRow(prompt=read.prompt, response=read.answer)
+    return _preference(name, read.prompt, read.answer, read.rejected)
 
 
 def _preference(name: str, prompt: Prompt, chosen: str, rejected: str) -> PreferenceRow:
@@ -182,14 +166,6 @@ def _preference(name: str, prompt: Prompt, chosen: str, rejected: str) -> Prefer
         rejected_score=0.0,
         reward=1.0,
     )
-
-
-def _text(value: object, spec: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return format(value, spec)
 
 
 def _is_empty(prompt: Prompt) -> bool:

@@ -11,13 +11,16 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from tunestream.artifacts import rows_to_jsonl
-from tunestream.config.experiment.experiment import DataConfig
+from tunestream.config.experiment.data import DataConfig
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.trajectories import Prompt, TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
-from tunestream.experiments.sources import Row, read_rows
+from tunestream.experiments.recognising import format_of
+from tunestream.experiments.sources import read_data
 from tunestream.experiments.splitting import Parts, Sizes, SplitImpossible, split
 from tunestream.experiments.stages import OnProgress, StageFailed
+from tunestream.rows.left_out import LeftOut
+from tunestream.rows.reading import Row
 
 __all__ = ["IngestReport", "Lengths", "ingest"]
 
@@ -37,13 +40,18 @@ class Lengths(BaseModel):
 class IngestReport(BaseModel):
     """What was found in the data.
 
-    ``duplicates`` are rows whose prompt and answers were there before; ``leaks`` are test rows whose prompt
-    also trains, ``leaking`` some of their ids.
+    ``left_out`` counts rows by reason, and ``first_left_out`` has the place and field of the first of each;
+    ``dropped`` counts what was left out of messages by key; ``format`` is what the columns are where no
+    template names them. ``duplicates`` are rows whose prompt and answers were there before; ``leaks`` are
+    test rows whose prompt also trains, ``leaking`` some of their ids.
     """
 
     rows: int
     usable: int
     left_out: dict[str, int] = Field(default_factory=dict)
+    first_left_out: dict[str, str] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+    format: str | None = None
     duplicates: int = 0
     train: int = 0
     validation: int = 0
@@ -57,9 +65,15 @@ class IngestReport(BaseModel):
     def notes(self) -> list[str]:
         """Return what people should know: rows left out, repeated rows, test rows that also train."""
         texts = []
+        if self.format:
+            texts.append(f"the rows are read as {self.format}")
         if self.left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
             texts.append(f"{sum(self.left_out.values())} of {self.rows} rows were left out ({reasons})")
+            texts += [f"first {reason}: {first}" for reason, first in sorted(self.first_left_out.items())]
+        if self.dropped:
+            keys = ", ".join(f"{name} ({count})" for name, count in sorted(self.dropped.items()))
+            texts.append(f"of messages these keys were dropped: {keys}")
         if self.duplicates:
             texts.append(f"{self.duplicates} rows are repeated; data.deduplicate: true keeps one of each")
         if self.leaks:
@@ -88,23 +102,30 @@ def ingest(
     Raises:
         StageFailed: when the data cannot be read, lacks a column or is too little.
     """
-    left_out: Counter[str] = Counter()
+    left_out, dropped = LeftOut(), Counter[str]()
     if groups is None:
-        made = examples_of_rows(_reporting(read_rows(data), progress), data, left_out)
+        if data.is_open:
+            data = data.model_copy(update={"format": format_of(data)})
+        made = examples_of_rows(_reporting(read_data(data), progress), data, left_out, dropped)
     else:
         made = examples_of_groups(groups, left_out)
-    examples = list(made)
+    examples, counts = list(made), left_out.counts
     if not examples:
-        raise StageFailed("no_rows", f"no row can be used: {dict(left_out) or 'there is none'}")
-    report = IngestReport(rows=len(examples) + left_out.total(), usable=0)
+        reasons = "; ".join(
+            f"{count} {reason}, first {left_out.first[reason]}" for reason, count in counts.items()
+        )
+        raise StageFailed("no_rows", f"no row can be used: {reasons or 'there is none'}")
+    report = IngestReport(
+        rows=len(examples) + counts.total(), usable=0, format=data.format, first_left_out=left_out.first
+    )
     kept = _without_repeats(examples)
     report.duplicates = len(examples) - len(kept)
     if data.deduplicate:
         examples = kept
         if report.duplicates:
-            left_out["duplicate"] = report.duplicates
+            counts["duplicate"] = report.duplicates
             report.duplicates = 0
-    report.usable, report.left_out = len(examples), dict(left_out)
+    report.usable, report.left_out, report.dropped = len(examples), dict(counts), dict(dropped)
     parts = _parts(examples, data)
     _describe(report, examples, parts)
     _write(output, examples, parts)

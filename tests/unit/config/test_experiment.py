@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tunestream.config.experiment.experiment import Config, columns_of
+from tunestream.config.experiment.data import columns_of
+from tunestream.config.experiment.experiment import Config
 from tunestream.config.experiment.loading import LoadedExperiment, parse_experiment
 from tunestream.config.files.errors import ConfigError
 from tunestream.events.training import Objective

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.artifacts import read_rows
-from tunestream.config.experiment.experiment import DataConfig
+from tunestream.config.experiment.data import DataConfig
 from tunestream.events.dataset import PreferenceRow, ResponseRow
 from tunestream.experiments.ingest import IngestReport, ingest
 from tunestream.experiments.results import TestRow
@@ -138,11 +138,11 @@ def test_a_missing_column_is_named_with_the_nearest_one(tmp_path: Path, field: s
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", '{"question": 1}', "not an array of objects"),
+        ("a.json", '{"question": 1}', "a.json:1: is one object without an array of rows"),
         ("a.json", '[{"question": "a", "answer": "b"}, ', "is not JSON"),
-        ("a.json", "[1, 2]", "row 1 is not an object"),
-        ("a.jsonl", '{"question": "a", "answer": "b"}\n{"question"', "a.jsonl:2 is not JSON"),
-        ("a.csv", "question,answer\n1,2,3\n", "line 2 has more cells"),
+        ("a.json", "[1, 2]", "row 1: is not an object"),
+        ("a.jsonl", '{"question": "a", "answer": "b"}\n{"question"', "a.jsonl:2: is not JSON"),
+        ("a.csv", "question,answer\n1,2,3\n", "a.csv:2: has 3 cells"),
         ("a.parquet", "no parquet", "is not Parquet"),
     ],
 )
@@ -166,6 +166,12 @@ def test_odd_rows_are_left_out_counted_and_told(tmp_path: Path) -> None:
     ]
     report = of_rows(tmp_path, [*ROWS, ROWS[0], *odd], prompt="{question}", prompt_stub="{answer}")
     assert report.left_out == {"empty_prompt": 1, "empty_answer": 1, "missing_column": 1}
+    path = tmp_path / "rows.jsonl"
+    assert report.first_left_out == {
+        "empty_prompt": f"{path}:42: prompt: is empty",
+        "empty_answer": f"{path}:43: answer: is empty",
+        "missing_column": f"{path}:44: question: is missing",
+    }
     assert report.duplicates == 1
     assert report.prompts is not None
     assert (report.prompts.shortest, report.prompts.longest) == (7, 8)
@@ -223,6 +229,111 @@ def test_values_that_are_no_text_are_rendered(tmp_path: Path) -> None:
 
 def test_too_few_rows_are_told(tmp_path: Path) -> None:
     assert "ask for more" in failure(lambda: of_rows(tmp_path, ROWS[:20], **TEMPLATES)).message
+
+
+SOME: dict[str, Any] = {"train_size": 2, "test_size": 1}
+USER = {"role": "user", "content": "q"}
+GOOD, BAD = {"role": "assistant", "content": "good"}, {"role": "assistant", "content": "bad"}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+PARTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
+def numbered(row: dict[str, Any], count: int = 3) -> list[dict[str, Any]]:
+    """Return rows of different prompts."""
+    return [json.loads(json.dumps(row).replace('"q"', f'"q{number}"')) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("good", "good"),
+        ([GOOD], "good"),
+        (GOOD, "good"),
+        (json.dumps([GOOD]), "good"),
+        ({"move": 3}, '{"move": 3}'),
+    ],
+)
+def test_an_answer_that_is_a_message_is_its_text(tmp_path: Path, answer: object, text: str) -> None:
+    rows = [{"m": [USER | {"content": f"q{n}"}], "chosen": answer, "rejected": [BAD]} for n in range(3)]
+    report = of_rows(tmp_path, rows, messages="m", chosen="{chosen}", rejected="{rejected}", **SOME)
+    assert report.left_out == {}
+    assert {(row.chosen, row.rejected) for row in trained(tmp_path)} == {(text, "bad")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ([GOOD, GOOD], "chosen: is a list of 2"),
+        ([USER], "chosen.0.role: is 'user'"),
+        ([CALL], "chosen.0.tool_calls: cannot be part of a response yet"),
+        ("[{'role': 'assistant', 'content': 'good'}]", "chosen: is Python's text of messages"),
+    ],
+)
+def test_other_messages_are_no_answer(tmp_path: Path, answer: object, found: str) -> None:
+    rows = [{"q": f"q{n}", "chosen": "good", "rejected": "bad"} for n in range(3)]
+    rows.append({"q": "x", "chosen": answer, "rejected": "bad"})  # type: ignore[dict-item]
+    report = of_rows(tmp_path, rows, prompt="{q}", chosen="{chosen}", rejected="{rejected}", **SOME)
+    assert report.left_out == {"bad_messages": 1}
+    assert f"rows.jsonl:4: {found}" in report.first_left_out["bad_messages"]
+    assert any(found in note for note in report.notes())
+
+
+def test_messages_of_a_chat_keep_tool_calls_and_join_parts(tmp_path: Path) -> None:
+    tool = {"role": "tool", "tool_call_id": "c", "content": PARTS, "weight": 1}
+    report = of_rows(tmp_path, numbered({"m": [USER, CALL, tool, GOOD]}), messages="m", **SOME)
+    prompt = trained(tmp_path)[0].prompt
+    assert [message.content for message in prompt][1:] == ["", "ab"]
+    assert prompt[1].tool_calls[0].function.name == "f"
+    assert report.dropped == {"weight": 3}
+    assert "weight (3)" in report.notes()[-1]
+
+
+def test_messages_in_a_template_are_never_json(tmp_path: Path) -> None:
+    rows = numbered({"m": [USER], "a": "good"})
+    of_rows(tmp_path, rows, prompt="{m}", prompt_stub="{a}", **SOME)
+    assert trained(tmp_path)[0].prompt[0].role == "user"
+    said = failure(lambda: of_rows(tmp_path, rows, prompt="so: {m}", prompt_stub="{a}", **SOME))
+    assert "m: holds messages, which are no part of a text" in said.message
+
+
+def test_what_is_no_number_is_missing(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"q": f"q{n}", "a": 1.5} for n in range(4)] + [
+        {"q": "x", "a": float("nan")}
+    ]
+    more = {"prompt": "{q}", "prompt_stub": "{a}"} | SOME
+    assert of_rows(tmp_path, rows, **more).left_out == {"empty_answer": 1}
+    write_parquet(tmp_path / "rows.parquet", rows)
+    assert run(tmp_path, path=str(tmp_path / "rows.parquet"), **more).left_out == {"empty_answer": 1}
+
+
+def test_half_a_character_leaves_its_row_out(tmp_path: Path) -> None:
+    rows = [{"q": f"q{n}", "a": "🙂" if n < 3 else "cut \ud83d"} for n in range(4)]
+    report = of_rows(tmp_path, rows, prompt="{q}", prompt_stub="{a}", **SOME)
+    assert report.left_out == {"lone_surrogate": 1}
+    first = report.first_left_out["lone_surrogate"]
+    assert first.endswith(r"rows.jsonl:4: answer: not text: lone surrogate \ud83d")
+
+
+def test_columns_that_are_known_need_no_template(tmp_path: Path) -> None:
+    report = of_rows(tmp_path, numbered({"instruction": "q", "output": "a", "other": 1}), **SOME)
+    assert report.format == "alpaca"
+    assert "the rows are read as alpaca" in report.notes()
+    assert trained(tmp_path)[0].response == "a"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"messages": [USER, GOOD], "chosen": "a", "rejected": "b"},
+            "write data.format: messages or data.format: preference",
+        ),
+        ({"question": "q", "answer": "a"}, "write data.prompt and data.prompt_stub"),
+        ({"text": "q"}, "holds whole texts"),
+    ],
+)
+def test_columns_that_are_not_known_ask_for_a_setting(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    assert said in failure(lambda: of_rows(tmp_path, numbered(row), **SOME)).message
 
 
 @given(

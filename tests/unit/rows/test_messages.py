@@ -59,7 +59,8 @@ def test_what_training_needs_is_kept() -> None:
 
 
 def test_arguments_may_be_an_object_or_none() -> None:
-    for given, kept in (({"a": 1}, {"a": 1}), (None, "{}")):
+    cases: list[tuple[Any, Any]] = [({"a": 1}, {"a": 1}), (None, "{}")]
+    for given, kept in cases:
         call = {"function": {"name": "f", "arguments": given}}
         assert read({"role": "assistant", "tool_calls": [call]})[0].tool_calls[0].function.arguments == kept
 

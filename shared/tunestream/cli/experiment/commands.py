@@ -19,9 +19,10 @@ from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
 from tunestream.config.settings import LogSettings, StoreSettings
 from tunestream.experiments.engine import Engine
+from tunestream.experiments.recognising import recognised
 from tunestream.experiments.report import write_report
 from tunestream.experiments.samples import SAMPLES, write_sample
-from tunestream.experiments.stages import Choice, Stage
+from tunestream.experiments.stages import Choice, Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import TrainerService
 from tunestream.telemetry import configure_logging
@@ -137,6 +138,11 @@ def run(
 
 def _load(file: Path) -> LoadedExperiment:
     loaded = load_experiment(file)
+    try:
+        loaded = recognised(loaded)
+    except StageFailed as failure:
+        if failure.code == "unknown_format":  # data that is not there is the stage's failure, which names it
+            raise Failure(failure.message) from failure
     for text in loaded.notes:
         note(f"[dim]note:[/] {escape(text)}")
     return loaded
