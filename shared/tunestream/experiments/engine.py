@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from tunestream.experiments.data_sources import DataSources
 from tunestream.experiments.execution import execute
 from tunestream.experiments.manifests import ArmManifest, ExperimentManifest, StageManifest, StageState
 from tunestream.experiments.plan import Contents, inputs_of, key_of, stages_of
-from tunestream.experiments.recognising import recognised
+from tunestream.experiments.recognising import recognised_or_open
 from tunestream.experiments.stage_runner import Processes, StageRunner, Work
 from tunestream.experiments.stages import PARENTS, Choice, Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore
@@ -36,13 +36,14 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StageUpdate:
-    """How a stage of an arm goes on; ``done`` of ``total`` rows or steps, 0 when that is not known."""
+    """How a stage of an arm goes on: ``done`` of ``total``, 0 when not known; ``notes`` of a complete one."""
 
     arm: str
     stage: Stage
     state: StageState
     done: int = 0
     total: int = 0
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Engine:
 
     async def run(self, loaded: LoadedExperiment) -> ExperimentManifest:
         """Run every arm and return how far each is; a failing one does not stop the others."""
-        loaded = await asyncio.to_thread(_recognised, loaded)
+        loaded = await asyncio.to_thread(recognised_or_open, loaded)
         experiment = new_experiment(loaded)
         earlier = self._store.earlier(experiment.id)
         if earlier is not None:
@@ -138,7 +139,7 @@ class Engine:
 
     async def preview(self, loaded: LoadedExperiment) -> ExperimentManifest:
         """Return what :meth:`run` would find complete; stages behind one that is not have no key yet."""
-        loaded = await asyncio.to_thread(_recognised, loaded)
+        loaded = await asyncio.to_thread(recognised_or_open, loaded)
         experiment = new_experiment(loaded)
         for manifest, arm in zip(experiment.arms, loaded.arms, strict=True):
             outputs: dict[Stage, StageManifest] = {}
@@ -170,15 +171,17 @@ class Engine:
             if key in self._failed:
                 raise self._failed[key]
             if self._is_usable(stage, key):
-                self._note(arm, stage, status="complete", key=key, reused=key not in self._ran)
-                return self._store.stage(stage, key)
+                made = self._store.stage(stage, key)
+                reused = key not in self._ran
+                self._note(arm, stage, made.notes, status="complete", key=key, reused=reused)
+                return made
             if not self._choice.takes(stage):
                 message = f"{stage} is not complete and was not to be run: leave out --only and --from"
                 raise StageFailed("incomplete_parent", message)
             self._note(arm, stage, status="running", key=key)
             made = await self._guarded(self._work(arm, stage, key, inputs))
             self._ran.add(key)
-            self._note(arm, stage, status="complete", key=key)
+            self._note(arm, stage, made.notes, status="complete", key=key)
             return made
 
     def _work(self, arm: _Arm, stage: Stage, key: str, inputs: dict[str, Any]) -> Work:
@@ -222,24 +225,16 @@ class Engine:
         source = await self._data.fingerprint(config) if stage is Stage.INGEST else {}
         return await asyncio.to_thread(inputs_of, stage, config, outputs, self._contents, source)
 
-    def _note(self, arm: _Arm, stage: Stage, **changes: Any) -> None:
+    def _note(self, arm: _Arm, stage: Stage, notes: Sequence[str] = (), **changes: Any) -> None:
         state = arm.manifest.stages[stage].model_copy(update=changes)
         arm.manifest.stages[stage] = state
         self._store.save(arm.experiment)
-        self._on_update(StageUpdate(arm.manifest.name, stage, state))
+        self._on_update(StageUpdate(arm.manifest.name, stage, state, notes=notes))
 
     def _skip(self, arm: _Arm, failed: Stage) -> None:
         for stage, state in arm.manifest.stages.items():
             if state.status == "waiting" and self._choice.reaches(stage):
                 self._note(arm, stage, status="skipped", error=f"{failed} failed")
-
-
-def _recognised(loaded: LoadedExperiment) -> LoadedExperiment:
-    """Give data its format; where it has none, the stage that reads it fails with the reason."""
-    try:
-        return recognised(loaded)
-    except StageFailed:
-        return loaded
 
 
 def _break_off(experiment: ExperimentManifest) -> None:

@@ -16,7 +16,7 @@ from tunestream.experiments.sources import read_data
 from tunestream.experiments.stages import StageFailed
 from tunestream.rows.formats import FormatUnknown, recognise
 
-__all__ = ["format_of", "recognised"]
+__all__ = ["format_of", "recognised", "recognised_or_open"]
 
 _LOOKED_AT: Final = 20  # rows: the first may lack a value
 
@@ -32,6 +32,14 @@ def recognised(loaded: LoadedExperiment) -> LoadedExperiment:
     known: dict[str, RowFormat] = {}
     arms = tuple(_arm(arm, known, notes) for arm in loaded.arms)
     return replace(loaded, arms=arms, notes=(*loaded.notes, *notes))
+
+
+def recognised_or_open(loaded: LoadedExperiment) -> LoadedExperiment:
+    """Return the same, or ``loaded`` where that fails: the stage that reads its data gives the reason."""
+    try:
+        return recognised(loaded)
+    except StageFailed:
+        return loaded
 
 
 def format_of(data: DataConfig) -> RowFormat:

@@ -53,6 +53,8 @@ class _Bars:
             if name in self._tasks:
                 self._progress.remove_task(self._tasks.pop(name))
             self._progress.console.print(_line(update), soft_wrap=True)
+            for text in update.notes:
+                self._progress.console.print(f"  [yellow]{escape(text)}[/]", soft_wrap=True)
 
     def _move(self, name: tuple[str, str], update: StageUpdate) -> None:
         if name not in self._tasks:
