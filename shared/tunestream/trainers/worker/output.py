@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Final
 
+from tunestream.telemetry import pass_on
 from tunestream.trainers.redaction import Redactor
 from tunestream.trainers.worker.lines import end_of_output
 
@@ -15,12 +15,11 @@ __all__ = ["OutputReader"]
 
 _CHUNK_BYTES: Final = 1 << 16
 _LINE_BYTES: Final = 1 << 16  # a longer one is cut in pieces
-_STDERR: Final = 2
 _DRAIN_SECONDS: Final = 5.0
 
 
 class OutputReader:
-    """Passes on what a process prints, without secrets: to this process's standard error and to a keeper.
+    """Passes on what a process prints, without secrets: to this process's log and to a keeper.
 
     Args:
         stream: the process's standard error.
@@ -64,7 +63,6 @@ class OutputReader:
             self._ended.put_nowait(line)
             return
         text = self._redact(line.decode(errors="replace").rstrip())
-        with contextlib.suppress(OSError):  # a log that nobody reads any more
-            os.write(_STDERR, f"{text}\n".encode())
+        pass_on(text)
         if text:
             self._keep(text)
