@@ -181,16 +181,18 @@ async def test_a_killed_job_resumes_to_the_weights_of_an_undisturbed_one(
         await _kill(trainer, victim)
         told[run] = _statuses(await read_until(kafka, "training.status", _ended(1), run=run))
     assert {statuses[-1].status for statuses in told.values()} == {COMPLETED}
-    attempts = {
-        run: [found["attempt"] for status in statuses if "attempt" in (found := status.metadata or {})]
-        for run, statuses in told.items()
-    }
+    attempts = {run: _attempts(statuses) for run, statuses in told.items()}
     assert attempts == {"killed-nobody": [1], "killed-worker": [1, 2], "killed-service": [1, 2]}
     said = [status.message or "" for status in told["killed-worker"]]
     assert any("attempt 1 broke off: the worker was killed" in message for message in said)
     versions = [version for run in told for version in (await _models(kafka, run))[0]]
     assert len(versions) == len(told)
     assert len({version.artifact.sha256 for version in versions}) == 1
+
+
+def _attempts(statuses: list[TrainingJobStatus]) -> list[int]:
+    metadata = [status.metadata or {} for status in statuses]
+    return [one["attempt"] for one in metadata if "attempt" in one]
 
 
 def _checkpointed(records: list[ConsumerRecord]) -> bool:
