@@ -18,10 +18,10 @@ from tunestream.streams.embedded import EmbeddedKafka
 # The brokers of tests live for minutes: what the JVM's second compiler makes faster costs more than it gains.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
-# What loads torch stays on one worker, what starts services on the other: each is loaded and started once.
+# What loads torch stays on one worker, what shares the deployment on the other: each is started once.
 # They come first, so that each worker begins with one of them; the other files follow where there is room.
 _TOGETHER: Final = {
-    "streams": ("integration/services", "integration/streams", "integration/cli", "integration/sdk"),
+    "deployment": ("integration/services", "integration/cli/test_control"),
     "torch": (
         "integration/trainers",
         "integration/experiments",
