@@ -27,6 +27,7 @@ __all__ = ["Undecodable", "deliver_undecodable"]
 
 _NO_TIME: Final = -1
 _OF_CREATION: Final = 0
+_VERSION_2: Final = 2
 
 
 @dataclass
@@ -138,6 +139,7 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
     def __init__(self, client_view: PartitionRecords, raw: bytes, highwater: int) -> None:
         self._raw = raw
         self._highwater = highwater
+        self._begun_at = client_view.next_fetch_offset
         super().__init__(
             client_view._tp,  # noqa: SLF001
             None,
@@ -172,7 +174,9 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
         try:
             if self._check_crcs:
                 batch.check()
+            follows = _Order(batch)
             for record in batch.readable():
+                follows.check(record.offset)
                 if record.offset >= self.next_fetch_offset:
                     delivered = self._consumer_record(place, record)
                     self.next_fetch_offset = record.offset + 1
@@ -184,7 +188,9 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
 
     def _walked(self, batch: RawBatch) -> Iterator[ConsumerRecord]:
         try:
+            follows = _Order(batch)
             for record in batch.records():
+                follows.check(record.offset)
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
                     yield self._as_read(record, batch)
@@ -210,8 +216,27 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
 
     def _lost(self, batch: RawBatch, fault: str) -> Iterator[Undecodable]:
         """Yield what stands for the records of a batch that were not read."""
-        offsets = range(self.next_fetch_offset, batch.end(self._highwater))
-        offsets = range(max(offsets.start, batch.first_offset), offsets.stop)
-        if offsets:
-            self.next_fetch_offset = offsets.stop
-            yield Undecodable.of_batch(self._tp, offsets, bytes(batch.data), fault)
+        end = batch.end(self._highwater)
+        if end > self._begun_at:
+            # The last offset at least: damage may have given it to a record before the one that is lost.
+            start = min(max(self.next_fetch_offset, batch.first_offset), end - 1)
+            self.next_fetch_offset = end
+            yield Undecodable.of_batch(self._tp, range(start, end), bytes(batch.data), fault)
+
+
+class _Order:
+    """Sees to it that the offsets of a batch's records rise and stay within the batch."""
+
+    def __init__(self, batch: RawBatch) -> None:
+        self._last = batch.first_offset - 1 if batch.magic >= _VERSION_2 else -1
+        self._end = int(batch.batch.next_offset)
+
+    def check(self, offset: int) -> None:
+        """Take the next record's offset.
+
+        Raises:
+            BatchDamaged: when it cannot be right.
+        """
+        if not self._last < offset < self._end:
+            raise BatchDamaged(f"a record of it has the offset {offset}")
+        self._last = offset
