@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
-from tunestream.config.settings import KafkaSettings
 from tunestream.streams.seeking import SeekRefused
 from tunestream.streams.skipping import Skipped, skip
 
@@ -23,7 +23,9 @@ def skip_(
     offset: Annotated[
         int, typer.Argument(metavar="OFFSET", help="Where the service stands, by /health/ready.", min=0)
     ],
+    *,
     dry_run: DryRunOption = False,
+    brokers: BrokersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have a stopped service go on behind what it cannot read at OFFSET.
@@ -32,7 +34,7 @@ def skip_(
     fetched. What can be read in front of it is not passed. A dead letter keeps the place.
     """
     try:
-        found = asyncio.run(skip(KafkaSettings(), topic, partition, offset, dry_run=dry_run))
+        found = asyncio.run(skip(broker_settings(brokers), topic, partition, offset, dry_run=dry_run))
     except SeekRefused as error:
         raise Failure(str(error), remedy=error.remedy) from error
     if as_json:
