@@ -17,9 +17,9 @@ from aiokafka.errors import KafkaError
 
 from tunestream.config.settings import ServiceSettings
 from tunestream.streams import metrics
-from tunestream.streams.consumer import GroupConsumer
 from tunestream.streams.deadlines import words
 from tunestream.streams.gaps import Gaps
+from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.handler import Handler
 from tunestream.streams.membership import Membership
 from tunestream.streams.task import Dormant, Plan, Task, TaskClosed

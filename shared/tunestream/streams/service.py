@@ -27,8 +27,8 @@ from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettin
 from tunestream.events.runs import NewerFormat
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
-from tunestream.streams.consumer import GroupConsumer
 from tunestream.streams.garbage_collection import calm_garbage_collector
+from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.runtime import Health, Runtime
 from tunestream.streams.startup import await_broker
 from tunestream.streams.table import Table

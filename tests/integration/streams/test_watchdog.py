@@ -18,8 +18,8 @@ from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import make_transactional_producer
-from tunestream.streams.consumer import GroupConsumer
 from tunestream.streams.embedded import EmbeddedKafka
+from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.undecodable import _WalkedRecords
 
 STALL = 0.5
