@@ -323,7 +323,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             Sighting(
                 Place(*place),
                 opened=self._is_open(place.partition),
-                position=position,
+                position=self._standing_at(place, position),
                 stable=None,
                 high=None,
                 waits=self._waits(place.partition),
@@ -331,6 +331,12 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             for place, position in self.consumer.positions().items()
         ]
+
+    def _standing_at(self, place: TopicPartition, position: int | None) -> int | None:
+        """Return where a partition stands: the client's position is behind the records that are in hand."""
+        if place.partition not in self._in_hand or place.partition not in self._tasks:
+            return position
+        return self._tasks[place.partition].positions.get(place, position)
 
     def _poll_reasons(self) -> list[str]:
         consumer = None if self._subscription is None else self._subscription.consumer

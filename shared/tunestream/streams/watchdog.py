@@ -82,16 +82,18 @@ class Stall:
 class _Problem(NamedTuple):
     reason: str
     explained: bool
-    # Stands still while this stays the same.
-    at: tuple[object, ...]
 
 
 @dataclass(slots=True)
 class _Record:
+    """What is known of a partition: since when it stands still, and for how long without an explanation."""
+
     position: int | None = None
     moved: bool = False
-    at: tuple[object, ...] | None = None
-    seconds: float = 0.0
+    at: int | None = None
+    seconds: float | None = None
+    unexplained: float | None = None
+    reason: str = ""
 
 
 class Judge:
@@ -121,43 +123,56 @@ class Judge:
         if seen.opened and seen.position is not None:
             record.moved |= record.position not in {None, seen.position}
             record.position = seen.position
-        problem = _problem(seen)
-        at = None if problem is None else (problem.explained, *problem.at)
-        record.seconds = record.seconds + elapsed if at is not None and at == record.at else 0.0
-        record.at = at
-        if problem is None or record.seconds < self._deadline:
+        self._count(record, seen.position, _problem(seen), elapsed)
+        if record.seconds is None or record.seconds < self._deadline:
             return None
-        dead = (
-            not problem.explained and record.moved and record.seconds >= _LIVENESS_DEADLINES * self._deadline
-        )
-        return Stall(
-            seen.place, seen.position, record.seconds, problem.reason, problem.explained, record.moved, dead
-        )
+        unexplained = record.unexplained or 0.0
+        explained = unexplained < self._deadline
+        dead = record.moved and unexplained >= _LIVENESS_DEADLINES * self._deadline
+        return Stall(seen.place, seen.position, record.seconds, record.reason, explained, record.moved, dead)
+
+    def _count(self, record: _Record, position: int | None, problem: _Problem | None, elapsed: float) -> None:
+        """Count on while the partition stays where it is, with a problem.
+
+        A fault that is retried leaves the partition open for moments: they take nothing from its count, and
+        the explanation stays until there was none for a whole deadline.
+        """
+        if problem is None or position != record.at:
+            record.seconds = record.unexplained = None
+        record.at = position
+        if problem is None:
+            return
+        record.seconds = 0.0 if record.seconds is None else record.seconds + elapsed
+        if problem.explained:
+            record.unexplained = None
+        else:
+            record.unexplained = 0.0 if record.unexplained is None else record.unexplained + elapsed
+        lasting = record.unexplained is not None and record.unexplained >= self._deadline
+        if problem.explained or lasting or record.seconds == 0.0:
+            record.reason = problem.reason
 
 
 def _problem(seen: Sighting) -> _Problem | None:
     """Return what is wrong with a partition at this moment, None when nothing is."""
     if not seen.opened:
-        return _Problem(
-            seen.waits or "it was assigned and nothing opens it", seen.waits is not None, ("opening",)
-        )
+        return _Problem(seen.waits or "it was assigned and nothing opens it", seen.waits is not None)
     if seen.fault is not None:
         reason = f"what is there cannot be read: {seen.fault}; `tunestream dlq skip` passes it"
-        return _Problem(reason, False, ("fault", seen.position))
+        return _Problem(reason, False)
     if seen.stable is None or seen.high is None:
-        return _Problem("the broker does not answer", True, ("away",))
+        return _Problem("the broker does not answer", True)
     if seen.position is None:
-        return _Problem("where to read is not known", False, ("nowhere",))
+        return _Problem("where to read is not known", False)
     return _standing(seen.position, seen.stable, seen.high)
 
 
 def _standing(position: int, stable: int, high: int) -> _Problem | None:
     """Return what is wrong with a partition that stays at a position, given its two ends."""
     if position > high:
-        return _Problem(f"the topic ends at {high}", False, ("beyond", position))
+        return _Problem(f"the topic ends at {high}", False)
     if position < stable:
-        return _Problem(f"{stable - position} offsets wait, up to {stable}", False, ("standing", position))
+        return _Problem(f"{stable - position} offsets wait, up to {stable}", False)
     if position < high:
         reason = f"an open transaction of a producer at offset {stable} keeps back what follows it"
-        return _Problem(reason, True, ("transaction", stable))
+        return _Problem(reason, True)
     return None

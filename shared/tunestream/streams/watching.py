@@ -123,7 +123,7 @@ class Watch:
         for place, stall in self._stalls.items():
             if place not in before or before[place].explained != stall.explained:
                 self._log.error("partition.stalled", **_fields(stall))
-        for place in before.keys() - self._stalls.keys():
+        for place in (before.keys() - self._stalls.keys()) & seen:
             self._log.info("partition.moving", topic=place[0], partition=place[1])
 
     def reasons(self) -> list[str]:

@@ -86,10 +86,27 @@ def test_transactions_that_follow_one_another_are_no_stall() -> None:
         assert judge.look([seen], LOOK) == []
 
 
-def test_an_explanation_that_ends_begins_a_new_count() -> None:
+def test_an_explanation_that_ends_begins_a_new_count_towards_a_restart() -> None:
     judge = Judge(DEADLINE)
     after(100 * DEADLINE, MOVED, FINE, EXPLAINED["away"][0], judge=judge)
-    assert after(DEADLINE - LOOK, UNEXPLAINED["standing"][0], judge=judge) == []
+    (stall,) = after(DEADLINE - LOOK, UNEXPLAINED["standing"][0], judge=judge)
+    assert (stall.explained, stall.dead, stall.reason) == (True, False, "the broker does not answer")
+    (stall,) = after(0, UNEXPLAINED["standing"][0], judge=judge)
+    assert (stall.explained, stall.dead, stall.reason) == (False, False, "7 offsets wait, up to 17")
+    (stall,) = after(3 * DEADLINE, UNEXPLAINED["standing"][0], judge=judge)
+    assert stall.dead
+
+
+def test_the_moments_in_which_a_retried_fault_is_open_change_nothing() -> None:
+    judge = Judge(DEADLINE)
+    after(0, MOVED, FINE, judge=judge)
+    found: list[Stall] = []
+    for _ in range(200):
+        for seen in (EXPLAINED["retried"][0], EXPLAINED["retried"][0], UNEXPLAINED["standing"][0]):
+            found = judge.look([seen], LOOK)
+    (stall,) = found
+    assert (stall.explained, stall.dead) == (True, False)
+    assert "RuntimeError: x" in stall.reason
 
 
 def test_a_partition_that_went_elsewhere_is_forgotten() -> None:
