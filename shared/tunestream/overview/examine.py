@@ -27,12 +27,13 @@ from tunestream.overview.read.stream import read_lags
 from tunestream.streams.admin import diff_topics
 from tunestream.streams.broker_version import broker_version
 from tunestream.streams.errors import in_words, is_unavailable, is_users_fault
-from tunestream.streams.recent_letters import recent_letters
+from tunestream.streams.letters import Choice, summary
 from tunestream.streams.unavailable import BrokerUnavailable
 
 __all__ = ["Examination", "Site", "examine"]
 
 _RECENT_SECONDS: Final = 3600.0
+_LETTERS_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ async def _lags(site: Site) -> tuple[list[LagFacts], list[Finding]]:
 
 async def _letters(site: Site) -> list[Finding]:
     since = int((time.time() - _RECENT_SECONDS) * 1000)
-    return judge_letters(await recent_letters(site.kafka, since))
+    async with asyncio.timeout(_LETTERS_SECONDS):
+        return judge_letters(await summary(site.kafka, Choice(since=since)))
 
 
 async def _runs(site: Site) -> list[Finding]:

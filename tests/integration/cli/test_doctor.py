@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import Result
 
+from tests.helpers.letters import write_letters
 from tests.helpers.runs import apply_run
 from tests.helpers.services import free_port
 from tunestream.config.settings import KafkaSettings
@@ -25,7 +26,6 @@ from tunestream.events.training import (
     TrainingBatch,
     TrainingStatusEnum,
 )
-from tunestream.streams.dead_letters import DLQ_REASON
 from tunestream.streams.groups import GroupLag, group_lags
 from tunestream.streams.publish import EncodedRecord, event_record, write_together
 
@@ -89,10 +89,9 @@ async def spoil(settings: KafkaSettings) -> None:
     )
     job = failed_job("r")
     envelope = Envelope(id="j", type="tunestream.job.v1", source="/t", time=1)
-    letter = EncodedRecord("ttc.events.dlq", b"r/e", b"{}", [(DLQ_REASON, b"unknown_run")])
-    await write_together(
-        settings, "spoil", [event_record("training.jobs", ("r", "job"), job.to_json(), envelope), letter]
-    )
+    record = event_record("training.jobs", ("r", "job"), job.to_json(), envelope)
+    await write_together(settings, "spoil", [record])
+    await write_letters(settings, ["unknown_run"])
 
 
 def test_everything_that_is_wrong_is_named(

@@ -20,10 +20,6 @@ GONE = ProcessRecord(pid=os.getpid(), started=1.0)  # the number is ours by now
 # They read files, or are the broker themselves.
 WITHOUT_A_BROKER = {
     "curriculum",
-    "dlq",
-    "dlq list",
-    "dlq replay",
-    "dlq show",
     "experiment",
     "experiment compare",
     "experiment export",
@@ -34,7 +30,6 @@ WITHOUT_A_BROKER = {
     "experiment validate",
     "kafka",
     "pairs",
-    "publish",
     "run",
     "run schema",
     "run validate",

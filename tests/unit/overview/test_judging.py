@@ -24,7 +24,7 @@ from tunestream.overview.judge.stream import judge_lag, judge_letters, judge_top
 from tunestream.overview.judge.training import judge_base_model, judge_jobs, judge_server
 from tunestream.processes import ProcessRecord
 from tunestream.streams.groups import GroupLag
-from tunestream.streams.recent_letters import RecentLetters
+from tunestream.streams.letters import ReasonCount
 from tunestream.streams.topic_plan import TopicAction, TopicChange
 
 NOW = 1_767_323_045.0
@@ -210,11 +210,13 @@ def test_lag_with_nobody_at_work_names_who_is_missing() -> None:
 
 
 def test_dead_letters_are_counted_by_reason_with_the_command_that_shows_them() -> None:
-    (finding,) = judge_letters([RecentLetters("ttc.events", "unknown_run", 1234)])
+    refused = ReasonCount("ttc.events", "unknown_run", count=1236, replayed=2, first=1, last=2)
+    (finding,) = judge_letters([refused])
     assert finding.state is State.FAIL
     assert finding.text == "1,234 refused within the last hour: unknown_run"
     assert finding.remedy == "tunestream dlq list --topic ttc.events --reason unknown_run --since 1h"
     assert [one.state for one in judge_letters([])] == [State.OK]
+    assert [one.state for one in judge_letters([replace(refused, replayed=1236)])] == [State.OK]
 
 
 def test_topics_that_differ_are_named() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tunestream.overview.facts import LagFacts
 from tunestream.overview.findings import Finding
-from tunestream.streams.recent_letters import RecentLetters
+from tunestream.streams.letters import ReasonCount
 from tunestream.streams.topic_plan import TopicAction, TopicChange
 
 __all__ = ["judge_lag", "judge_letters", "judge_topics"]
@@ -42,14 +42,15 @@ def judge_lag(facts: LagFacts) -> Finding:
     return Finding.ok(name, f"{found.lag:,} records behind, {found.members} at work")
 
 
-def judge_letters(letters: Iterable[RecentLetters]) -> list[Finding]:
-    """Return what was refused within the last hour."""
+def judge_letters(counts: Iterable[ReasonCount]) -> list[Finding]:
+    """Return what was refused within the last hour and not sent again since."""
     found = [
         Finding.fail(
-            f"dead letters of {letter.source}",
-            f"{letter.count:,} refused within the last hour: {letter.reason}",
-            f"tunestream dlq list --topic {letter.source} --reason {letter.reason} --since 1h",
+            f"dead letters of {one.source}",
+            f"{one.count - one.replayed:,} refused within the last hour: {one.code}",
+            f"tunestream dlq list --topic {one.source} --reason {one.code} --since 1h",
         )
-        for letter in letters
+        for one in counts
+        if one.replayed < one.count
     ]
-    return found or [Finding.ok("dead letters", "none within the last hour")]
+    return found or [Finding.ok("dead letters", "none within the last hour that was not sent again")]
