@@ -19,7 +19,7 @@ from tunestream.streams.client import (
     make_producer,
     make_transactional_producer,
 )
-from tunestream.streams.unavailable import reaching
+from tunestream.streams.unavailable import reaching, why
 from tunestream.topics import topic
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class DeliveryError(Exception):
     """
 
     def __init__(self, count: int, first: BaseException) -> None:
-        super().__init__(f"{count} records were not delivered; the first: {first!r}")
+        super().__init__(f"{count} records were not delivered; the first: {why(first)}")
         self.count = count
         self.first = first
 

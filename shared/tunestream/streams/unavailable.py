@@ -160,7 +160,10 @@ _WORDS: Final[
     (ssl.SSLError, lambda error: f"TLS: {(error.reason or _text(error)).replace('_', ' ').lower()}"),
     (_NOT_LET_IN, lambda error: f"authentication: {_text(error)}"),
     (ConnectionRefusedError, lambda _: "the connection was refused"),
-    ((TimeoutError, RequestTimedOutError, KafkaTimeoutError), lambda _: "no answer in time"),
+    (
+        (TimeoutError, RequestTimedOutError, KafkaTimeoutError),
+        lambda error: _text(error) if error.args else "no answer in time",
+    ),
     (OSError, _of_system),
     (BaseException, _text),
 )
