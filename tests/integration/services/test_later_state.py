@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,14 @@ async def test_turns_and_windows_go_on_from_the_state_of_a_later_release(
     }
     await apply_run(kafka_settings, "run", **sections)
     services = [ServiceProcess(name, kafka_settings, tmp_path) for name in LINE]
-    async with AsyncExitStack() as stack:
-        for service in services:
-            await stack.enter_async_context(service)
+    async with together(services):
         await publish(kafka_settings, candidate("closed", 0), candidate("closed", 1), candidate("open", 0))
         await read_until(kafka_settings, changelog_of("curriculum-gate"), holds(b"group/"))
         await read_until(kafka_settings, changelog_of("pair-builder"), holds(b"c/"))
     for name in LINE.values():
         await write_as_a_later_release(kafka_settings, changelog_of(name))
 
-    async with AsyncExitStack() as stack:
-        for service in services:
-            await stack.enter_async_context(service)
+    async with together(services):
         await publish(kafka_settings, candidate("open", 1))
         (record,) = await read_until(kafka_settings, "training.batches", bool)
     assert json.loads(record.value)["groups"] == 2
@@ -97,6 +94,18 @@ def later(document: Any) -> Any:
         return document
     fixed = {name: later(value) if name == "batch" else value for name, value in document.items()}
     return fixed | LATER
+
+
+@asynccontextmanager
+async def together(services: list[ServiceProcess]) -> AsyncIterator[None]:
+    """Run services, started side by side."""
+    async with AsyncExitStack() as stack:
+        for service in services:
+            service.start()
+            stack.push_async_exit(service.__aexit__)
+        for service in services:
+            await service.ready()
+        yield
 
 
 async def write_as_a_later_release(kafka: KafkaSettings, changelog: str) -> None:
