@@ -12,7 +12,6 @@ __all__ = ["register"]
 
 _NEEDED: Final = (
     "filelock",
-    "ijson",
     "jinja2",
     "matplotlib",
     "numpy",
