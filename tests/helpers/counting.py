@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ class Board:
     contexts: dict[int, TaskContext] = field(default_factory=dict)
     handlers: dict[int, Counting] = field(default_factory=dict)
     idle: set[int] = field(default_factory=set)
+    held: dict[int, asyncio.Event] = field(default_factory=dict)
 
     def fail(self, partition: int) -> None:
         if partition in self.failing:
@@ -84,6 +86,12 @@ class Counting(Handler):
     @override
     async def complete(self, effects: Effects) -> None:
         self._board.fail(self.partition)
+        if (held := self._board.held.get(self.partition)) is not None:
+            await held.wait()
+
+    @override
+    def gauges(self) -> dict[str, float]:
+        return {"runs": len(self.counts)}
 
     @override
     def idle_due(self, now: float) -> bool:

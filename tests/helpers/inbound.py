@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from aiokafka import ConsumerRecord
 from typing_extensions import override
 
 from tunestream.config.run.run import RunConfig
@@ -14,7 +15,7 @@ from tunestream.events.registry import type_of
 from tunestream.streams.handler import Inbound
 from tunestream.streams.runs import RunDirectory
 
-__all__ = ["KnownRuns", "inbound"]
+__all__ = ["KnownRuns", "consumed", "inbound"]
 
 
 class KnownRuns(RunDirectory):
@@ -67,3 +68,20 @@ def inbound(
         id="1", type=type_of(body), source="/tests", time=ce_time, extensions=dict(extensions)
     )
     return Inbound(key, body.model_dump_json().encode(), time, 3, offset, envelope, body)
+
+
+def consumed(topic: str, value: bytes | None, *, offset: int = 0, key: bytes | None = b"k") -> ConsumerRecord:
+    """Return a record of partition 3, as the client gives it."""
+    return ConsumerRecord(
+        topic=topic,
+        partition=3,
+        offset=offset,
+        timestamp=0,
+        timestamp_type=1,
+        key=key,
+        value=value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        headers=(),
+    )

@@ -15,6 +15,16 @@ from tunestream_services.curriculum_gate.settings import GateSettings
 __all__ = ["app"]
 
 SERVICE = "curriculum-gate"
+_COUNTED = (
+    "all_held_out",
+    "dropped_empty",
+    "dropped_live_scores",
+    "dropped_low_spread",
+    "dropped_no_trajectories",
+    "dropped_percentile",
+    "dropped_subsample",
+    "empty_selection",
+)
 kafka = KafkaSettings()
 settings = GateSettings()
 runs = RunDirectory(kafka)
@@ -31,6 +41,7 @@ app = build_app(
         kafka=kafka,
         format=lambda: runs.format,
         keep=lambda content: store.put_bytes(content).uri,
+        counted=_COUNTED,
     ),
     ServiceSettings(),
     resources=[runs],

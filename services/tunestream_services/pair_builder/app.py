@@ -16,6 +16,14 @@ from tunestream_services.pair_builder.settings import PairBuilderSettings
 __all__ = ["app"]
 
 SERVICE = "pair-builder"
+_COUNTED = (
+    "closed_complete",
+    "closed_example_end",
+    "closed_timeout",
+    "closed_turn_end",
+    "duplicate",
+    "marker_ignored",
+)
 kafka = KafkaSettings()
 settings = PairBuilderSettings()
 runs = RunDirectory(kafka)
@@ -41,6 +49,7 @@ app = build_app(
         format=lambda: runs.format,
         retired=("TUNESTREAM_PAIR_BUILDER_GRACE_SECONDS",),
         keep=lambda content: store.put_bytes(content).uri,
+        counted=_COUNTED,
     ),
     ServiceSettings(),
     resources=[runs],

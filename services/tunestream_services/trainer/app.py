@@ -36,6 +36,7 @@ app = build_app(
         kafka=kafka,
         format=lambda: runs.format,
         keep=lambda content: store.put_bytes(content).uri,
+        counted=("repeated_batch", "rolled_back_automatically"),
     ),
     ServiceSettings(),
     resources=[runs, models, scheduler, served, serving],

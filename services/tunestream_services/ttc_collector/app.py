@@ -35,6 +35,7 @@ app = build_app(
         kafka=kafka,
         format=lambda: runs.format,
         retired=("TUNESTREAM_COLLECTOR_GRACE_SECONDS",),
+        counted=("ignored_step",),
     ),
     ServiceSettings(),
     resources=[runs],

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import signal
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.service_processes import check_installed, package_of, service_of
-from tunestream.cli.stopping import until_stopped
-from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.topics import SERVICES
 
 if TYPE_CHECKING:
-    from faststream.asgi import AsgiFastStream
+    from tunestream.streams.lifecycle import ServiceApp
 
 __all__ = ["register"]
 
@@ -62,15 +61,12 @@ def run(
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "TUNESTREAM_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
     }
-    app: AsgiFastStream = import_module(f"tunestream_services.{package}.app").app
-    level = logging.getLevelNamesMapping()[LogSettings().level.upper()]
-    if asyncio.run(until_stopped(_broker_answers(kafka))):
-        asyncio.run(app.run(level, {"host": host, "port": port}))
+    signal.signal(signal.SIGTERM, _stop)  # until the service is served, which takes signals itself
+    app: ServiceApp = import_module(f"tunestream_services.{package}.app").app
+    from tunestream.cli.service_server import serve  # noqa: PLC0415 - help is fast without it
+
+    raise typer.Exit(asyncio.run(serve(app, host, port)))
 
 
-async def _broker_answers(kafka: KafkaSettings) -> bool:
-    """Wait for the broker here, where a signal ends the wait: uvicorn obeys it only after the start."""
-    from tunestream.streams.startup import await_broker  # noqa: PLC0415 - help is fast without it
-
-    await await_broker(kafka, ServiceSettings().startup_seconds)
-    return True
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

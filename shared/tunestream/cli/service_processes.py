@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
 __all__ = [
+    "REPLICA_TAKEN",
     "RunningService",
     "check_installed",
     "free_port",
@@ -26,6 +27,8 @@ __all__ = [
     "service_processes",
 ]
 
+REPLICA_TAKEN: Final = 78
+"""Exit code of a service whose replica number another process has; to start it again is no use."""
 _FIRST_PORT: Final = 8101
 _HOST: Final = "127.0.0.1"
 # -P: modules in the folder where the command was called are the user's, also those that are named as ours.
@@ -102,7 +105,13 @@ def service_processes(
         url = f"http://{_HOST}:{port}"
         command = (*_RUN, service, "--host", _HOST, "--port", str(port))
         process = ProcessSpec(
-            name, command, logs / f"{name}.log", environment, f"{url}/health/ready", f"{url}/health/live"
+            name,
+            command,
+            logs / f"{name}.log",
+            environment,
+            f"{url}/health/ready",
+            f"{url}/health/live",
+            (REPLICA_TAKEN,),
         )
         running.append(RunningService(process, url))
     return running

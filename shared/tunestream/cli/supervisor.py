@@ -49,6 +49,7 @@ class ProcessSpec:
         environment: added to our environment.
         ready_url: answers 200 once it is at work; None when it counts as ready at once.
         live_url: answers 503 when it has to be started again; None when only its death counts.
+        final_codes: exit codes after which to start it again is no use.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ProcessSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_url: str | None = None
     live_url: str | None = None
+    final_codes: tuple[int, ...] = ()
 
 
 class KeepsDying(Failure):
@@ -174,6 +176,8 @@ class Supervisor:
             reason = (
                 f"{spec.name} ended with {_named(code)}; its last lines in {spec.log}:\n{_tail(spec.log)}"
             )
+            if code in spec.final_codes:
+                raise KeepsDying(f"{reason}\n{spec.name} is not started again")
             recent = sum(monotonic() - death < _WINDOW for death in deaths)
             if recent > len(self._waits):
                 raise KeepsDying(f"{reason}\n{spec.name} died {recent} times within {_WINDOW:.0f} s")

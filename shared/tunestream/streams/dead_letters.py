@@ -30,6 +30,7 @@ __all__ = [
     "DLQ_TOPIC",
     "DLQ_URI",
     "DLQ_VERSION",
+    "REASONS",
     "Letter",
     "dead_letter",
     "dead_letter_headers",
@@ -57,6 +58,32 @@ DLQ_SHA256: Final = "ts_dlq_sha256"
 DLQ_URI: Final = "ts_dlq_uri"
 # So much of such a value is kept, bytes: enough to see what it is.
 _PREFIX: Final = 64 << 10
+
+REASONS: Final = (
+    "contradiction",
+    "late",
+    "newer_type",
+    "non_finite",
+    "output_too_large",
+    "schema.bounds",
+    "schema.missing",
+    "schema.score_range",
+    "schema.unknown_field",
+    "schema.value",
+    "schema.wrong_type",
+    "turn_full",
+    "undecodable.empty",
+    "undecodable.header",
+    "undecodable.json",
+    "undecodable.nesting",
+    "undecodable.utf8",
+    "unknown_run",
+    "unknown_strategy",
+    "unknown_type",
+    "wrong_builder",
+    "wrong_key",
+)
+"""Every reason code; its counter is there from the start."""
 
 _SENT_WRONG: Final = "the agent has to send it again, mended"
 # Why no change on our side mends a letter, by the family of its reason code.

@@ -21,7 +21,11 @@ from tunestream.streams.deadlines import words
 from tunestream.streams.gaps import Gaps
 from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.handler import Handler
+from tunestream.streams.in_hand import InHand
+from tunestream.streams.lifecycle import PARTITION_SHARE, Stage
+from tunestream.streams.measuring import Measures
 from tunestream.streams.membership import Membership
+from tunestream.streams.replicas import Replicas, ReplicaTaken
 from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
 from tunestream.streams.watchdog import Place, Sighting
 from tunestream.streams.watching import Watch
@@ -31,6 +35,7 @@ __all__ = ["Health", "Runtime", "Subscription"]
 
 log = structlog.get_logger(__name__)
 _IDLE_INTERVAL: Final = 0.25
+_LAG_INTERVAL: Final = 2.0
 # A restore after a fault is worth a reason of its own when it takes longer, seconds.
 _SHORT: Final = 2.0
 
@@ -57,8 +62,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     opening or in retry is paused, the others go on; the poll loop never waits for a retry.
     """
 
-    def __init__(self, plan: Plan, settings: ServiceSettings) -> None:
+    def __init__(self, plan: Plan, settings: ServiceSettings, stage: Stage) -> None:
         self._plan = plan
+        self._stage = stage
         self._settings = settings
         self._subscription: Subscription | None = None
         self._tasks: dict[int, Task] = {}
@@ -67,15 +73,17 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._recoveries: set[asyncio.Task[None]] = set()
         self._faults: dict[int, str] = {}
         self._attempts: dict[int, int] = defaultdict(int)
-        self._in_hand: set[int] = set()
+        self._in_hand = InHand(lambda task: plan.input_partitions(task.partition), self._is_current)
+        self._measures = Measures(plan.service, plan.counted)
+        self._handled: dict[TopicPartition, int] = {}
         self.gaps = Gaps(plan.service)
         self.membership = Membership(plan.kafka.topic(name) for name in plan.inputs)
-        self._batch_since: float | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._watch = Watch(
             plan.service, plan.kafka, settings.stall_seconds, self._sight, self._open_unopened
         )
         self._assignment_fault: str | None = None
+        self._replicas = Replicas(plan.kafka, plan.group, settings)
         self._assigned_once = False
         self._watermarks = Watermarks(plan.kafka)
         self._log = log.bind(service=plan.service, replica=settings.replica)
@@ -104,6 +112,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._loops = [
             asyncio.create_task(self._run_idle(), name=f"idle {self._plan.service}"),
             asyncio.create_task(self._watch.run(), name=f"watchdog {self._plan.service}"),
+            asyncio.create_task(self._run_lag(), name=f"lag {self._plan.service}"),
         ]
         return self
 
@@ -117,7 +126,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.membership.stop()
         await self._watermarks.__aexit__(None, None, None)
         numbers = set(self._tasks) | set(self._openings)
-        await asyncio.gather(*(self._give_back(number, keep=False) for number in numbers))
+        budget = self._settings.shutdown_seconds * PARTITION_SHARE
+        await asyncio.gather(*(self._give_back(number, budget, keep=False) for number in numbers))
+        await self._in_hand.stop()
 
     # -- assignment
 
@@ -129,6 +140,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reason; the watchdog has opened what this left unopened.
         """
         self._assigned_once = True
+        self._replicas.joined(self.consumer)
         self._take(list(assigned))
 
     def _take(self, places: list[TopicPartition]) -> None:
@@ -153,33 +165,47 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         return number in self._tasks and number not in self._openings
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish running transactions and give the partitions back; heartbeats go on meanwhile."""
+        """Finish running transactions and give the partitions back; heartbeats go on meanwhile.
+
+        Raises:
+            CancelledError: when another process has our place; it ends the joining of the group.
+        """
         partitions = {place.partition for place in revoked}
         self.membership.revoked()
+        budget = self._settings.shutdown_seconds
         given = await asyncio.gather(
-            *(self._give_back(number, keep=True) for number in partitions), return_exceptions=True
+            *(self._give_back(number, budget, keep=True) for number in partitions), return_exceptions=True
         )
         for error in given:
             if error is not None:
                 self._log.error("partition.give_back_failed", exc_info=error)
+        try:
+            await self._replicas.check(self.consumer)
+        except ReplicaTaken as taken:
+            self._stage.end(taken)
+            raise asyncio.CancelledError from taken
 
-    async def _give_back(self, number: int, *, keep: bool) -> None:
+    async def _give_back(self, number: int, budget: float, *, keep: bool) -> None:
         opening = self._openings.pop(number, None)
         if opening is not None:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
         self._faults.pop(number, None)
         self._attempts.pop(number, None)
+        for place in self._plan.input_partitions(number):
+            self._handled.pop(place, None)
+        self._measures.forget(number)
         task = self._tasks.pop(number, None)
         if task is None:
             return
-        kept = await task.close(self._settings.shutdown_seconds, keep=keep)
+        kept = await task.close(budget, keep=keep)
         if kept is not None:
             self._dormant[number] = kept
 
     # -- opening and retry
 
     def _start_opening(self, number: int, delay: float) -> None:
+        self._measures.begin(number)
         self._openings[number] = asyncio.create_task(
             self._open(number, delay), name=f"open {self._plan.service}-{number}"
         )
@@ -229,28 +255,29 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         Nothing is awaited between the poll and here, so the tasks of this moment own what came. A task
         that opens from now on starts at its committed offset and must not see these records.
         """
-        self._batch_since = time.monotonic()
         by_partition: dict[int, list[ConsumerRecord]] = defaultdict(list)
         for record in records:
             by_partition[record.partition].append(record)
         # A partition without a task was given back: its new owner reads these records again.
-        owned = [
-            (self._tasks[number], part) for number, part in by_partition.items() if number in self._tasks
-        ]
-        self._in_hand = {task.partition for task, _ in owned}
-        await asyncio.gather(*(self._process(task, part) for task, part in owned))
-        self._batch_since = None
+        owned = {self._tasks[number]: part for number, part in by_partition.items() if number in self._tasks}
+        batches = {task: self._process(task, part) for task, part in owned.items()}
+        await self._in_hand.take(batches, self.consumer)
+
+    def _is_current(self, task: Task) -> bool:
+        return self._tasks.get(task.partition) is task and self._is_open(task.partition)
 
     def put_back(self, place: TopicPartition | None) -> None:
         """Put back what a failed poll has moved: each partition to the position of its task.
 
-        The poll loop is serial, so no records are in hand and the tasks' positions are where to go on.
+        A task with a batch in hand is behind its records; its partition is paused, and it goes on after them.
 
         Args:
             place: the partition that was polled, None for all of them.
         """
         assigned = self.consumer.positions()
         for task in self._tasks.values():
+            if task in self._in_hand:
+                continue
             for where, position in task.positions.items():
                 if place in (None, where) and assigned.get(where, position) != position:
                     self.consumer.seek(where, position)
@@ -263,8 +290,6 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             self._attempts.pop(number, None)
         except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
             await self._recover(number, task, error)
-        finally:
-            self._in_hand.discard(number)
 
     def _on_fault(self, task: Task, error: Exception) -> None:
         recovery = asyncio.create_task(self._recover(task.partition, task, error))
@@ -290,13 +315,14 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.gather(*(self._idle_one(number, task, now) for number, task in ready))
 
     async def _idle_one(self, number: int, task: Task, now: float) -> None:
-        self._measure(number, task)
+        self._measures.state(number, task.handler.gauges())
+        task.refusals.report()
         try:
             self.gaps.report(await task.new_gaps(self.consumer))
             if (
                 task.idle_due(now)
                 and await task.caught_up(self.consumer, self._watermarks)
-                and number not in self._in_hand
+                and task not in self._in_hand
             ):
                 await task.idle(now)
         except TaskClosed:
@@ -304,13 +330,17 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
             await self._recover(number, task, error)
 
-    def _measure(self, number: int, task: Task) -> None:
-        for name, value in task.handler.gauges().items():
-            metrics.STATE.labels(self._plan.service, number, name).set(value)
-        for place, position in task.positions.items():
-            end = self.consumer.highwater(place)
-            if end is not None:
-                metrics.LAG.labels(self._plan.service, place.topic, number).set(max(0, end - position))
+    async def _run_lag(self) -> None:
+        while True:
+            await asyncio.sleep(_LAG_INTERVAL)
+            for task in list(self._tasks.values()):
+                for place, position in task.positions.items():
+                    # Behind the last record there may be ends of transactions, which the client has passed.
+                    idle = self._is_current(task) and task not in self._in_hand
+                    passed = await self.consumer.position(place) if idle else position
+                    self._handled[place] = max(position, passed)
+            if self._handled:
+                await self._measures.lag(self.consumer, self._handled)
 
     # -- the watchdog
 
@@ -344,7 +374,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         return [] if failed is None else [f"a poll failed: {words(failed.error)}"]
 
     def _waits(self, number: int) -> str | None:
-        """Return what a partition that is not open waits for, None when nobody works at it."""
+        """Return what a partition that is not open, or has a batch in hand, waits for; None for nothing."""
+        if (task := self._tasks.get(number)) is not None and task in self._in_hand:
+            return "a batch is in hand"
         opening = self._openings.get(number)
         if opening is not None and not opening.done():
             return self._faults.get(number, "it is being opened")
@@ -364,11 +396,13 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- health and the end
 
     def live(self) -> Health:
-        """Whether the poll loop goes on."""
-        since = self._batch_since
-        stuck = 0.0 if since is None else time.monotonic() - since
+        """Whether the poll loop goes on; a service that waits for the broker at its start is live."""
+        if self._stage.failure is not None:
+            return Health(ok=False, reasons=(f"it has ended: {self._stage.failure}",))
+        number, stuck = self._in_hand.oldest() or (0, 0.0)
         if stuck > self._settings.progress_deadline_seconds:
-            return Health(ok=False, reasons=(f"a batch has been in hand for {stuck:.0f} s",))
+            reason = f"partition {number}: a batch has been in hand for {stuck:.0f} s"
+            return Health(ok=False, reasons=(reason,))
         if dead := self._watch.dead():
             return Health(ok=False, reasons=tuple(dead))
         loops = [*self._loops]
@@ -387,6 +421,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def ready(self) -> Health:
         """Whether the broker answers, partitions were assigned, and all of them are open."""
+        if self._stage.waiting is not None:
+            return Health(ok=False, reasons=(self._stage.waiting,))
         reasons = list(self._faults.values())
         if not self._assigned_once:
             reasons.append("no assignment yet")

@@ -14,7 +14,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faststream import AckPolicy
-from faststream.asgi import AsgiFastStream, AsgiResponse, AsyncAPIRoute, get
+from faststream.asgi import AsgiResponse, AsyncAPIRoute, get
 from faststream.asgi.types import Scope
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
@@ -29,6 +29,7 @@ from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.group_consumer import GroupConsumer
+from tunestream.streams.lifecycle import HANDLER_SHARE, ServiceApp, Stage
 from tunestream.streams.runtime import Health, Runtime
 from tunestream.streams.startup import await_broker
 from tunestream.streams.table import Table
@@ -48,7 +49,7 @@ def build_app(
     settings: ServiceSettings,
     resources: Sequence[AbstractAsyncContextManager[object]] = (),
     warnings: Callable[[], Sequence[str]] = tuple,
-) -> AsgiFastStream:
+) -> ServiceApp:
     """Return the ASGI application of one service.
 
     Args:
@@ -66,9 +67,11 @@ def build_app(
             "TUNESTREAM_REPLICA, instead of --workers"
         )
     configure_logging(LogSettings(), service=plan.service, replica=settings.replica)
-    runtime = Runtime(plan, settings)
+    stage = Stage()
+    runtime = Runtime(plan, settings, stage)
     tables = [resource for resource in resources if isinstance(resource, Table)]
     for table in tables:
+        metrics.TABLE_SKIPPED.labels(table.topic)
         table.on_skip(lambda topic: metrics.TABLE_SKIPPED.labels(topic).inc())
 
     def all_warnings() -> list[str]:
@@ -80,7 +83,8 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(**_options: object) -> AsyncIterator[None]:
-        await await_broker(plan.kafka, settings.startup_seconds)
+        await await_broker(plan.kafka, settings.startup_seconds, stage)
+        stage.waiting = "it reads its tables"
         async with AsyncExitStack() as stack:
             for resource in (*resources, runtime):
                 await stack.enter_async_context(resource)
@@ -88,8 +92,10 @@ def build_app(
             calm_garbage_collector()
             yield
 
-    return AsgiFastStream(
+    return ServiceApp(
         _broker(plan, settings, runtime),
+        stage=stage,
+        stop_seconds=settings.shutdown_seconds,
         logger=None,
         lifespan=lifespan,
         asgi_routes=[
@@ -145,7 +151,7 @@ def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBro
         client_id=f"{plan.group}-{settings.replica}",
         security=_security(plan.kafka),
         allow_auto_create_topics=False,
-        graceful_timeout=settings.shutdown_seconds,
+        graceful_timeout=settings.shutdown_seconds * HANDLER_SHARE,
         middlewares=[KafkaPrometheusMiddleware(registry=REGISTRY, app_name=plan.service)],
         apply_types=False,
         logger=_framework_log(),

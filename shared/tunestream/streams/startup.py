@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
@@ -15,27 +17,50 @@ from tenacity import (
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import client_options
+from tunestream.streams.lifecycle import Stage
 
-__all__ = ["await_broker"]
+__all__ = ["BrokerAway", "await_broker"]
 
 log = structlog.get_logger(__name__)
 
 
-async def await_broker(settings: KafkaSettings, deadline: float) -> None:
+class BrokerAway(Exception):
+    """The broker did not answer in time."""
+
+
+async def await_broker(settings: KafkaSettings, deadline: float, stage: Stage) -> None:
     """Wait until the broker answers.
 
     Args:
         settings: the broker.
         deadline: seconds.
+        stage: of the service: what it waits for is noted there.
 
     Raises:
-        KafkaConnectionError: when it did not answer in time.
+        BrokerAway: when it did not answer in time.
     """
+    stage.waiting = f"it waits for the broker at {settings.bootstrap_servers}"
+
+    def away(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        stage.waiting = f"it waits for the broker at {settings.bootstrap_servers}: {error}"
+        log.warning("broker.away", attempt=state.attempt_number, reason=str(error))
+
+    try:
+        await _connect(settings, deadline, away)
+    except KafkaConnectionError as error:
+        raise BrokerAway(
+            f"no broker answered at {settings.bootstrap_servers} within {deadline:.0f} s: {error}; start it, "
+            "or set KAFKA_BOOTSTRAP_SERVERS"
+        ) from None
+
+
+async def _connect(settings: KafkaSettings, deadline: float, away: Callable[[RetryCallState], None]) -> None:
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(KafkaConnectionError),
         stop=stop_after_delay(deadline),
         wait=wait_exponential(multiplier=0.1, max=2.0),
-        before_sleep=_log_away,
+        before_sleep=away,
         reraise=True,
     ):
         with attempt:
@@ -44,8 +69,3 @@ async def await_broker(settings: KafkaSettings, deadline: float) -> None:
                 await client.bootstrap()
             finally:
                 await client.close()
-
-
-def _log_away(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("broker.away", attempt=state.attempt_number, reason=str(error))

@@ -79,6 +79,11 @@ class Table(Generic[Value]):
         self._stale = False
         self._again: SecondReading | None = None
 
+    @property
+    def topic(self) -> str:
+        """The topic's full name."""
+        return self._topic
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called after records were read."""
         self._watchers.append(changed)
@@ -189,8 +194,10 @@ class Table(Generic[Value]):
                 await self._read_on(consumer)
                 self._stopped_by = None
             except Exception as error:  # noqa: BLE001 # no record and no broker ends the follower
-                self._stopped_by = f"{type(error).__name__}: {error}"
-                log.warning("table.read_failed", topic=self._topic, error=repr(error))
+                reason = f"{type(error).__name__}: {error}"
+                if reason != self._stopped_by:
+                    log.warning("table.read_failed", topic=self._topic, error=reason)
+                self._stopped_by = reason
                 # A poll that raises has moved the positions of records that it did not return.
                 self._seek(consumer)
                 await asyncio.sleep(_AFTER_ERROR)

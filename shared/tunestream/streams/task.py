@@ -35,6 +35,7 @@ from tunestream.streams.encoding import BatchSet, TransactionWriter
 from tunestream.streams.gaps import Gap, Jumps
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.progress import Progress
+from tunestream.streams.refusals import RefusalLog
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
 from tunestream.streams.starts import Starts
 from tunestream.streams.watermarks import Watermarks
@@ -86,6 +87,7 @@ class Plan:
         retired: environment variables that no longer mean anything; one that is set is noted at start.
         keep: stores bytes that fit no topic and returns their URI; it may block. None without an artifact
             store.
+        counted: names of what its domain counts, as far as they are known.
     """
 
     service: str
@@ -96,6 +98,7 @@ class Plan:
     format: Callable[[], int] = lambda: FORMAT
     retired: tuple[str, ...] = ()
     keep: Callable[[bytes], str] | None = None
+    counted: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -168,6 +171,7 @@ class Task:
             plan.kafka.topic(name): topic(dlq_of(name)).max_message_bytes for name in plan.inputs
         }
         self._log = log.bind(service=plan.service, partition=partition)
+        self.refusals = RefusalLog(self._log)
 
     @property
     def busy(self) -> bool:
@@ -470,14 +474,7 @@ class Task:
             metrics.DOMAIN_EVENTS.labels(self._plan.service, name).inc(amount)
         for record, refusal in refused:
             metrics.DEAD_LETTERS.labels(self._plan.service, refusal.code).inc()
-            self._log.warning(
-                "record.refused",
-                topic=record.topic,
-                offset=record.offset,
-                key=(record.key or b"").decode(errors="replace"),
-                code=refusal.code,
-                message=refusal.message,
-            )
+            self.refusals.note(record, refusal)
 
     async def close(self, budget: float, *, keep: bool) -> Dormant | None:
         """Finish the running transaction and give the partition back, within ``budget`` seconds.

@@ -8,19 +8,22 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord
+from prometheus_client import REGISTRY, generate_latest
 
-from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import INPUT, OUTPUT, SERVICE, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.dead_letters import DLQ_REASON
+from tunestream.streams.dead_letters import DLQ_REASON, REASONS
+from tunestream.streams.groups import group_lags
 from tunestream.streams.publish import EncodedRecord, write_together
 from tunestream.streams.task import TaskClosed
 
@@ -80,6 +83,66 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
         assert numbers(found, _run(number)) == [1, 2, 3, 4, 5, 6]
     (letter,) = await read_all(kafka, f"{INPUT}.dlq")
     assert (letter.key, letter.value, header(letter, DLQ_REASON)) == (b"key", b"\xff", "undecodable.header")
+
+
+async def test_a_slow_partition_holds_up_itself_alone(kafka: KafkaSettings) -> None:
+    """Its table, or its artifact store, takes long: the poll loop goes on for the others, in order."""
+    board = Board(held={1: asyncio.Event()})
+    await send(kafka, [example_end(_run(number), number) for number in PARTITIONS for _ in range(5)])
+    async with running(plan(kafka, board)) as client:
+        await read_until(kafka, OUTPUT, _complete(5, 0, 2, 3))
+        for count in (6, 7):  # more polls go by, with records of the slow one, too
+            await send(kafka, [example_end(_run(number), number) for number in PARTITIONS])
+            found = await read_until(kafka, OUTPUT, _complete(count, 0, 2, 3))
+            assert numbers(found, _run(1)) == []
+        assert (await client.get("/health/live")).status_code == 200
+        board.held.pop(1).set()
+        found = await read_until(kafka, OUTPUT, _complete(7, *PARTITIONS))
+        await _until(client, "/health/ready", _is_ready)
+    for number in PARTITIONS:
+        assert numbers(found, _run(number)) == list(range(1, 8))
+
+
+async def test_lag_is_what_waits_and_nothing_else(kafka: KafkaSettings) -> None:
+    """Neither the end of a transaction counts, nor does a fault hide what waits behind it."""
+    board = Board(failing={1: REASON})
+    await write_together(kafka, "agent", [example_end(_run(number), number) for number in PARTITIONS])
+    async with running(plan(kafka, board)) as client:
+        await read_until(kafka, OUTPUT, _complete(1, 0, 2, 3))
+        await send(kafka, [example_end(_run(1), 1) for _ in range(7)])
+        lag = partial(_lag, kafka)
+        await _until(client, "/metrics", lambda answer: lag(answer, 0) == 0 and lag(answer, 1) == 9)
+        (group,) = await group_lags(kafka, {SERVICE: (INPUT,)})
+        assert group.lag == 9  # the record, the end of its transaction, and seven more
+        board.failing.clear()
+        await read_until(kafka, OUTPUT, _complete(8, 1))
+        await write_together(kafka, "agent", [example_end(_run(1), 1)])
+        await read_until(kafka, OUTPUT, _complete(9, 1))
+        await _until(client, "/metrics", lambda answer: lag(answer, 1) == 0)
+        async with asyncio.timeout(90):
+            while (await group_lags(kafka, {SERVICE: (INPUT,)}))[0].lag:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+
+def _lag(kafka: KafkaSettings, answer: httpx.Response, partition: int) -> float | None:
+    labels = f'{{partition="{partition}",service="{SERVICE}",topic="{kafka.topic(INPUT)}"}}'
+    found = re.search(rf"tunestream_consumer_lag_records{re.escape(labels)} (\S+)", answer.text)
+    return None if found is None else float(found[1])
+
+
+async def test_series_come_with_their_service_and_go_with_their_partition(kafka: KafkaSettings) -> None:
+    async with running(plan(kafka, Board())) as client:
+        await _until(client, "/health/ready", _is_ready)
+        answer = await _until(client, "/metrics", lambda answer: _lag(kafka, answer, 3) == 0)
+        for reason in REASONS:
+            assert f'tunestream_dead_letters_total{{reason="{reason}",service="{SERVICE}"}}' in answer.text
+        for number in PARTITIONS:
+            assert f'tunestream_state{{name="runs",partition="{number}",service="{SERVICE}"}}' in answer.text
+            assert f'tunestream_records_total{{partition="{number}",service="{SERVICE}"}}' in answer.text
+        assert f'tunestream_transaction_aborts_total{{fault="KafkaError",service="{SERVICE}"}}' in answer.text
+    left = generate_latest(REGISTRY).decode()
+    assert "tunestream_consumer_lag_records{" not in left
+    assert 'name="runs"' not in left
 
 
 async def test_two_inputs_and_internal_events_make_one_order(kafka: KafkaSettings) -> None:

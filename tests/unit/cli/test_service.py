@@ -2,92 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 from typer.testing import CliRunner
 
 from tunestream.cli import app
-from tunestream.cli.service_processes import package_of, service_of, service_processes
+from tunestream.cli.service_processes import REPLICA_TAKEN, package_of, service_of, service_processes
+from tunestream.cli.service_server import BROKER_AWAY, FAILED
 from tunestream.config.settings import KafkaSettings
 from tunestream.topics import SERVICES
 
 runner = CliRunner()
 
 
-class Application:
-    """Stands for a service's application, and notes how it is run."""
+class Server:
+    """Stands for the process that serves an application, and notes what it is given."""
 
-    def __init__(self) -> None:
-        self.runs: list[tuple[int, dict[str, Any]]] = []
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.served: list[tuple[object, str, int]] = []
 
-    async def run(self, log_level: int, options: dict[str, Any]) -> None:
-        self.runs.append((log_level, options))
-
-
-async def answers(settings: KafkaSettings, deadline: float) -> None:
-    """The broker answers at once."""
+    async def serve(self, application: object, host: str, port: int) -> int:
+        self.served.append((application, host, port))
+        return self.code
 
 
-def broker_is(monkeypatch: pytest.MonkeyPatch, found: Callable[[KafkaSettings, float], Any]) -> None:
-    monkeypatch.setattr("tunestream.streams.startup.await_broker", found)
+APPLICATION = object()
 
 
 @pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Application:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     module = ModuleType("tunestream_services.trainer.app")
-    application = Application()
-    module.app = application  # type: ignore[attr-defined]
+    module.app = APPLICATION  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    broker_is(monkeypatch, answers)
-    return application
+    found = Server()
+    monkeypatch.setattr("tunestream.cli.service_server.serve", found.serve)
+    before = signal.getsignal(signal.SIGTERM)
+    yield found
+    signal.signal(signal.SIGTERM, before)
 
 
-def test_the_application_gets_host_and_port(trainer: Application) -> None:
+def test_the_application_gets_host_and_port(server: Server) -> None:
     done = runner.invoke(app, ["service", "run", "trainer", "--host", "0.0.0.0", "--port", "9000"])
     assert done.exit_code == 0, done.output
-    assert trainer.runs == [(logging.INFO, {"host": "0.0.0.0", "port": 9000})]
+    assert server.served == [(APPLICATION, "0.0.0.0", 9000)]
 
 
-def test_the_log_level_is_the_deployments(trainer: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNESTREAM_LOG_LEVEL", "warning")
-    assert runner.invoke(app, ["service", "run", "trainer"]).exit_code == 0
-    assert trainer.runs == [(logging.WARNING, {"host": "127.0.0.1", "port": 8000})]
-
-
-def test_a_broker_that_stays_away_is_one_error_and_exit_code_3(
-    trainer: Application, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(settings: KafkaSettings, deadline: float) -> None:
-        raise KafkaConnectionError("nobody at home")
-
-    broker_is(monkeypatch, away)
-    done = runner.invoke(app, ["service", "run", "trainer"])
-    assert done.exit_code == 3
-    assert "nobody at home" in done.stderr
-    assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
-    assert isinstance(done.exception, SystemExit)
-    assert not trainer.runs
-
-
-def test_a_signal_ends_the_wait_for_the_broker(trainer: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(settings: KafkaSettings, deadline: float) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.Event().wait()
-
-    broker_is(monkeypatch, never)
-    done = runner.invoke(app, ["service", "run", "trainer"])
-    assert done.exit_code == 0, done.output
-    assert not trainer.runs
+@pytest.mark.parametrize("code", [0, FAILED, BROKER_AWAY, REPLICA_TAKEN])
+def test_the_exit_code_is_the_services(server: Server, code: int) -> None:
+    server.code = code
+    assert runner.invoke(app, ["service", "run", "trainer"]).exit_code == code
 
 
 def test_an_unknown_service_is_a_usage_error_that_names_those_there_are() -> None:
@@ -101,14 +70,12 @@ def test_workers_are_no_option() -> None:
     assert runner.invoke(app, ["service", "run", "trainer", "--workers", "2"]).exit_code == 2
 
 
-def test_missing_packages_are_named_with_their_extra(
-    trainer: Application, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_named_with_their_extra(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunestream.cli.extras.find_spec", lambda _name: None)
     done = runner.invoke(app, ["service", "run", "trainer"])
     assert done.exit_code == 1
     assert "tunestream[services]" in done.stderr
-    assert not trainer.runs
+    assert not server.served
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ async def test_one_that_keeps_dying_ends_the_wait_with_its_last_words(tmp_path: 
     assert len(said.lines) == 2
     assert "in 0.01 s" in said.lines[1]
     assert not is_alive(other)
+
+
+async def test_one_whose_exit_code_is_final_is_not_started_again(tmp_path: Path) -> None:
+    child = replace(spec(tmp_path, "print('replica 0 is taken'); raise SystemExit(78)"), final_codes=(78,))
+    said = Said()
+    async with Supervisor([child], report=said) as running:
+        with pytest.raises(KeepsDying, match=r"(?s)exit code 78.*replica 0 is taken.*not started again"):
+            await running.wait()
+    assert said.lines == []
 
 
 async def test_one_that_ignores_the_end_is_killed_with_its_children(tmp_path: Path) -> None:
