@@ -260,8 +260,6 @@ def _nat() -> Iterator[Kind]:
     yield kind(name, "non_finite", nat(name, data, step={"metadata": {"seconds": float("nan")}}))
     name = "NAT deep metadata"
     yield kind(name, "undecodable.nesting", nat(name, data, step={"metadata": nested(150)}))
-    name = "NAT NaN inside an output"
-    yield kind(name, "non_finite", nat(name, data | {"output": {"answer": float("nan")}}))
     name = "NAT score is text"
     yield kind(name, "schema.wrong_type", nat(name, data | {"score": "high"}))
     name = "NAT empty turn_id"

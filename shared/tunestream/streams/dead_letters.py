@@ -72,6 +72,7 @@ REASONS: Final = (
     "schema.value",
     "schema.wrong_type",
     "turn_full",
+    "undecodable.batch",
     "undecodable.empty",
     "undecodable.header",
     "undecodable.json",
