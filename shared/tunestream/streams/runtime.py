@@ -333,14 +333,19 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _run_lag(self) -> None:
         while True:
             await asyncio.sleep(_LAG_INTERVAL)
-            for task in list(self._tasks.values()):
-                for place, position in task.positions.items():
-                    # Behind the last record there may be ends of transactions, which the client has passed.
-                    idle = self._is_current(task) and task not in self._in_hand
-                    passed = await self.consumer.position(place) if idle else position
-                    self._handled[place] = max(position, passed)
+            self._note_handled()
             if self._handled:
-                await self._measures.lag(self.consumer, self._handled)
+                await self._measures.lag(self.consumer, dict(self._handled))
+
+    def _note_handled(self) -> None:
+        """Note how far each input is handled; what is not known now stays as it was."""
+        read = self.consumer.positions() if self._tasks else {}
+        for task in self._tasks.values():
+            # Behind the last record there may be ends of transactions, which the client has passed.
+            idle = self._is_current(task) and task not in self._in_hand
+            for place, position in task.positions.items():
+                passed = read.get(place) if idle else None
+                self._handled[place] = max(position, passed or 0)
 
     # -- the watchdog
 
@@ -376,7 +381,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     def _waits(self, number: int) -> str | None:
         """Return what a partition that is not open, or has a batch in hand, waits for; None for nothing."""
         if (task := self._tasks.get(number)) is not None and task in self._in_hand:
-            return "a batch is in hand"
+            return "its batch is in hand"
         opening = self._openings.get(number)
         if opening is not None and not opening.done():
             return self._faults.get(number, "it is being opened")

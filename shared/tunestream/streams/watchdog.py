@@ -163,7 +163,10 @@ def _problem(seen: Sighting) -> _Problem | None:
         return _Problem("the broker does not answer", True)
     if seen.position is None:
         return _Problem("where to read is not known", False)
-    return _standing(seen.position, seen.stable, seen.high)
+    problem = _standing(seen.position, seen.stable, seen.high)
+    if problem is None or seen.waits is None:
+        return problem
+    return _Problem(f"{seen.waits}, and {problem.reason}", True)
 
 
 def _standing(position: int, stable: int, high: int) -> _Problem | None:

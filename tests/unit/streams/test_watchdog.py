@@ -39,6 +39,10 @@ UNEXPLAINED = {
 EXPLAINED = {
     "retried": (replace(FINE, opened=False, waits="partition 3: RuntimeError: x"), "RuntimeError: x"),
     "away": (replace(FINE, stable=None, high=None), "the broker does not answer"),
+    "in hand": (
+        replace(FINE, high=17, stable=17, waits="its batch is in hand"),
+        "its batch is in hand, and 7",
+    ),
     "transaction": (replace(FINE, high=15), "an open transaction of a producer at offset 10"),
 }
 
