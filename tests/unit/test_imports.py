@@ -258,7 +258,7 @@ for key, body, kind in (
 ):
     headers = Envelope(id="1", type=kind, source="/tests", time=1).to_headers()
     runs._apply(SimpleNamespace(
-        key=key, value=body.to_json(), headers=headers, timestamp=1, partition=0, offset=0
+        key=key, value=body.to_json(), headers=headers, timestamp=1, timestamp_type=1, partition=0, offset=0
     ))
 trainer = runs.current("r").trainer
 print(trainer.type, trainer.objective, trainer.max_policy_lag, str(trainer.depth).replace(" ", ""), sep=":")
