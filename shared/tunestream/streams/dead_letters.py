@@ -77,6 +77,7 @@ REASONS: Final = (
     "undecodable.header",
     "undecodable.json",
     "undecodable.nesting",
+    "undecodable.skipped",
     "undecodable.utf8",
     "unknown_run",
     "unknown_strategy",
