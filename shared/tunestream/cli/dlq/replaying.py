@@ -76,7 +76,7 @@ async def _send(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> Repla
         return await send_again(settings, letters)
     except Overtaken as error:
         raise Failure(
-            f"{error}: it sends what this one has not", remedy="tunestream dlq list shows what was replayed"
+            str(error), remedy="Run it again: what was sent is marked, and is not sent twice"
         ) from error
 
 

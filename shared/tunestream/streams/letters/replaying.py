@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -46,6 +46,7 @@ _TRANSACTION_MS: Final = 30_000
 # Of one transaction: few enough to be in memory, many enough that commits cost nothing.
 _LETTERS: Final = 2000
 _BYTES: Final = 8 << 20
+_STOP_SECONDS: Final = 10.0
 
 _FENCED: Final = (InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState, ProducerFenced)
 
@@ -55,8 +56,11 @@ _LOG_TIME: Final = "ce_tslogtime"
 class Overtaken(Exception):
     """Another replay of the same dead letters was started meanwhile."""
 
-    def __init__(self, source: str, partition: int) -> None:
-        super().__init__(f"another replay took over the dead letters of {source}/{partition}")
+    def __init__(self) -> None:
+        super().__init__(
+            "another replay took over these dead letters, or the broker ended a transaction of this one that "
+            f"took more than {_TRANSACTION_MS // 1000} s"
+        )
 
 
 @dataclass(slots=True)
@@ -90,10 +94,17 @@ async def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Repl
         by_place[letter.source, letter.partition].append(letter)
     report = Replayed()
     ends: dict[TopicPartition, int] = {}
-    async with AsyncExitStack() as stack:
-        producers = {place: await stack.enter_async_context(_fencing(settings, *place)) for place in by_place}
-        for place, chosen in by_place.items():
-            await _Replay(settings, producers[place], report, ends).run(*place, chosen)
+    try:
+        async with AsyncExitStack() as stack:
+            producers = {
+                place: await stack.enter_async_context(_fencing(settings, *place)) for place in by_place
+            }
+            for place, chosen in by_place.items():
+                await _Replay(settings, producers[place], report, ends).run(*place, chosen)
+    except KafkaError as error:
+        if _is_fenced(error):
+            raise Overtaken from error
+        raise
     await await_readable(settings, ends)
     return report
 
@@ -107,7 +118,10 @@ async def _fencing(settings: KafkaSettings, source: str, partition: int) -> Asyn
         await producer.start()
         yield producer
     finally:
-        await producer.stop()
+        # One that was fenced says so again, or waits for what it will never deliver.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await producer.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +142,7 @@ class _Replay:
         async with SpanReader(self.settings, [self.settings.topic(dlq_of(source))]) as reader:
             for span in await reader.spans(partition=partition):
                 async for part in _parts(stored_letters(reader, span, source, set(fresh))):
-                    try:
-                        await self._commit(part)
-                    except KafkaError as error:
-                        if _is_fenced(error):
-                            raise Overtaken(source, partition) from error
-                        raise
+                    await self._commit(part)
                     self.report.sent.extend(fresh.pop(stored.letter.offset) for stored in part)
         self.report.gone.extend(fresh.values())
 
@@ -162,7 +171,9 @@ class _Replay:
 
 def _is_fenced(error: BaseException | None) -> bool:
     """Return whether a later producer has our transactional id: the broker has many words for it."""
-    return error is not None and (isinstance(error, _FENCED) or _is_fenced(error.__cause__))
+    return error is not None and (
+        isinstance(error, _FENCED) or _is_fenced(error.__cause__ or error.__context__)
+    )
 
 
 async def _parts(letters: AsyncIterator[StoredLetter]) -> AsyncIterator[list[StoredLetter]]:
