@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunestream.events.base import FiniteFloat, Identifier, Wire
+from tunestream.events.base import FiniteFloat, Identifier, Sparse, Wire
 from tunestream.events.trajectories import EpisodeItem, Prompt
 
 __all__ = ["DatasetRow", "EpisodeRow", "PreferenceRow", "ResponseRow"]
@@ -37,11 +37,15 @@ class EpisodeRow(Wire):
     policy_version: str | None = None
 
 
-class ResponseRow(Wire):
-    """One line of a dataset of good responses; the prompt is read as in a preference dataset."""
+class ResponseRow(Sparse):
+    """One line of a dataset of responses; the prompt is read as in a preference dataset.
+
+    A response is good unless ``label`` is false.
+    """
 
     prompt: Prompt
     response: str
+    label: bool | None = None
 
 
 DatasetRow = PreferenceRow | EpisodeRow | ResponseRow

@@ -52,6 +52,11 @@ class Example:
         return TestRow(id=self.id, prompt=self.prompt, ground_truth=self.answer)
 
     @property
+    def is_good(self) -> bool:
+        """Whether the answer is one to learn; a response that is labelled as bad judges nothing."""
+        return not isinstance(self.row, ResponseRow) or self.row.label is not False
+
+    @property
     def asked(self) -> bytes:
         """A digest of the prompt."""
         return _digest(self.prompt)
@@ -149,7 +154,7 @@ def _check(read: Reading) -> None:
 
 def _dataset_row(name: str, read: Reading) -> DatasetRow:
     if read.rejected is None:
-        return ResponseRow(prompt=read.prompt, response=read.answer)
+        return ResponseRow(prompt=read.prompt, response=read.answer, label=read.label)
     return _preference(name, read.prompt, read.answer, read.rejected)
 
 

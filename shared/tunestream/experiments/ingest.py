@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -151,7 +152,7 @@ def _parts(examples: Sequence[Example], data: DataConfig) -> Parts:
     sizes = Sizes(data.train_size, data.validation_size, data.test_size)
     grouped = data.group_by is not None or data.stream is not None
     try:
-        return split(
+        parts = split(
             len(examples),
             sizes,
             data.train_test_split_seed,
@@ -160,6 +161,7 @@ def _parts(examples: Sequence[Example], data: DataConfig) -> Parts:
         )
     except SplitImpossible as error:
         raise StageFailed("too_few_rows", str(error)) from error
+    return replace(parts, test=[position for position in parts.test if examples[position].is_good])
 
 
 def _describe(report: IngestReport, examples: Sequence[Example], parts: Parts) -> None:

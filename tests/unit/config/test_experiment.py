@@ -201,6 +201,32 @@ def test_one_seed_serves_training_and_generation_unless_the_training_has_its_own
     assert own.data.train_test_split_seed == 42
 
 
+OPEN = (
+    "data: {path: a.jsonl%s}\nmodel: {hf_model_ckpt: m}\n"
+    "training: {training_args: {per_device_train_batch_size: 2}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "learns"),
+    [("", "sft"), (", format: alpaca", "sft"), (", format: preference", "dpo"), (", format: kto", "kto")],
+)
+def test_a_format_decides_what_is_learnt(form: str, learns: str) -> None:
+    assert only(text=OPEN % form).learns == learns
+    assert only("objective: sft\n", text=OPEN % form).learns is Objective.SFT
+
+
+def test_an_objective_needs_a_format_with_both_answers() -> None:
+    assert only("objective: dpo\n", text=OPEN % "").learns is Objective.DPO
+    assert "needs data.chosen" in refusal("objective: dpo\n", text=OPEN % ", format: kto")
+    assert "has its own columns" in refusal("", text=OPEN % ", format: kto, prompt: '{q}'")
+
+
+def test_a_format_that_is_not_given_is_no_part_of_a_document() -> None:
+    assert "format" not in only().document()["data"]
+    assert only(text=OPEN % ", format: kto").document()["data"]["format"] == "kto"
+
+
 def test_two_answers_mean_preferences() -> None:
     text = LEAST.replace('prompt_stub: "{answer}"', "chosen: '{a}', rejected: '{b}'")
     assert only(text=text).learns is Objective.DPO

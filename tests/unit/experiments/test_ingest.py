@@ -321,6 +321,17 @@ def test_columns_that_are_known_need_no_template(tmp_path: Path) -> None:
     assert trained(tmp_path)[0].response == "a"
 
 
+def test_a_response_that_is_labelled_as_bad_judges_nothing(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n}", "completion": f"a{n}", "label": n % 2 == 0} for n in range(20)]
+    report = of_rows(tmp_path, rows, train_size=10, test_size=10)
+    assert report.format == "kto"
+    assert {row.label for row in trained(tmp_path)} == {True, False}
+    answers = [row.ground_truth for row in judged(tmp_path)]
+    assert answers
+    assert len(answers) == report.test < 10
+    assert all(int(answer[1:]) % 2 == 0 for answer in answers)
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

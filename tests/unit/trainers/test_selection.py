@@ -71,6 +71,15 @@ def test_every_response_is_desirable_or_not_once() -> None:
     assert any(unpaired(pairs, seed=seed) != found for seed in range(5))
 
 
+def test_labelled_responses_are_what_they_are() -> None:
+    given_ = [Response([1], [2], True), Response([1], [3], False), Response([1], [2], True)]
+    assert sorted(unpaired([*given_, Preference([1], [2], [4])], seed=0)) == [
+        Response([1], [2], True),
+        Response([1], [3], False),
+        Response([1], [4], False),
+    ]
+
+
 rewards = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=6)
 
 

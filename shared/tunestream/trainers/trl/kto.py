@@ -10,11 +10,11 @@ from transformers import Trainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
-from tunestream.events.dataset import DatasetRow
-from tunestream.trainers.trl.examples import Examples, Marked, Preference
+from tunestream.events.dataset import DatasetRow, ResponseRow
+from tunestream.trainers.trl.examples import Examples, Marked, Preference, Response
 from tunestream.trainers.trl.held_out import HeldOut, HeldOutPreferences
 from tunestream.trainers.trl.method import Encoder, dataset
-from tunestream.trainers.trl.rows import tokenise_preferences
+from tunestream.trainers.trl.rows import tokenise_labelled, tokenise_preferences
 from tunestream.trainers.trl.scoring import score
 from tunestream.trainers.trl.selection import unpaired
 from tunestream.trainers.trl.watch import Guarded
@@ -23,19 +23,24 @@ __all__ = ["KTO", "ResponseTrainer"]
 
 
 class KTO:
-    """Learns that chosen responses are desirable and rejected ones are not."""
+    """Learns that chosen responses are desirable and rejected ones are not, and so are labelled ones."""
 
-    def prepare(self, rows: Iterable[DatasetRow | None], encoder: Encoder) -> Examples[Preference]:
-        """Tokenise preference rows; the trainer takes them apart."""
-        return tokenise_preferences(rows, encoder.tokenizer, encoder.limit)
+    def prepare(self, rows: Iterable[DatasetRow | None], encoder: Encoder) -> Examples[Preference | Response]:
+        """Tokenise preference rows, which the trainer takes apart, and responses with a label."""
+        given = list(rows)
+        labelled = [row for row in given if isinstance(row, ResponseRow)]
+        others = [row for row in given if not isinstance(row, ResponseRow)]
+        pairs = tokenise_preferences(others, encoder.tokenizer, encoder.limit)
+        responses = tokenise_labelled(labelled, encoder.tokenizer, encoder.limit)
+        return Examples([*pairs.usable, *responses.usable], pairs.skipped + responses.skipped)
 
     def held_out(self, rows: Sequence[DatasetRow | None], encoder: Encoder) -> list[HeldOut]:
         """Compare chosen and rejected responses."""
-        pairs = self.prepare(rows, encoder).usable
+        pairs = tokenise_preferences(rows, encoder.tokenizer, encoder.limit).usable
         beta = encoder.training.kto_args.beta
         return [HeldOutPreferences(pairs, encoder.limit, beta)] if pairs else []
 
-    def trainer(self, examples: Sequence[Preference], **options: Any) -> Trainer:
+    def trainer(self, examples: Sequence[Preference | Response], **options: Any) -> Trainer:
         """Make the trainer."""
         responses = unpaired(examples, options["args"].seed)
         return ResponseTrainer(train_dataset=dataset(responses), **options)

@@ -11,9 +11,9 @@ from jinja2 import TemplateError
 
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
 from tunestream.events.trajectories import Prompt
-from tunestream.trainers.trl.examples import Examples, Marked, Preference
+from tunestream.trainers.trl.examples import Examples, Marked, Preference, Response
 
-__all__ = ["encode", "tokenise_preferences", "tokenise_responses"]
+__all__ = ["encode", "tokenise_labelled", "tokenise_preferences", "tokenise_responses"]
 
 Asked = tuple[Prompt, tuple[str, ...]]
 """A prompt and one or more responses to it."""
@@ -55,6 +55,25 @@ def tokenise_responses(
     return examples
 
 
+def tokenise_labelled(
+    rows: Iterable[DatasetRow | None], tokenizer: Any, max_length: int | None
+) -> Examples[Response]:
+    """Tokenise rows of a response and its label, the desirable ones first; others are left out."""
+    examples: Examples[Response] = Examples()
+    given = list(rows)
+    labelled = [row for row in given if isinstance(row, ResponseRow) and row.label is not None]
+    examples.skipped["wrong_kind"] = len(given) - len(labelled)
+    for label in (True, False):
+        asked = ((row.prompt, (row.response,)) for row in labelled if row.label is label)
+        for prompt, (response,) in encode(asked, tokenizer, examples.skipped):
+            reason = _unusable(prompt, (response,), max_length)
+            if reason is None:
+                examples.usable.append(Response(prompt, response, label))
+            else:
+                examples.skipped[reason] += 1
+    return examples
+
+
 def encode(
     rows: Iterable[Asked | str], tokenizer: Any, skipped: Counter[str]
 ) -> Iterator[tuple[list[int], list[list[int]]]]:
@@ -91,7 +110,7 @@ def _preference(row: DatasetRow | None) -> Asked | str:
 
 def _response(row: DatasetRow | None) -> Asked | str:
     if isinstance(row, ResponseRow):
-        return row.prompt, (row.response,)
+        return "undesirable" if row.label is False else (row.prompt, (row.response,))
     return _why_not(row)
 
 

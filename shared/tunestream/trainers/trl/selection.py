@@ -28,16 +28,21 @@ def best_of(rows: Iterable[DatasetRow | None]) -> list[DatasetRow | None]:
     return [_as_response(row) for row in best.values()]
 
 
-def unpaired(pairs: Iterable[Preference], seed: int) -> list[Response]:
-    """Return the chosen responses as desirable and the rejected ones as not, each once, shuffled."""
+def unpaired(examples: Iterable[Preference | Response], seed: int) -> list[Response]:
+    """Return each response once, shuffled: the chosen ones as desirable, and the rejected ones as not."""
     found: dict[Hashable, Response] = {}
-    for pair in pairs:
-        for ids, label in ((pair.chosen_ids, True), (pair.rejected_ids, False)):
-            name = (tuple(pair.prompt_ids), tuple(ids), label)
-            found.setdefault(name, Response(pair.prompt_ids, ids, label))
+    for example in examples:
+        for one in (example,) if isinstance(example, Response) else _both(example):
+            found.setdefault((tuple(one.prompt_ids), tuple(one.completion_ids), one.label), one)
     responses = list(found.values())
     Random(seed).shuffle(responses)  # noqa: S311 - an order, not a secret
     return responses
+
+
+def _both(pair: Preference) -> tuple[Response, Response]:
+    return Response(pair.prompt_ids, pair.chosen_ids, True), Response(
+        pair.prompt_ids, pair.rejected_ids, False
+    )
 
 
 def advantages(
