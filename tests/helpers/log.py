@@ -15,9 +15,13 @@ from tunestream.streams.metadata import partition_count
 DEADLINE = 180.0
 
 
-async def read_all(settings: KafkaSettings, name: str, *, run: str | None = None) -> list[ConsumerRecord]:
+async def read_all(
+    settings: KafkaSettings, name: str, *, run: str | None = None, undecodable: bool = False
+) -> list[ConsumerRecord]:
     """Return every committed record of a topic, or those of a run, partition by partition."""
-    return await read_until(settings, name, lambda _records: False, wait=False, run=run)
+    return await read_until(
+        settings, name, lambda _records: False, wait=False, run=run, undecodable=undecodable
+    )
 
 
 async def read_until(
@@ -28,13 +32,15 @@ async def read_until(
     wait: bool = True,
     deadline: float = DEADLINE,
     run: str | None = None,
+    undecodable: bool = False,
 ) -> list[ConsumerRecord]:
     """Read a topic from its beginning until it is `enough`, or to its end without `wait`.
 
-    With `run` only the records whose key begins with it count.
+    With `run` only the records whose key begins with it count; with `undecodable` also those that the client
+    cannot decode, else they raise.
     """
     records: list[ConsumerRecord] = []
-    async with asyncio.timeout(deadline), make_consumer(settings) as consumer:
+    async with asyncio.timeout(deadline), make_consumer(settings, undecodable=undecodable) as consumer:
         count = await partition_count(settings, settings.topic(name))
         places = [TopicPartition(settings.topic(name), number) for number in range(count)]
         consumer.assign(places)

@@ -14,7 +14,17 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import make_producer
 from tunestream.streams.publish import EncodedRecord
 
-__all__ = ["BAD_NAME", "CODECS", "bad_name", "batch", "marker", "places", "resealed", "write_batch"]
+__all__ = [
+    "BAD_NAME",
+    "CODECS",
+    "bad_name",
+    "batch",
+    "marker",
+    "places",
+    "resealed",
+    "send_batch",
+    "write_batch",
+]
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 BAD_NAME = b"\xff\xfe\xfd\xfc"
@@ -110,18 +120,19 @@ async def write_batch(
     first = records[0]
     assert first.partition is not None
     async with make_producer(kafka) as producer:
-        sent = await _send(producer, kafka.topic(first.topic), first.partition, records, bad, codec)
+        sent = await send_batch(producer, kafka.topic(first.topic), first.partition, records, bad, codec)
         return int(sent.offset)
 
 
-async def _send(
+async def send_batch(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
     records: Sequence[EncodedRecord],
-    bad: Sequence[int],
-    codec: str,
+    bad: Sequence[int] = (),
+    codec: str = "none",
 ) -> RecordMetadata:
+    """Write one batch with a producer that is open; see :func:`write_batch`."""
     made = producer.create_batch()
     for number, record in enumerate(records):
         extra = [(_PLACEHOLDER, b"1")] if number in bad else []
