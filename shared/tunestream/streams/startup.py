@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import structlog
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -18,6 +17,7 @@ from tenacity import (
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import client_options
 from tunestream.streams.lifecycle import Stage
+from tunestream.streams.unavailable import BrokerUnavailable, reaching
 
 __all__ = ["BrokerAway", "await_broker"]
 
@@ -43,21 +43,19 @@ async def await_broker(settings: KafkaSettings, deadline: float, stage: Stage) -
 
     def away(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        stage.waiting = f"it waits for the broker at {settings.bootstrap_servers}: {error}"
-        log.warning("broker.away", attempt=state.attempt_number, reason=str(error))
+        reason = error.reason if isinstance(error, BrokerUnavailable) else str(error)
+        stage.waiting = f"it waits for the broker at {settings.bootstrap_servers}: {reason}"
+        log.warning("broker.away", attempt=state.attempt_number, reason=reason)
 
     try:
         await _connect(settings, deadline, away)
-    except KafkaConnectionError as error:
-        raise BrokerAway(
-            f"no broker answered at {settings.bootstrap_servers} within {deadline:.0f} s: {error}; start it, "
-            "or set KAFKA_BOOTSTRAP_SERVERS"
-        ) from None
+    except BrokerUnavailable as error:
+        raise BrokerAway(f"{error.problem}, for {deadline:.0f} s. {error.remedy}") from None
 
 
 async def _connect(settings: KafkaSettings, deadline: float, away: Callable[[RetryCallState], None]) -> None:
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(KafkaConnectionError),
+        retry=retry_if_exception_type(BrokerUnavailable),
         stop=stop_after_delay(deadline),
         wait=wait_exponential(multiplier=0.1, max=2.0),
         before_sleep=away,
@@ -66,6 +64,7 @@ async def _connect(settings: KafkaSettings, deadline: float, away: Callable[[Ret
         with attempt:
             client = AIOKafkaClient(**client_options(settings))
             try:
-                await client.bootstrap()
+                async with reaching(settings):
+                    await client.bootstrap()
             finally:
                 await client.close()

@@ -59,11 +59,13 @@ class BrokerUnavailable(ConnectionError):
 
     Attributes:
         problem: which broker, and what is wrong, in one sentence.
+        reason: what is wrong, in a few words.
         remedy: what to do about it; also the end of the message.
         passing: whether the same call may succeed later; False where credentials or TLS are wrong.
     """
 
     def __init__(self, servers: str, reason: str, *, passing: bool = True) -> None:
+        self.reason = reason
         self.passing = passing
         if passing:
             self.problem = f"No Kafka broker answers at {servers}: {reason}"
