@@ -118,7 +118,7 @@ async def _fencing(settings: KafkaSettings, source: str, partition: int) -> Asyn
         await producer.start()
         yield producer
     finally:
-        # One that was fenced says so again, or waits for what it will never deliver.
+        # One that was fenced raises that again, or waits for what it will never deliver.
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await producer.stop()
