@@ -14,12 +14,14 @@ from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, p
 from tests.helpers.letters import PARTITION, SOURCE, write_letters
 from tests.helpers.log import header, read_all, read_until
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.admin import apply_topics
+from tunestream.streams.admin import apply_topics, delete_before
 from tunestream.streams.client import make_transactional_producer
 from tunestream.streams.dead_letters import DLQ_REPLAY_FOR
 from tunestream.streams.letters import Choice, DeadLetter, Overtaken, chosen_letters, replay
 from tunestream.streams.letters.marks import mark_record
+from tunestream.streams.letters.spans import SpanReader
 from tunestream.streams.publish import EncodedRecord
+from tunestream.topics import dlq_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -131,3 +133,14 @@ async def test_a_letter_goes_to_its_partition_and_names_the_service(kafka: Kafka
     await replay(kafka, await letters(kafka))
     (record,) = await read_all(kafka, INPUT)
     assert (record.partition, header(record, DLQ_REPLAY_FOR)) == (1, "pair-builder")
+
+
+async def test_letters_that_are_deleted_while_they_are_read_are_passed_over(kafka: KafkaSettings) -> None:
+    await refuse(kafka, 3)
+    queue = kafka.topic(dlq_of(SOURCE))
+    async with SpanReader(kafka, [queue]) as reader:
+        (span,) = await reader.spans()
+        await delete_before(kafka, {span.place: 2})
+        assert [record.offset async for record in reader.read(span)] == [2]
+        await delete_before(kafka, {span.place: 3})
+        assert [record async for record in reader.read(span)] == []

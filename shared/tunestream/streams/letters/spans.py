@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import make_consumer
+from tunestream.streams.deadlines import deadline
 from tunestream.streams.metadata import partition_counts
 from tunestream.streams.unavailable import reaching
 
@@ -101,7 +102,7 @@ class SpanReader:
         self._consumer.assign([span.place])
         self._consumer.seek(span.place, span.first)
         heard = monotonic()
-        while await self._consumer.position(span.place) < span.end:
+        while await self._position(span.place) < span.end:
             fetched = await self._consumer.getmany(span.place, timeout_ms=_POLL_MS)
             records = fetched.get(span.place, ())
             if records:
@@ -114,3 +115,8 @@ class SpanReader:
             for record in records:
                 if record.offset < span.end:
                     yield record
+
+    async def _position(self, place: TopicPartition) -> int:
+        """Return where the consumer is; it has to look when what it wanted was deleted meanwhile."""
+        async with deadline(_SILENCE, f"finding the position in topic {place.topic}"):
+            return int(await self._consumer.position(place))
