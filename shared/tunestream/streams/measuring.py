@@ -79,6 +79,8 @@ class Measures:
             consumer: the group's.
             handled: how far each input is handled, the ends of transactions passed.
         """
+        if not handled:
+            return
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 ends = await consumer.end_offsets(list(handled))

@@ -333,9 +333,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _run_lag(self) -> None:
         while True:
             await asyncio.sleep(_LAG_INTERVAL)
-            self._note_handled()
-            if self._handled:
+            try:
+                self._note_handled()
                 await self._measures.lag(self.consumer, dict(self._handled))
+            except Exception as error:  # noqa: BLE001 # a gauge that stands still ends no service
+                self._log.warning("lag.unknown", reason=words(error), exc_info=error)
 
     def _note_handled(self) -> None:
         """Note how far each input is handled; what is not known now stays as it was."""
@@ -412,8 +414,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             return Health(ok=False, reasons=tuple(dead))
         loops = [*self._loops]
         loops += self._subscription.tasks if self._subscription is not None else []
-        if ended := [loop.get_name() for loop in loops if loop.done()]:
-            return Health(ok=False, reasons=tuple(f"loop {name} ended" for name in ended))
+        if ended := [loop for loop in loops if loop.done()]:
+            return Health(ok=False, reasons=tuple(map(_why_ended, ended)))
         return Health(ok=True)
 
     def warnings(self) -> list[str]:
@@ -450,6 +452,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         if task is not None and task.progress is not None and (not failed or task.progress.took > _SHORT):
             return f"partition {number}: {task.progress}"
         return None if failed else f"partition {number}: opening"
+
+
+def _why_ended(loop: asyncio.Task[None]) -> str:
+    error = None if loop.cancelled() else loop.exception()
+    return f"loop {loop.get_name()} ended" + (f": {words(error)}" if isinstance(error, Exception) else "")
 
 
 _PING_DEADLINE: Final = 5.0
