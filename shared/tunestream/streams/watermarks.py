@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,7 @@ class Watermarks:
         self._settings = settings
         self._level = "read_committed" if committed else "read_uncommitted"
         self._client: AIOKafkaConsumer | None = None
+        self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,15 +51,15 @@ class Watermarks:
         return dict(await (await self._connected()).end_offsets(list(places)))
 
     async def _connected(self) -> AIOKafkaConsumer:
-        if self._client is None:
-            client = make_consumer(self._settings, isolation_level=self._level)
-            try:
-                await client.start()
-            except BaseException:
-                await client.stop()
-                raise
-            if self._client is not None:  # somebody was faster
-                await client.stop()
-                return self._client
-            self._client = client
-        return self._client
+        # Those who ask at once share one client: one that is stopped in the moment of its start raises a
+        # CancelledError that nobody sent, and whoever waits for it ends in silence.
+        async with self._connecting:
+            if self._client is None:
+                client = make_consumer(self._settings, isolation_level=self._level)
+                try:
+                    await client.start()
+                except BaseException:
+                    await client.stop()
+                    raise
+                self._client = client
+            return self._client
