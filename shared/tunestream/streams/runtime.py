@@ -371,9 +371,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _standing_at(self, place: TopicPartition, position: int | None) -> int | None:
         """Return where a partition stands: the client's position is behind the records that are in hand."""
-        if place.partition not in self._in_hand or place.partition not in self._tasks:
-            return position
-        return self._tasks[place.partition].positions.get(place, position)
+        task = self._tasks.get(place.partition)
+        return position if task is None or task not in self._in_hand else task.positions.get(place, position)
 
     def _poll_reasons(self) -> list[str]:
         consumer = None if self._subscription is None else self._subscription.consumer

@@ -123,13 +123,15 @@ class Judge:
         if seen.opened and seen.position is not None:
             record.moved |= record.position not in {None, seen.position}
             record.position = seen.position
-        self._count(record, seen.position, _problem(seen), elapsed)
+        # While it is not open, the client's position means nothing: a fault has thrown back what was fetched.
+        position = seen.position if seen.opened else record.at
+        self._count(record, position, _problem(seen), elapsed)
         if record.seconds is None or record.seconds < self._deadline:
             return None
         unexplained = record.unexplained or 0.0
         explained = unexplained < self._deadline
         dead = record.moved and unexplained >= _LIVENESS_DEADLINES * self._deadline
-        return Stall(seen.place, seen.position, record.seconds, record.reason, explained, record.moved, dead)
+        return Stall(seen.place, position, record.seconds, record.reason, explained, record.moved, dead)
 
     def _count(self, record: _Record, position: int | None, problem: _Problem | None, elapsed: float) -> None:
         """Count on while the partition stays where it is, with a problem.

@@ -50,8 +50,8 @@ EXPLAINED = {
 @pytest.mark.parametrize("name", [*UNEXPLAINED, *EXPLAINED])
 def test_a_stall_is_reported_after_the_deadline_and_says_why(name: str) -> None:
     seen, reason = (UNEXPLAINED | EXPLAINED)[name]
-    assert after(DEADLINE - LOOK, MOVED, seen) == []
-    (stall,) = after(DEADLINE, MOVED, seen)
+    assert after(DEADLINE - LOOK, MOVED, FINE, seen) == []
+    (stall,) = after(DEADLINE, MOVED, FINE, seen)
     assert stall.place == PLACE
     assert stall.offset == seen.position
     assert reason in str(stall)
@@ -106,7 +106,8 @@ def test_the_moments_in_which_a_retried_fault_is_open_change_nothing() -> None:
     after(0, MOVED, FINE, judge=judge)
     found: list[Stall] = []
     for _ in range(200):
-        for seen in (EXPLAINED["retried"][0], EXPLAINED["retried"][0], UNEXPLAINED["standing"][0]):
+        fetched = replace(EXPLAINED["retried"][0], position=17)
+        for seen in (EXPLAINED["retried"][0], fetched, UNEXPLAINED["standing"][0]):
             found = judge.look([seen], LOOK)
     (stall,) = found
     assert (stall.explained, stall.dead) == (True, False)
