@@ -71,7 +71,7 @@ def _arm(arm: ArmConfig, known: dict[str, RowFormat], notes: dict[str, None]) ->
     name = data.model_dump_json(include={"path", "revision", "file_type"})
     if name not in known:
         known[name] = format_of(data)
-    notes[f"{data.path} is read as {known[name]}; data.format names another format"] = None
+    notes[f"{data.path} is read as {known[name]}; name another one in data.format"] = None
     return replace(arm, config=_with_format(arm.config, known[name]))
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tests.helpers.bad_records import nested
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
 from tunestream.events.ttc import TTCEpisode, TTCTurnEnd
+from tunestream.rows.messages import MessageError
 from tunestream.sdk import Turn
 from tunestream.sdk.event_records import native_record
 
@@ -97,3 +98,19 @@ def test_so_are_events_that_were_made_by_hand() -> None:
     episode = TTCEpisode(run_id="r", example_id="e", episode_id="1", items=items, reward=1)
     with pytest.raises(ValidationError, match=r"items\.0\.content"):
         native_record(episode, source="/tests", time=0)
+
+
+PARTS = [{"type": "text", "text": "your "}, {"type": "text", "text": "move"}]
+
+
+def test_messages_are_read_when_the_turn_begins() -> None:
+    prompt: Any = [{"role": "user", "content": PARTS, "id": 7}]
+    turn = Turn("run", "game", "turn", prompt=prompt, expected=None, policy_version=None)
+    assert turn.candidate("a", score=1).prompt == [OpenAIMessage(role="user", content="your move")]
+    assert turn.dropped == {"id": 1}
+
+
+def test_messages_that_cannot_be_trained_on_are_refused_by_field() -> None:
+    prompt: Any = [{"role": "user", "content": [*PARTS, {"type": "image_url"}]}]
+    with pytest.raises(MessageError, match=r"prompt\.0\.content\.2\.type: is 'image_url'"):
+        Turn("run", "game", "turn", prompt=prompt, expected=None, policy_version=None)
