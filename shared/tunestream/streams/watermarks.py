@@ -52,7 +52,7 @@ class Watermarks:
 
     async def _connected(self) -> AIOKafkaConsumer:
         # Those who ask at once share one client: one that is stopped in the moment of its start raises a
-        # CancelledError that nobody sent, and whoever waits for it ends in silence.
+        # CancelledError that nobody sent, and what waits for it ends in silence.
         async with self._connecting:
             if self._client is None:
                 client = make_consumer(self._settings, isolation_level=self._level)
