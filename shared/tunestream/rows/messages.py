@@ -20,6 +20,7 @@ _KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name
 _REFUSED: Final = ("audio", "function_call", "images", "refusal", "videos")
 _TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 _SHOWN: Final = 40
+_MISSING: Final = "is missing"
 
 
 class MessageError(ValueError):
@@ -28,12 +29,14 @@ class MessageError(ValueError):
     Attributes:
         field: dotted, e.g. ``prompt.0.content``.
         reason: for people: what is wrong and what to do about it.
+        missing: whether nothing is there where something must be.
     """
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+        self.missing = reason.startswith(_MISSING)
 
 
 def prompt_of(value: object, field: str, dropped: Counter[str]) -> Prompt:
@@ -67,7 +70,7 @@ def response_of(value: object, field: str, dropped: Counter[str]) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        raise MessageError(field, "is missing; send the text of the response")
+        raise MessageError(field, f"{_MISSING}; send the text of the response")
     if isinstance(value, list):
         if len(value) != 1:
             raise MessageError(field, f"is a list of {len(value)}; send text, or one assistant message")
@@ -115,7 +118,7 @@ def _message(item: object, field: str, dropped: Counter[str]) -> OpenAIMessage:
     content = _content(item.get("content"), f"{field}.content")
     if content is None:
         if more["tool_calls"] is None and more["reasoning_content"] is None:
-            raise MessageError(f"{field}.content", "is missing; send text, or parts of text")
+            raise MessageError(f"{field}.content", f"{_MISSING}; send text, or parts of text")
         content = ""
     if not any(value is not None for value in more.values()):
         return OpenAIMessage.of_valid(role=role, content=content)

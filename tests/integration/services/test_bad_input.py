@@ -245,9 +245,9 @@ def test_what_is_only_strange_counts(outcome: Outcome, name: str) -> None:
 async def test_what_was_mended_is_replayed_and_counts_once(outcome: Outcome) -> None:
     refused = len(await read_all(outcome.kafka, "ttc.events.dlq"))
     await apply_run(outcome.kafka, UNKNOWN_RUN, trajectory_builder=_pairs())
-    for _ in range(2):
+    for due in (1, 0):
         done = await _dlq(outcome.kafka, "replay", "--reason", "unknown_run", "--run", UNKNOWN_RUN, "--json")
-        assert len(json.loads(done.stdout)["replayed"]) == 1
+        assert len(json.loads(done.stdout)["replayed"]) == due
     await until_handled(outcome.kafka, "ttc-collector", "ttc.events")
     await until_handled(outcome.kafka, "pair-builder", "ttc.candidates")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
 
 from tunestream.domain.effects import Refused
 from tunestream.events.runs import FIRST_FORMAT
@@ -12,8 +11,6 @@ from tunestream.events.ttc import CandidateStep
 from tunestream.rows.messages import MessageError, prompt_of, response_of
 
 __all__ = ["as_format", "has_more", "read_prompt", "read_response"]
-
-_CODE: Final = "schema.wrong_type"
 
 
 def read_prompt(value: object, field: str, dropped: Counter[str]) -> Prompt:
@@ -25,7 +22,7 @@ def read_prompt(value: object, field: str, dropped: Counter[str]) -> Prompt:
     try:
         return prompt_of(value, field, dropped)
     except MessageError as error:
-        raise Refused(_CODE, str(error)) from None
+        raise _refusal(error) from None
 
 
 def read_response(value: object, field: str, dropped: Counter[str]) -> str:
@@ -37,7 +34,13 @@ def read_response(value: object, field: str, dropped: Counter[str]) -> str:
     try:
         return response_of(value, field, dropped)
     except MessageError as error:
-        raise Refused(_CODE, str(error)) from None
+        raise _refusal(error) from None
+
+
+def _refusal(error: MessageError) -> Refused:
+    if error.missing:
+        return Refused("schema.missing", str(error))
+    return Refused("schema.wrong_type", str(error))
 
 
 def has_more(prompt: Prompt) -> bool:
