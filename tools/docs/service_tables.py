@@ -25,10 +25,11 @@ from tunestream.streams import metrics as stream_metrics
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream_services.trainer import metrics as trainer_metrics
+from tunestream_services.ttc_collector import metrics as collector_metrics
 
 __all__ = ["METRICS", "SETTINGS", "service_settings", "service_tables", "variable_of"]
 
-METRICS: Final = (stream_metrics, trainer_metrics, serving_metrics)
+METRICS: Final = (stream_metrics, collector_metrics, trainer_metrics, serving_metrics)
 SETTINGS: Final = (
     KafkaSettings,
     StoreSettings,

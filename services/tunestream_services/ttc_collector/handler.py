@@ -23,7 +23,8 @@ from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
 from tunestream.topics import topic
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
-from tunestream_services.ttc_collector.metrics import PARTITIONERS, partitioner_of
+from tunestream_services.ttc_collector.metrics import PARTITIONERS
+from tunestream_services.ttc_collector.partitioners import partitioner_of
 
 __all__ = ["CollectorHandler"]
 

@@ -32,7 +32,7 @@ from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
 from tunestream_services.ttc_collector.handler import CollectorHandler
-from tunestream_services.ttc_collector.metrics import partitioner_of
+from tunestream_services.ttc_collector.partitioners import partitioner_of
 from tunestream_services.ttc_collector.settings import CollectorSettings
 
 KEY = encode_key("r", "e")
