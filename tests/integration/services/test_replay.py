@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka import ConsumerRecord
@@ -19,8 +18,12 @@ from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, EventProducer
 
-TURNS = 480
-WINDOW_TURNS = 20
+TURNS = 240
+WINDOW_TURNS = 10
+# Another speed than that of the first time.
+SLOW = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": "7"}
+CHUNK = 50
+REPLAY = {"TUNESTREAM_COLLECTOR_REPLAY": "true"}
 BATCHING = {
     "window_pairs": WINDOW_TURNS * PAIRS,
     "min_batch_pairs": 1,
@@ -36,36 +39,23 @@ CURRICULUM = {
 }
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast a replay goes."""
-
-    records_per_commit: int
-    chunk: int
-    restart: bool
-
-
 async def test_events_replayed_give_the_same_groups(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
     first = await _deployment(kafka, f"{topic_prefix}1.")
     async with _collector(first, tmp_path / "1"), _pair_builder(first, tmp_path / "1"):
         await publish(first, TURNS)
         expected = await _groups(first)
     events = await read_all(first, "ttc.events")
-    for number, pace in enumerate((Pace(7, 50, restart=False), Pace(1000, 3000, restart=True)), start=2):
-        again = await _deployment(kafka, f"{topic_prefix}{number}.")
-        folder = tmp_path / str(number)
-        env = {
-            "TUNESTREAM_MAX_RECORDS_PER_COMMIT": str(pace.records_per_commit),
-            "TUNESTREAM_COLLECTOR_REPLAY": "true",
-        }
-        async with _collector(again, folder, env) as collector, _pair_builder(again, folder, env) as builder:
-            middle = len(events) // 2
-            await _replay(again, "ttc.events", events[:middle], pace.chunk)
-            if pace.restart:
-                await crash(builder)
-                await crash(collector)
-            await _replay(again, "ttc.events", events[middle:], pace.chunk)
-            assert await _groups(again) == expected
+    again, folder = await _deployment(kafka, f"{topic_prefix}2."), tmp_path / "2"
+    async with (
+        _collector(again, folder, SLOW | REPLAY) as collector,
+        _pair_builder(again, folder, SLOW) as builder,
+    ):
+        middle = len(events) // 2
+        await _replay(again, "ttc.events", events[:middle])
+        await crash(builder)
+        await crash(collector)
+        await _replay(again, "ttc.events", events[middle:])
+        assert await _groups(again) == expected
 
 
 async def test_trajectories_replayed_give_the_same_batches_and_datasets(
@@ -82,17 +72,14 @@ async def test_trajectories_replayed_give_the_same_batches_and_datasets(
     records = await read_all(first, "trajectories")
     assert any(header(record, "ce_type") == "tunestream.tick.v1" for record in records)
 
-    for number, records_per_commit in enumerate(("3", "500"), start=2):
-        again = await _deployment(kafka, f"{topic_prefix}{number}.")
-        folder = tmp_path / str(number)
-        env = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": records_per_commit}
-        async with ServiceProcess("curriculum_gate", again, folder, env=env) as gate:
-            middle = len(records) // 2
-            await _replay(again, "trajectories", records[:middle], 100)
-            await crash(gate)
-            await _replay(again, "trajectories", records[middle:], 100)
-            assert _batches(await read_until(again, "training.batches", _all_windows)) == expected
-        assert _datasets(folder) == _datasets(tmp_path / "1")
+    again, folder = await _deployment(kafka, f"{topic_prefix}2."), tmp_path / "2"
+    async with ServiceProcess("curriculum_gate", again, folder, env=SLOW) as gate:
+        middle = len(records) // 2
+        await _replay(again, "trajectories", records[:middle])
+        await crash(gate)
+        await _replay(again, "trajectories", records[middle:])
+        assert _batches(await read_until(again, "training.batches", _all_windows)) == expected
+    assert _datasets(folder) == _datasets(tmp_path / "1")
 
 
 async def _deployment(kafka: str, prefix: str) -> KafkaSettings:
@@ -122,13 +109,13 @@ async def _groups(settings: KafkaSettings) -> dict[tuple[str, str, str], list[by
     return bodies_by_turn(records)
 
 
-async def _replay(settings: KafkaSettings, topic: str, records: Sequence[ConsumerRecord], chunk: int) -> None:
+async def _replay(settings: KafkaSettings, topic: str, records: Sequence[ConsumerRecord]) -> None:
     """Copy records as they are, each into its partition, with the log time that they first had."""
     async with EventProducer(settings) as producer:
         for number, record in enumerate(records, start=1):
             headers = [*record.headers, ("ce_tslogtime", b"%d" % record.timestamp)]
             await producer.send(EncodedRecord(topic, record.key, record.value, headers, record.partition))
-            if number % chunk == 0:
+            if number % CHUNK == 0:
                 await producer.flush()
 
 
