@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from structlog.testing import capture_logs
 
@@ -270,7 +271,7 @@ async def test_who_works_while_a_position_is_set_is_fenced(kafka: KafkaSettings)
     await publish(kafka, 4)
     async with opened(made) as task:
         await seek(kafka, SERVICE, INPUT, 0, 3)
-        with pytest.raises(Exception, match=r"(?i)fenced|epoch|transactional"):
+        with pytest.raises(KafkaError):
             await task.process(await read_all(kafka, INPUT))
     assert await work(made) == 3
     assert await counted(kafka) == [1]
