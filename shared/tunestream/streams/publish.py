@@ -244,7 +244,11 @@ async def write_together(
         async with producer.transaction():
             for record in records:
                 written = await producer.send_and_wait(
-                    settings.topic(record.topic), record.value, record.key, headers=list(record.headers)
+                    settings.topic(record.topic),
+                    record.value,
+                    record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
                 )
                 ends[written.topic_partition] = written.offset + 1
     finally:
