@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,18 +17,14 @@ import httpx
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings
+from tunestream.streams.embedded.ports import free_port
+
+__all__ = ["Deployment", "ServiceProcess", "free_port"]
 
 READY_DEADLINE = 180.0
 STOP_DEADLINE = 60.0
 _POLL = 0.05
 _RUN = ("-P", "-m", "tunestream", "service", "run")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -89,10 +84,13 @@ class ServiceProcess:
     async def ready(self) -> None:
         """Wait until the service says that it is ready."""
         async with asyncio.timeout(READY_DEADLINE), httpx.AsyncClient() as client:
-            while not await self._says_ready(client):
+            while True:
+                says_ready = await self._says_ready(client)
                 assert self.process is not None
-                if (code := self.process.poll()) is not None:
+                if (code := self.process.poll()) is not None:  # who answers now is another
                     raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
+                if says_ready:
+                    return
                 await asyncio.sleep(_POLL)
 
     async def _says_ready(self, client: httpx.AsyncClient) -> bool:
