@@ -7,12 +7,21 @@ from typing import Final
 
 import httpx
 
-__all__ = ["until_dead"]
+__all__ = ["answering", "until_dead"]
 
 # One answer may be an accident.
 _NO: Final = 2
 _SILENT: Final = 12
 _ANSWER_SECONDS: Final = 10.0
+
+
+def answering(answer: httpx.Response) -> int | None:
+    """Return the id of the process that gave a health page, None where the page does not show it."""
+    try:
+        pid = answer.json()["pid"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return pid if isinstance(pid, int) else None
 
 
 async def until_dead(url: str, interval: float) -> str:

@@ -26,7 +26,7 @@ from typing import Final, Self
 import httpx
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.liveness import until_dead
+from tunestream.cli.liveness import answering, until_dead
 from tunestream.config.settings import SupervisorSettings
 
 __all__ = ["KeepsDying", "NotReady", "ProcessSpec", "Supervisor"]
@@ -162,10 +162,26 @@ class Supervisor:
         reasons: dict[str, str] = {}
         try:
             async with asyncio.timeout(timeout), httpx.AsyncClient() as client:
-                await asyncio.gather(*(_ready(client, spec, reasons) for spec in self.specs))
+                await asyncio.gather(*(self._ready(client, spec, reasons) for spec in self.specs))
         except TimeoutError:
             lines = (f"{name}: {reason}" for name, reason in sorted(reasons.items()))
             raise NotReady(f"not ready within {timeout:.0f} s:\n" + "\n".join(lines)) from None
+
+    async def _ready(self, client: httpx.AsyncClient, spec: ProcessSpec, reasons: dict[str, str]) -> None:
+        while spec.ready_url is not None:
+            try:
+                answer = await client.get(spec.ready_url)
+                pid = answering(answer)
+                if pid not in (None, self.pid(spec.name)):
+                    reasons[spec.name] = f"another process, {pid}, answers at {spec.ready_url}: end it"
+                elif answer.status_code == httpx.codes.OK:
+                    break
+                else:
+                    reasons[spec.name] = answer.text
+            except httpx.HTTPError as error:
+                reasons[spec.name] = f"{spec.ready_url} does not answer ({type(error).__name__})"
+            await asyncio.sleep(0.1)
+        reasons.pop(spec.name, None)
 
     async def _keep(self, spec: ProcessSpec) -> None:
         deaths: deque[float] = deque(maxlen=len(self._waits) + 1)
@@ -240,19 +256,6 @@ class Supervisor:
         for process in self._processes.values():
             _kill_group(process)
             await process.wait()
-
-
-async def _ready(client: httpx.AsyncClient, spec: ProcessSpec, reasons: dict[str, str]) -> None:
-    while spec.ready_url is not None:
-        try:
-            answer = await client.get(spec.ready_url)
-            if answer.status_code == httpx.codes.OK:
-                break
-            reasons[spec.name] = answer.text
-        except httpx.HTTPError as error:
-            reasons[spec.name] = f"{spec.ready_url} does not answer ({type(error).__name__})"
-        await asyncio.sleep(0.1)
-    reasons.pop(spec.name, None)
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -236,7 +237,12 @@ def _health(check: Callable[[], Any], warnings: Callable[[], Sequence[str]] = tu
     async def endpoint(scope: Scope) -> AsgiResponse:  # noqa: ARG001
         found = check()
         health: Health = found if isinstance(found, Health) else await found
-        report = {"ok": health.ok, "reasons": health.reasons, "warnings": list(warnings())}
+        report = {
+            "ok": health.ok,
+            "reasons": health.reasons,
+            "warnings": list(warnings()),
+            "pid": os.getpid(),  # who listens at this port may be another's service
+        }
         body = json.dumps(report).encode()
         return AsgiResponse(body, 200 if health.ok else 503, headers={"content-type": "application/json"})
 

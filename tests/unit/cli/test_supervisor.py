@@ -140,6 +140,29 @@ async def test_environment_and_readiness(tmp_path: Path) -> None:
             await supervisor.wait_ready(20)
 
 
+OTHERS = """
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(json.dumps({"ok": True, "reasons": [], "pid": os.getpid()}).encode())
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+open(os.environ["PORT_FILE"], "w").write(str(server.server_port))
+server.serve_forever()
+"""
+
+
+async def test_the_readiness_of_another_process_at_its_port_is_not_its_own(tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    others = spec(tmp_path, OTHERS, environment={"PORT_FILE": str(port_file)})
+    async with Supervisor([others], report=Said()) as elsewhere:
+        await until(lambda: port_file.exists() and port_file.read_text())
+        url = f"http://127.0.0.1:{port_file.read_text()}/health/ready"
+        async with Supervisor([spec(tmp_path, SLEEP, "ours", ready_url=url)], report=Said()) as supervisor:
+            with pytest.raises(NotReady, match=f"another process, {elsewhere.pid(others.name)}, answers"):
+                await supervisor.wait_ready(3)
+
+
 NOT_LIVE = """
 import http.server, json, os, signal, sys
 if {stubborn}:
