@@ -230,7 +230,7 @@ async def test_what_is_not_ready_in_time_is_named(tmp_path: Path) -> None:
     child = spec(tmp_path, SLEEP, ready_url="http://127.0.0.1:9/health/ready")
     async with Supervisor([child], report=Said()) as supervisor:
         with pytest.raises(NotReady, match=r"worker: .*:9/health/ready does not answer"):
-            await supervisor.wait_ready(0.3)
+            await supervisor.wait_ready(3)
 
 
 async def test_dying_is_noticed_while_waiting_to_be_ready(tmp_path: Path) -> None:
