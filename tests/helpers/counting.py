@@ -20,9 +20,9 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import ExampleEnd, Tick
 from tunestream.streams.handler import Handler, Inbound, TaskContext
+from tunestream.streams.plan import Plan
 from tunestream.streams.publish import EncodedRecord, EventProducer
 from tunestream.streams.service import build_app
-from tunestream.streams.task import Plan
 
 SERVICE = "pair-builder"
 CHANGELOG = "pair-builder.changelog"

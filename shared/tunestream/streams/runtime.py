@@ -25,8 +25,9 @@ from tunestream.streams.in_hand import InHand
 from tunestream.streams.lifecycle import PARTITION_SHARE, Stage
 from tunestream.streams.measuring import Measures
 from tunestream.streams.membership import Membership
+from tunestream.streams.plan import Plan
 from tunestream.streams.replicas import Replicas, ReplicaTaken
-from tunestream.streams.task import Dormant, Plan, Task, TaskClosed
+from tunestream.streams.task import Dormant, Task, TaskClosed
 from tunestream.streams.watchdog import Place, Sighting
 from tunestream.streams.watching import Watch
 from tunestream.streams.watermarks import Watermarks

@@ -31,10 +31,10 @@ from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.lifecycle import HANDLER_SHARE, ServiceApp, Stage
+from tunestream.streams.plan import Plan
 from tunestream.streams.runtime import Health, Runtime
 from tunestream.streams.startup import await_broker
 from tunestream.streams.table import Table
-from tunestream.streams.task import Plan
 from tunestream.telemetry import configure_logging
 
 __all__ = ["build_app"]

@@ -14,9 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 from pydantic import BaseModel
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Effects, Refused
-from tunestream.events.runs import FORMAT
 from tunestream.streams import metrics
 from tunestream.streams.changelog import (
     POSITIONS_KEY,
@@ -34,6 +32,7 @@ from tunestream.streams.decoding import broker_time, decode
 from tunestream.streams.encoding import BatchSet, TransactionWriter
 from tunestream.streams.gaps import Gap, Jumps
 from tunestream.streams.handler import Handler, Inbound, TaskContext
+from tunestream.streams.plan import Plan
 from tunestream.streams.progress import Progress
 from tunestream.streams.refusals import RefusalLog
 from tunestream.streams.restoring import Snapshot, changelog_end, read_changelog
@@ -41,7 +40,7 @@ from tunestream.streams.starts import Starts
 from tunestream.streams.watermarks import Watermarks
 from tunestream.topics import CATALOGUE, dlq_of, topic
 
-__all__ = ["Dormant", "Plan", "Task", "TaskClosed", "WentBack"]
+__all__ = ["Dormant", "Task", "TaskClosed", "WentBack"]
 
 log = structlog.get_logger(__name__)
 # Longer than any healthy step against a broker takes, shorter than the transaction time-out.
@@ -71,43 +70,6 @@ class WentBack(Exception):
             f"topic {place.topic}: the position was {position}, and the client went back to {offset}: "
             "the topic was truncated or created again"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the tasks of a service have in common.
-
-    Attributes:
-        service: name, also of the consumer group (after the prefix).
-        inputs: catalogue names of the co-partitioned input topics.
-        changelog: catalogue name of the topic that holds the state, None without state.
-        new_handler: makes the handler of a partition number.
-        kafka: the broker.
-        format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
-        retired: environment variables that no longer mean anything; one that is set is noted at start.
-        keep: stores bytes that fit no topic and returns their URI; it may block. None without an artifact
-            store.
-        counted: names of what its domain counts, as far as they are known.
-    """
-
-    service: str
-    inputs: tuple[str, ...]
-    changelog: str | None
-    new_handler: Callable[[int], Handler]
-    kafka: KafkaSettings
-    format: Callable[[], int] = lambda: FORMAT
-    retired: tuple[str, ...] = ()
-    keep: Callable[[bytes], str] | None = None
-    counted: tuple[str, ...] = ()
-
-    @property
-    def group(self) -> str:
-        """The consumer group and the stem of the transactional ids."""
-        return self.kafka.topic(self.service)
-
-    def input_partitions(self, partition: int) -> list[TopicPartition]:
-        """Return this partition number of every input."""
-        return [TopicPartition(self.kafka.topic(name), partition) for name in self.inputs]
 
 
 @dataclass(frozen=True, slots=True)

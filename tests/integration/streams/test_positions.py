@@ -34,9 +34,10 @@ from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.changelog import POSITIONS_KEY
 from tunestream.streams.client import client_options, make_consumer, make_producer
+from tunestream.streams.plan import Plan
 from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.seeking import SeekRefused, seek
-from tunestream.streams.task import Plan, Task
+from tunestream.streams.task import Task
 
 RUN = "run"
 
