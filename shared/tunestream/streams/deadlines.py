@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
-__all__ = ["deadline", "words"]
+__all__ = ["STEP_DEADLINE", "deadline", "words"]
+
+STEP_DEADLINE: Final = 40.0
+"""Longer than any healthy step against a broker takes, shorter than the transaction time-out, seconds."""
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Final
@@ -98,7 +99,6 @@ class TransactionWriter:
         self._prefix = prefix
         self._partitions = partitions
         self._changelog = changelog
-        self.logged: set[bytes] = set()
 
     def partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has; ``topic`` is its catalogue name."""
@@ -143,10 +143,11 @@ class TransactionWriter:
             passed_on=output.trace,
         ).to_headers()
 
-    def changes(self, batches: BatchSet, effects: Effects, number: int) -> None:
+    def changes(self, batches: BatchSet, effects: Effects, number: int, logged: AbstractSet[bytes]) -> None:
         """Encode the state changes as format ``number`` has them.
 
-        A key that was never logged needs no tombstone. A topic of the wire holds events, never state values.
+        A key that is not ``logged``, in the changelog, needs no tombstone. A topic of the wire
+        holds events, never state values.
         """
         if not effects.changes:
             return
@@ -154,16 +155,8 @@ class TransactionWriter:
             raise AssertionError(f"{self._service} has no changelog but changes state")
         name = self._prefix + self._changelog
         for key, value in effects.changes.items():
-            if value is not None or key in self.logged:
+            if value is not None or key in logged:
                 batches.append(name, self._partition, key, wrap(value, number), [])
-
-    def committed(self, effects: Effects) -> None:
-        """Note which keys the changelog now holds."""
-        for key, value in effects.changes.items():
-            if value is None:
-                self.logged.discard(key)
-            else:
-                self.logged.add(key)
 
     def dead_letter(self, batches: BatchSet, source: str, letter: Letter) -> None:
         """Encode a refused record for the dead-letter topic of its source, a topic's name on the broker."""

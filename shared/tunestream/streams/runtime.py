@@ -27,7 +27,8 @@ from tunestream.streams.measuring import Measures
 from tunestream.streams.membership import Membership
 from tunestream.streams.plan import Plan
 from tunestream.streams.replicas import Replicas, ReplicaTaken
-from tunestream.streams.task import Dormant, Task, TaskClosed
+from tunestream.streams.state import Dormant
+from tunestream.streams.task import Task, TaskClosed
 from tunestream.streams.watchdog import Place, Sighting
 from tunestream.streams.watching import Watch
 from tunestream.streams.watermarks import Watermarks
@@ -319,10 +320,10 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._measures.state(number, task.handler.gauges())
         task.refusals.report()
         try:
-            self.gaps.report(await task.new_gaps(self.consumer))
+            self.gaps.report(await task.inputs.new_gaps(self.consumer))
             if (
                 task.idle_due(now)
-                and await task.caught_up(self.consumer, self._watermarks)
+                and await task.inputs.caught_up(self.consumer, self._watermarks)
                 and task not in self._in_hand
             ):
                 await task.idle(now)

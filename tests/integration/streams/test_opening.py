@@ -15,7 +15,8 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.changelog import POSITIONS_KEY
 from tunestream.streams.client import make_consumer, make_transactional_producer
-from tunestream.streams.task import Dormant, Task
+from tunestream.streams.state import Dormant
+from tunestream.streams.task import Task
 
 RECORDS = 6
 HANDLED_BEFORE = 4

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.helpers.counting import CHANGELOG, OUTPUT, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams import restoring, task
+from tunestream.streams import opening, restoring
 from tunestream.streams.admin import apply_topics, diff_topics
 from tunestream.streams.client import client_options, make_producer
 from tunestream.streams.encoding import BatchSet
@@ -145,7 +145,7 @@ async def test_a_slow_restore_holds_nobody_up_and_is_shown(
             await done.wait()
         return await read_changelog(settings, name, partition, begun)
 
-    monkeypatch.setattr(task, "read_changelog", slow)
+    monkeypatch.setattr(opening, "read_changelog", slow)
     await send(kafka, [example_end(f"run-{number}", number) for number in range(4)])
     async with running(plan(kafka, Board())) as client:
         found = await read_until(kafka, OUTPUT, lambda found: len(found) >= 3)
