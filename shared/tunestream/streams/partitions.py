@@ -102,7 +102,7 @@ class Partitions:
         return number not in self.tasks and number not in self.openings
 
     def note_success(self, number: int) -> None:
-        """Begin to count the faults of a partition anew."""
+        """Count the faults of a partition from the beginning again."""
         self._attempts.pop(number, None)
 
     async def close(self, budget: float) -> None:

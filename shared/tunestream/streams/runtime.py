@@ -7,7 +7,6 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -20,31 +19,26 @@ from tunestream.streams.deadlines import words
 from tunestream.streams.gaps import Gaps
 from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.handler import Handler
+from tunestream.streams.health import Health, why_ended
 from tunestream.streams.in_hand import InHand
 from tunestream.streams.lifecycle import PARTITION_SHARE, Stage
 from tunestream.streams.measuring import Measures
 from tunestream.streams.membership import Membership
 from tunestream.streams.partitions import Partitions
 from tunestream.streams.plan import Plan
+from tunestream.streams.positions import Positions
 from tunestream.streams.replicas import Replicas, ReplicaTaken
 from tunestream.streams.task import Task, TaskClosed
-from tunestream.streams.watchdog import Place, Sighting
+from tunestream.streams.watchdog import Sighting
 from tunestream.streams.watching import Watch
 from tunestream.streams.watermarks import Watermarks
 
-__all__ = ["Health", "Runtime", "Subscription"]
+__all__ = ["Runtime", "Subscription"]
 
 log = structlog.get_logger(__name__)
 _IDLE_INTERVAL: Final = 0.25
 _LAG_INTERVAL: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether a service works, and if not, why not."""
-
-    ok: bool
-    reasons: tuple[str, ...] = ()
+_PING_DEADLINE: Final = 5.0
 
 
 class Subscription(Protocol):
@@ -72,7 +66,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._in_hand = InHand(
             lambda task: plan.input_partitions(task.partition), self._partitions.is_current
         )
-        self._handled: dict[TopicPartition, int] = {}
+        self._positions = Positions(self._partitions, self._in_hand)
         self.membership = Membership(plan.kafka.topic(name) for name in plan.inputs)
         self._loops: list[asyncio.Task[None]] = []
         self._watch = Watch(
@@ -161,9 +155,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = {place.partition for place in revoked}
         self.membership.revoked()
         budget = self._settings.shutdown_seconds
-        self._handled = {
-            place: offset for place, offset in self._handled.items() if place.partition not in partitions
-        }
+        self._positions.forget(partitions)
         given = await asyncio.gather(
             *(self._partitions.give_back(number, budget, keep=True) for number in partitions),
             return_exceptions=True,
@@ -195,20 +187,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._in_hand.take(batches, self.consumer)
 
     def put_back(self, place: TopicPartition | None) -> None:
-        """Put back what a failed poll has moved: each partition to the position of its task.
-
-        A task with a batch in hand is behind its records; its partition is paused, and it goes on after them.
-
-        Args:
-            place: the partition that was polled, None for all of them.
-        """
-        assigned = self.consumer.positions()
-        for task in self._partitions.tasks.values():
-            if task in self._in_hand:
-                continue
-            for where, position in task.positions.items():
-                if place in (None, where) and assigned.get(where, position) != position:
-                    self.consumer.seek(where, position)
+        """Put back what a failed poll of a partition has moved; of all partitions when it is None."""
+        self._positions.put_back(self.consumer, place)
 
     async def _process(self, task: Task, records: Sequence[ConsumerRecord]) -> None:
         try:
@@ -246,20 +226,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_LAG_INTERVAL)
             try:
-                self._note_handled()
-                await self._measures.lag(self.consumer, dict(self._handled))
+                if self._partitions.tasks:
+                    self._positions.note_handled(self.consumer)
+                await self._measures.lag(self.consumer, dict(self._positions.handled))
             except Exception as error:  # noqa: BLE001 # a gauge that stands still ends no service
                 self._log.warning("lag.unknown", reason=words(error), exc_info=error)
-
-    def _note_handled(self) -> None:
-        """Note how far each input is handled; what is not known now stays as it was."""
-        read = self.consumer.positions() if self._partitions.tasks else {}
-        for task in self._partitions.tasks.values():
-            # Behind the last record there may be ends of transactions, which the client has passed.
-            idle = self._partitions.is_current(task) and task not in self._in_hand
-            for place, position in task.positions.items():
-                passed = read.get(place) if idle else None
-                self._handled[place] = max(position, passed or 0)
 
     # -- the watchdog
 
@@ -267,24 +238,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         """Return the assigned partitions as they are now, without their ends."""
         if self._subscription is None or self._subscription.consumer is None:
             return []
-        errors = self.consumer.errors
-        return [
-            Sighting(
-                Place(*place),
-                opened=self._partitions.is_open(place.partition),
-                position=self._standing_at(place, position),
-                stable=None,
-                high=None,
-                waits=self._waits(place.partition),
-                fault=words(errors[place].error) if place in errors else None,
-            )
-            for place, position in self.consumer.positions().items()
-        ]
-
-    def _standing_at(self, place: TopicPartition, position: int | None) -> int | None:
-        """Return where a partition stands: the client's position is behind the records that are in hand."""
-        task = self._partitions.tasks.get(place.partition)
-        return position if task is None or task not in self._in_hand else task.positions.get(place, position)
+        return self._positions.sightings(self.consumer, self._waits)
 
     def _poll_reasons(self) -> list[str]:
         consumer = None if self._subscription is None else self._subscription.consumer
@@ -321,7 +275,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         loops = [*self._loops]
         loops += self._subscription.tasks if self._subscription is not None else []
         if ended := [loop for loop in loops if loop.done()]:
-            return Health(ok=False, reasons=tuple(map(_why_ended, ended)))
+            return Health(ok=False, reasons=tuple(map(why_ended, ended)))
         return Health(ok=True)
 
     def warnings(self) -> list[str]:
@@ -355,11 +309,3 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         except (KafkaError, TimeoutError, LookupError) as error:
             reasons.append(f"broker not reachable: {words(error)}")
         return Health(ok=not reasons, reasons=tuple(reasons))
-
-
-def _why_ended(loop: asyncio.Task[None]) -> str:
-    error = None if loop.cancelled() else loop.exception()
-    return f"loop {loop.get_name()} ended" + (f": {words(error)}" if isinstance(error, Exception) else "")
-
-
-_PING_DEADLINE: Final = 5.0

@@ -30,9 +30,10 @@ from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
 from tunestream.streams.garbage_collection import calm_garbage_collector
 from tunestream.streams.group_consumer import GroupConsumer
+from tunestream.streams.health import Health
 from tunestream.streams.lifecycle import HANDLER_SHARE, ServiceApp, Stage
 from tunestream.streams.plan import Plan
-from tunestream.streams.runtime import Health, Runtime
+from tunestream.streams.runtime import Runtime
 from tunestream.streams.startup import await_broker
 from tunestream.streams.table import Table
 from tunestream.telemetry import configure_logging
