@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from tunestream.events.base import NESTING_LIMIT
 from tunestream.rows.errors import Place, RowError
 
 __all__ = [
     "DECODER",
-    "DEEPEST",
     "check_depth",
     "clean",
     "fault_of",
@@ -20,9 +20,6 @@ __all__ = [
     "json_value",
     "not_utf8",
 ]
-
-DEEPEST: Final = 100
-"""Levels of nesting in a row; every stage behind takes more."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -55,7 +52,7 @@ def fault_of(error: Exception, place: Place) -> RowError:
     if isinstance(error, _Repeated):
         return RowError(place, "is there twice in one object; keep one", field=str(error))
     if isinstance(error, RecursionError):
-        return RowError(place, f"is nested deeper than {DEEPEST} levels")
+        return RowError(place, f"is nested deeper than {NESTING_LIMIT} levels")
     reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
     return RowError(place, f"is not JSON: {reason}{column}")
@@ -73,8 +70,8 @@ def clean(value: Any, place: Place, *, field: str = "", depth: int = 0) -> Any:
         return value if math.isfinite(value) else None
     if not isinstance(value, dict | list):
         return value
-    if depth >= DEEPEST:
-        raise RowError(place, f"is nested deeper than {DEEPEST} levels", field=field)
+    if depth >= NESTING_LIMIT:
+        raise RowError(place, f"is nested deeper than {NESTING_LIMIT} levels", field=field)
     if isinstance(value, list):
         return [clean(each, place, field=field, depth=depth + 1) for each in value]
     return {
@@ -90,8 +87,8 @@ def check_depth(value: object, place: Place, *, depth: int = 0) -> None:
     """
     if not isinstance(value, dict | list):
         return
-    if depth >= DEEPEST:
-        raise RowError(place, f"is nested deeper than {DEEPEST} levels")
+    if depth >= NESTING_LIMIT:
+        raise RowError(place, f"is nested deeper than {NESTING_LIMIT} levels")
     for each in value.values() if isinstance(value, dict) else value:
         if isinstance(each, dict | list):
             check_depth(each, place, depth=depth + 1)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.streams.client import (
     REQUEST_TIMEOUT_MS,
     MissingTopic,
-    make_consumer,
     make_producer,
-    make_transactional_producer,
 )
 from tunestream.streams.unavailable import reaching, why
 from tunestream.topics import topic
@@ -30,21 +28,13 @@ __all__ = [
     "EncodedRecord",
     "EventProducer",
     "EventTooLarge",
-    "await_readable",
     "event_record",
-    "write_together",
 ]
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 # What Kafka adds to one record in a batch of its own, rounded up.
 _FRAMING_BYTES: Final = 256
-# A broker that was killed between a commit and its markers writes them up to half a minute after its start.
-_READABLE_SECONDS: Final = 60.0
-# The first transaction of a broker's life has it make a topic of its own.
-_TRANSACTION_START_SECONDS: Final = 30.0
-# Between two looks; markers follow within milliseconds.
-_MARKER_SECONDS: Final = 0.01
 
 
 class EventTooLarge(ValueError):
@@ -223,64 +213,3 @@ class EventProducer:
         if self._failures:
             failures, self._failures = self._failures, []
             raise DeliveryError(len(failures), failures[0])
-
-
-async def write_together(
-    settings: KafkaSettings, transactional_id: str, records: Sequence[EncodedRecord]
-) -> None:
-    """Write records in one transaction, and return when they can be read.
-
-    Readers of committed records see all or none.
-
-    Raises:
-        TimeoutError: when they cannot be read within a minute, since another transaction is open.
-        BrokerUnavailable: when no broker answers.
-    """
-    producer = make_transactional_producer(settings, settings.topic(transactional_id))
-    ends: dict[TopicPartition, int] = {}
-    try:
-        async with reaching(settings, _TRANSACTION_START_SECONDS):
-            await producer.start()
-        async with producer.transaction():
-            for record in records:
-                written = await producer.send_and_wait(
-                    settings.topic(record.topic),
-                    record.value,
-                    record.key,
-                    partition=record.partition,
-                    headers=list(record.headers),
-                )
-                ends[written.topic_partition] = written.offset + 1
-    finally:
-        await producer.stop()
-    await await_readable(settings, ends)
-
-
-async def await_readable(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
-    """Wait until committed records can be read: the broker writes markers after it confirms a commit.
-
-    Args:
-        settings: the broker.
-        ends: the offset behind the last record, by partition.
-
-    Raises:
-        TimeoutError: when they cannot be read within a minute, since another transaction is open.
-    """
-    if not ends:
-        return
-    consumer = make_consumer(settings)
-    try:
-        await consumer.start()
-        async with asyncio.timeout(_READABLE_SECONDS):
-            while True:
-                readable = await consumer.end_offsets(list(ends))
-                if all(readable[at] >= end for at, end in ends.items()):
-                    return
-                await asyncio.sleep(_MARKER_SECONDS)
-    except TimeoutError:
-        raise TimeoutError(
-            f"written, but not readable within {_READABLE_SECONDS:.0f} s: another transaction is open on "
-            f"{', '.join(sorted(at.topic for at in ends))}"
-        ) from None
-    finally:
-        await consumer.stop()

@@ -25,7 +25,8 @@ from tunestream.events.runs import (
     RunPointer,
     RunRecord,
 )
-from tunestream.streams.publish import EncodedRecord, EventProducer, event_record, write_together
+from tunestream.streams.atomic import write_together
+from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 from tunestream.streams.table import Table
 
 __all__ = ["RunDirectory", "apply_run", "write_format"]

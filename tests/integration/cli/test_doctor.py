@@ -26,8 +26,9 @@ from tunestream.events.training import (
     TrainingBatch,
     TrainingStatusEnum,
 )
+from tunestream.streams.atomic import write_together
 from tunestream.streams.groups import GroupLag, group_lags
-from tunestream.streams.publish import EncodedRecord, event_record, write_together
+from tunestream.streams.publish import EncodedRecord, event_record
 
 pytestmark = pytest.mark.timeout(120)
 Command = Callable[..., Result]

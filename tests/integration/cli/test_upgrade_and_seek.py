@@ -10,7 +10,8 @@ from tests.helpers.counting import INPUT, SERVICE, example_end, send
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FIRST_FORMAT, FORMAT
-from tunestream.streams.publish import EncodedRecord, write_together
+from tunestream.streams.atomic import write_together
+from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.runs import write_format
 
 Command = Callable[..., Result]

@@ -12,7 +12,8 @@ from tunestream.events.registry import type_of
 from tunestream.events.ttc import CandidateStep, ExampleEnd, Tick
 from tunestream.sdk import DPOTrajectoryBuilder, collected_events
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.publish import event_record, write_together
+from tunestream.streams.atomic import write_together
+from tunestream.streams.publish import event_record
 
 
 def candidate(run_id: str, example_id: str, score: float) -> CandidateStep:

@@ -8,7 +8,8 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.publish import EncodedRecord, write_together
+from tunestream.streams.atomic import write_together
+from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.runs import RunDirectory, write_format
 
 

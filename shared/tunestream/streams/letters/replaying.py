@@ -30,13 +30,14 @@ from aiokafka.errors import (
 )
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.streams.atomic import await_readable
 from tunestream.streams.client import make_transactional_producer
 from tunestream.streams.dead_letters import DLQ_REPLAY_FOR
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record, read_all_marks
 from tunestream.streams.letters.reading import StoredLetter, stored_letters
 from tunestream.streams.letters.spans import SpanReader
-from tunestream.streams.publish import EncodedRecord, await_readable
+from tunestream.streams.publish import EncodedRecord
 from tunestream.topics import dlq_of
 
 __all__ = ["Overtaken", "Replayed", "replay", "replayed_record"]

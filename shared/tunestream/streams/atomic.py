@@ -1,0 +1,86 @@
+"""Records that are written together: readers of committed records see all of them or none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import TopicPartition
+
+from tunestream.streams.client import make_consumer, make_transactional_producer
+from tunestream.streams.publish import EncodedRecord
+from tunestream.streams.unavailable import reaching
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
+
+__all__ = ["await_readable", "write_together"]
+
+# A broker that was killed between a commit and its markers writes them up to half a minute after its start.
+_READABLE_SECONDS: Final = 60.0
+# The first transaction of a broker's life has it make a topic of its own.
+_TRANSACTION_START_SECONDS: Final = 30.0
+# Between two looks; markers follow within milliseconds.
+_MARKER_SECONDS: Final = 0.01
+
+
+async def write_together(
+    settings: KafkaSettings, transactional_id: str, records: Sequence[EncodedRecord]
+) -> None:
+    """Write records in one transaction, and return when they can be read.
+
+    Readers of committed records see all or none.
+
+    Raises:
+        TimeoutError: when they cannot be read within a minute, since another transaction is open.
+        BrokerUnavailable: when no broker answers.
+    """
+    producer = make_transactional_producer(settings, settings.topic(transactional_id))
+    ends: dict[TopicPartition, int] = {}
+    try:
+        async with reaching(settings, _TRANSACTION_START_SECONDS):
+            await producer.start()
+        async with producer.transaction():
+            for record in records:
+                written = await producer.send_and_wait(
+                    settings.topic(record.topic),
+                    record.value,
+                    record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                )
+                ends[written.topic_partition] = written.offset + 1
+    finally:
+        await producer.stop()
+    await await_readable(settings, ends)
+
+
+async def await_readable(settings: KafkaSettings, ends: Mapping[TopicPartition, int]) -> None:
+    """Wait until committed records can be read: the broker writes markers after it confirms a commit.
+
+    Args:
+        settings: the broker.
+        ends: the offset behind the last record, by partition.
+
+    Raises:
+        TimeoutError: when they cannot be read within a minute, since another transaction is open.
+    """
+    if not ends:
+        return
+    consumer = make_consumer(settings)
+    try:
+        await consumer.start()
+        async with asyncio.timeout(_READABLE_SECONDS):
+            while True:
+                readable = await consumer.end_offsets(list(ends))
+                if all(readable[at] >= end for at, end in ends.items()):
+                    return
+                await asyncio.sleep(_MARKER_SECONDS)
+    except TimeoutError:
+        raise TimeoutError(
+            f"written, but not readable within {_READABLE_SECONDS:.0f} s: another transaction is open on "
+            f"{', '.join(sorted(at.topic for at in ends))}"
+        ) from None
+    finally:
+        await consumer.stop()
