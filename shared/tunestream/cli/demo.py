@@ -17,6 +17,7 @@ import typer
 from rich.live import Live
 from rich.markup import escape
 
+from tunestream.cli.child import ProcessSpec
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.experiment.options import SAVE_DIR, SaveDirOption
@@ -25,7 +26,7 @@ from tunestream.cli.output import JsonOption, console, emit, logs, note, warn
 from tunestream.cli.serve import server_command
 from tunestream.cli.service_processes import free_port, service_processes
 from tunestream.cli.stopping import until_stopped
-from tunestream.cli.supervisor import ProcessSpec, Supervisor
+from tunestream.cli.supervisor import Supervisor
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.demo.loop import play

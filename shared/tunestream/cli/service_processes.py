@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tunestream.cli.child import ProcessSpec
 from tunestream.cli.extras import check_extra
-from tunestream.cli.supervisor import ProcessSpec
 from tunestream.topics import SERVICES
 
 if TYPE_CHECKING:

@@ -9,56 +9,24 @@ that keeps dying ends :meth:`Supervisor.wait`; when the block is left, none of t
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import signal
-import sys
-from asyncio.subprocess import DEVNULL, STDOUT, Process
+from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic, time
 from types import TracebackType
 from typing import Final, Self
 
 import httpx
 
+from tunestream.cli.child import ProcessSpec, kill_group, last_lines, name_of_code, start_process
 from tunestream.cli.errors import Failure
 from tunestream.cli.liveness import answering, until_dead
 from tunestream.config.settings import SupervisorSettings
 
-__all__ = ["KeepsDying", "NotReady", "ProcessSpec", "Supervisor"]
+__all__ = ["KeepsDying", "NotReady", "Supervisor"]
 
 _WINDOW: Final = 120.0
-_TAIL_LINES: Final = 8
-_TAIL_BYTES: Final = 8192
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
-    """A process to keep running.
-
-    Attributes:
-        name: for people.
-        command: program and arguments.
-        log: takes its stdout and stderr.
-        environment: added to our environment.
-        ready_url: answers 200 once it is at work; None when it counts as ready at once.
-        live_url: answers 503 when it has to be started again; None when only its death counts.
-        final_codes: exit codes after which to start it again is no use.
-    """
-
-    name: str
-    command: Sequence[str]
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    ready_url: str | None = None
-    live_url: str | None = None
-    final_codes: tuple[int, ...] = ()
 
 
 class KeepsDying(Failure):
@@ -187,11 +155,10 @@ class Supervisor:
         deaths: deque[float] = deque(maxlen=len(self._waits) + 1)
         while True:
             code = await self._ended(spec)
-            _kill_group(self._processes[spec.name])
+            kill_group(self._processes[spec.name])
             deaths.append(monotonic())
-            reason = (
-                f"{spec.name} ended with {_named(code)}; its last lines in {spec.log}:\n{_tail(spec.log)}"
-            )
+            ended = f"{spec.name} ended with {name_of_code(code)}"
+            reason = f"{ended}; its last lines in {spec.log}:\n{last_lines(spec.log)}"
             if code in spec.final_codes:
                 raise KeepsDying(f"{reason}\n{spec.name} is not started again")
             recent = sum(monotonic() - death < _WINDOW for death in deaths)
@@ -228,21 +195,10 @@ class Supervisor:
             async with asyncio.timeout(self._stop_timeout):
                 await process.wait()
         except TimeoutError:
-            _kill_group(process)
+            kill_group(process)
 
     async def _start(self, spec: ProcessSpec) -> None:
-        spec.log.parent.mkdir(parents=True, exist_ok=True)
-        with spec.log.open("ab") as log:
-            self._processes[spec.name] = await asyncio.create_subprocess_exec(
-                *spec.command,
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=STDOUT,
-                env={**os.environ, **spec.environment},
-                # Ctrl-C in the terminal is for us; we end them in order.
-                start_new_session=True,
-                preexec_fn=_end_with_parent if _LIBC else None,
-            )
+        self._processes[spec.name] = await start_process(spec)
 
     async def _end_all(self) -> None:
         alive = [process for process in self._processes.values() if process.returncode is None]
@@ -254,29 +210,5 @@ class Supervisor:
                 {asyncio.create_task(process.wait()) for process in alive}, timeout=self._stop_timeout
             )
         for process in self._processes.values():
-            _kill_group(process)
+            kill_group(process)
             await process.wait()
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end the process when we are killed and cannot."""
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _kill_group(process: Process) -> None:
-    """Kill a process with what it started, also when itself is gone."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _named(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - _TAIL_BYTES))
-        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (nothing)"

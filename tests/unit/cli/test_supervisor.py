@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.services import free_port
-from tunestream.cli.supervisor import KeepsDying, NotReady, ProcessSpec, Supervisor
+from tunestream.cli.child import ProcessSpec
+from tunestream.cli.supervisor import KeepsDying, NotReady, Supervisor
 
 SLEEP = "import time; print('working', flush=True); time.sleep(60)"
 
@@ -253,7 +254,8 @@ async def test_a_program_that_does_not_exist_leaves_nothing_behind(tmp_path: Pat
 def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     code = f"""
 import asyncio, pathlib, sys
-from tunestream.cli.supervisor import ProcessSpec, Supervisor
+from tunestream.cli.child import ProcessSpec
+from tunestream.cli.supervisor import Supervisor
 async def main():
     child = ProcessSpec("worker", (sys.executable, "-c", {SLEEP!r}), pathlib.Path({str(tmp_path / "log")!r}))
     async with Supervisor([child], report=print) as supervisor:
