@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tunestream.streams.consumer import Consumer
+from tunestream.streams.fetch.consumer import Consumer
 from tunestream.topics import CATALOGUE
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from tunestream import __version__
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import content_digest
-from tunestream.streams.undecodable import Undecodable
+from tunestream.streams.fetch.undecodable import Undecodable
 
 __all__ = [
     "DLQ_MESSAGE",

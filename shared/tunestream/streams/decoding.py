@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
+from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.handler import Inbound
-from tunestream.streams.undecodable import Undecodable
 
 __all__ = ["broker_time", "decode", "refusal_of"]
 

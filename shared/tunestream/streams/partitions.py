@@ -12,8 +12,8 @@ import structlog
 from tunestream.config.settings import ServiceSettings
 from tunestream.streams import metrics
 from tunestream.streams.deadlines import words
+from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.gaps import Gaps
-from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.measuring import Measures
 from tunestream.streams.plan import Plan
 from tunestream.streams.state import Dormant

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from aiokafka import TopicPartition
 
 from tunestream.streams.deadlines import words
-from tunestream.streams.group_consumer import GroupConsumer
+from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.in_hand import InHand
 from tunestream.streams.partitions import Partitions
 from tunestream.streams.watchdog import Place, Sighting

@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError
 
 from tunestream.config.settings import ServiceSettings
 from tunestream.streams.deadlines import words
+from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.gaps import Gaps
-from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.handler import Handler
 from tunestream.streams.health import Health, why_ended
 from tunestream.streams.in_hand import InHand

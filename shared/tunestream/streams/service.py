@@ -28,8 +28,8 @@ from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettin
 from tunestream.events.runs import NewerFormat
 from tunestream.streams import metrics
 from tunestream.streams.client import FETCH_BYTES, ssl_context
+from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.garbage_collection import calm_garbage_collector
-from tunestream.streams.group_consumer import GroupConsumer
 from tunestream.streams.health import Health
 from tunestream.streams.lifecycle import HANDLER_SHARE, ServiceApp, Stage
 from tunestream.streams.plan import Plan

@@ -18,8 +18,8 @@ from tunestream.domain.effects import Refused
 from tunestream.streams.absence import Absence, SecondReading
 from tunestream.streams.client import make_consumer
 from tunestream.streams.decoding import decode
+from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.metadata import partition_count
-from tunestream.streams.undecodable import Undecodable
 from tunestream.topics import topic as catalogued
 
 __all__ = ["Table", "TableTimeout"]

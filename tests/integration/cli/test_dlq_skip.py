@@ -16,7 +16,7 @@ from tests.integration.cli.conftest import Command
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.client import make_consumer
 from tunestream.streams.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON
-from tunestream.streams.undecodable import _WalkedRecords
+from tunestream.streams.fetch.undecodable import _WalkedRecords
 
 SERVICE = "pair-builder"
 UNREADABLE = range(2, 5)

@@ -13,7 +13,7 @@ from tests.helpers.counting import OUTPUT, Board, example_end, numbers, plan, ru
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.undecodable import _WalkedRecords
+from tunestream.streams.fetch.undecodable import _WalkedRecords
 
 BAD = 2
 GOOD = (0, 1, 3)

@@ -19,8 +19,8 @@ from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.client import make_transactional_producer
 from tunestream.streams.embedded import EmbeddedKafka
-from tunestream.streams.group_consumer import GroupConsumer
-from tunestream.streams.undecodable import _WalkedRecords
+from tunestream.streams.fetch.group_consumer import GroupConsumer
+from tunestream.streams.fetch.undecodable import _WalkedRecords
 
 STALL = 0.5
 QUICK = ServiceSettings(retry_min_seconds=0.05, retry_max_seconds=0.2, stall_seconds=STALL)

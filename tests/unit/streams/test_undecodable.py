@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.raw_batches import BAD_NAME, CODECS, batch, marker, resealed
-from tunestream.streams.codecs import MAX_BATCH_BYTES
-from tunestream.streams.undecodable import Undecodable, deliver_undecodable
+from tunestream.streams.fetch.codecs import MAX_BATCH_BYTES
+from tunestream.streams.fetch.undecodable import Undecodable, deliver_undecodable
 
 PLACE = TopicPartition("ttc.events", 3)
 VALUES = [b"v%d" % number * 50 for number in range(4)]

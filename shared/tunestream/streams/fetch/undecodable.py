@@ -20,8 +20,8 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionReco
 from aiokafka.protocol.fetch import FetchRequest
 
 from tunestream.domain.effects import Refused
-from tunestream.streams.codecs import BatchDamaged
-from tunestream.streams.raw_batches import RawBatch, RawRecord, raw_batches
+from tunestream.streams.fetch.codecs import BatchDamaged
+from tunestream.streams.fetch.raw_batches import RawBatch, RawRecord, raw_batches
 
 __all__ = ["Undecodable", "deliver_undecodable"]
 

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
-from tunestream.streams.consumer import Consumer
+from tunestream.streams.fetch.consumer import Consumer
 
 __all__ = ["GroupConsumer", "PollError"]
 

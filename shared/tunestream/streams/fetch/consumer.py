@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tunestream.streams.undecodable import deliver_undecodable
+from tunestream.streams.fetch.undecodable import deliver_undecodable
 
 __all__ = ["Consumer"]
 

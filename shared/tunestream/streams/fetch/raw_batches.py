@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from tunestream.streams.codecs import BatchDamaged, decompress
+from tunestream.streams.fetch.codecs import BatchDamaged, decompress
 
 __all__ = ["RawBatch", "RawRecord", "raw_batches"]
 
