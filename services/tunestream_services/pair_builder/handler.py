@@ -67,8 +67,14 @@ class PairBuilderHandler(Handler):
         config_digest = envelope.extensions.get("tsdigest", "")
         if not config_digest and not isinstance(body, Tick):
             raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
-        if not isinstance(body, Tick):
-            self._check_configuration(body, config_digest)
+        if not isinstance(body, Tick) and (needed := self._unreadable(body, config_digest)) is not None:
+            # Also what is refused is no silence: were it, a quiet turn beside it would wait for its end.
+            self._builder.advance(envelope.time, effects)
+            raise Refused(
+                "unknown_run",
+                f"configuration {needed} of run {body.run_id!r} cannot be read; run `tunestream run apply` "
+                "and replay",
+            )
         self._builder.handle(
             body,
             time=envelope.time,
@@ -77,19 +83,13 @@ class PairBuilderHandler(Handler):
             effects=effects,
         )
 
-    def _check_configuration(self, body: _Example, config_digest: str) -> None:
-        run_id, needed = body.run_id, None
-        if not self._runs.has(run_id, config_digest):
-            needed = config_digest
-        elif self._parked:
-            found = map(self._parked.needs, example_prefixes(run_id, body.example_id))
-            needed = next((configuration[1] for configuration in found if configuration), None)
-        if needed is not None:
-            raise Refused(
-                "unknown_run",
-                f"configuration {needed} of run {run_id!r} cannot be read; run `tunestream run apply` and "
-                "replay",
-            )
+    def _unreadable(self, body: _Example, config_digest: str) -> str | None:
+        """Return which needed configuration cannot be read: the record's, or one that state waits for."""
+        if not self._runs.has(body.run_id, config_digest):
+            return config_digest
+        prefixes = example_prefixes(body.run_id, body.example_id) if self._parked else ()
+        found = map(self._parked.needs, prefixes)
+        return next((configuration[1] for configuration in found if configuration), None)
 
     @override
     async def complete(self, effects: Effects) -> None:

@@ -246,6 +246,42 @@ async def test_a_configuration_that_cannot_be_read_refuses_its_records_alone(
     assert refused.value.code == "unknown_run"
 
 
+async def test_a_flood_of_refused_candidates_closes_a_quiet_turn_beside_it(tmp_path: Path) -> None:
+    """The collector knows their run, so it sends no ticks between them."""
+    handler = _handlers(KnownRuns(RUN), tmp_path)["pair builder"][0]
+    await handled(handler, inbound(STEPS[0], KEY, tsdigest=RUN.digest))
+    effects = Effects()
+    for at in range(90):
+        record = inbound(STEPS[1], KEY, ce_time=1_000 + 1_000 * at, tsdigest="unreadable")
+        await handler.prepare([record], 0.0)
+        with pytest.raises(Refused, match="unknown_run"):
+            handler.handle(record, effects)
+    assert effects.counts["closed_timeout"] == 1
+    assert sum(isinstance(output.body, Tick) for output in effects.outbound) == 89
+
+
+async def test_state_that_waits_does_not_slow_the_records_of_others(tmp_path: Path) -> None:
+    """Each record asks whether state of its example waits; that must not walk through all of it."""
+    handler = _handlers(KnownRuns(RUN), tmp_path)["pair builder"][0]
+    keys = [encode_key("c", "r", f"x{at}", "=t", "unreadable") + b"/0/1000" for at in range(2_000)]
+    walked = [_Watched(key) for key in keys]
+    for key in walked:
+        handler.restore(key, b"{}")
+    before = sum(key.asked for key in walked)
+    await handled(handler, inbound(STEPS[0], KEY, tsdigest=RUN.digest))
+    assert sum(key.asked for key in walked) == before
+
+
+class _Watched(bytes):
+    """A key that counts who compares its beginning."""
+
+    asked = 0
+
+    def startswith(self, *args: Any) -> bool:
+        self.asked += 1
+        return super().startswith(*args)
+
+
 async def test_an_open_turn_waits_for_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
     runs = KnownRuns(RUN)
     records = [inbound(body, KEY, tsdigest=RUN.digest) for body in STEPS]

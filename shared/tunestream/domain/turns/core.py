@@ -81,20 +81,25 @@ class PairBuilder:
             case CandidateStep() | EpisodeStep():
                 rules = self._state.rules(event.run_id, config_digest)
                 came = _Arrival(config_digest, rules, raw, fingerprint(raw))
-                self._advance(time, effects)
+                self.advance(time, effects)
                 run = self._state.run(event.run_id)
                 if isinstance(event, CandidateStep):
                     self._candidate(run, event, came, effects)
                 else:
                     self._episode(run, event, came, effects)
             case Tick():
-                self._advance(time, effects)
+                self.advance(time, effects)
             case _:
-                self._advance(time, effects)
+                self.advance(time, effects)
                 self._marker(self._state.run(event.run_id), event, effects)
 
-    def _advance(self, time: int, effects: Effects) -> None:
-        """Move stream time on, close what is due on the way, and pass each new second on to the gate."""
+    def advance(self, time: int, effects: Effects) -> None:
+        """Move stream time on, close what is due on the way, and pass each new second on to the gate.
+
+        Args:
+            time: of a record, also of one that is refused, ms.
+            effects: receives what is to be done.
+        """
         state = self._state
         state.settle(time, effects)
         before = state.now
