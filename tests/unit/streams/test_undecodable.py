@@ -168,7 +168,28 @@ def test_a_bomb_is_refused_before_it_is_in_memory(codec: str) -> None:
     assert following == 5
 
 
-def test_aborted_and_control_batches_are_passed_over_also_when_damaged() -> None:
+def test_many_batches_within_the_limit_are_not_in_memory_together() -> None:
+    """A fetch of 4 MiB holds hundreds of those, of every codec."""
+    made = [batch(number, [b"a" * (10 << 20)], codec="zstd") for number in range(3)]
+
+    found, following = read(*made)
+    assert [record.offset for record in found] == [0, 1]
+    assert following == 2, "the next fetch goes on there"
+
+    found, following = read(*made[2:], position=2)
+    assert [record.offset for record in found] == [2]
+    assert following == 3
+
+
+def test_a_damaged_batch_that_looks_like_the_mark_of_a_transaction_is_no_silence() -> None:
+    looks = bytearray(batch(4, VALUES))
+    looks[22] |= 0x20
+    found, following = read(batch(0, VALUES), bytes(looks), batch(8, VALUES))
+    assert offsets(found)[4] == (4, 7, "undecodable.batch")
+    assert following == 12
+
+
+def test_aborted_batches_are_passed_over_also_when_damaged() -> None:
     aborted, committed = 7, 8
     found, following = read(
         batch(0, VALUES, producer=aborted, bad=[0]),
@@ -183,6 +204,7 @@ def test_aborted_and_control_batches_are_passed_over_also_when_damaged() -> None
 
     assert offsets(found) == [
         *((number, number, "undecodable.header" if number == 10 else "") for number in range(8, 12)),
+        (12, 12, "undecodable.batch"),  # the damaged mark: its offset holds no record, and is told
         *((number, number, "") for number in range(13, 17)),
     ]
     assert following == 19
@@ -209,10 +231,13 @@ def test_any_damage_is_told_and_harms_no_neighbour(data: st.DataObject) -> None:
     made = bytearray(batch(4, VALUES, codec=codec))
     at = data.draw(st.integers(21, len(made) - 1))
     made[at] ^= data.draw(st.integers(1, 255))
-    damaged = resealed(made) if data.draw(st.booleans()) else bytes(made)
+    again = data.draw(st.booleans())
+    damaged = resealed(made) if again else bytes(made)
 
     found, following = read(batch(0, VALUES), damaged, batch(8, VALUES))
 
     kept = [record for record in found if not isinstance(record, Undecodable)]
     assert [record.value for record in kept if record.offset not in range(4, 8)] == VALUES * 2
     assert following == 12
+    if not again:  # the checksum shows it, whatever the header says that the batch is
+        assert [offset for offset in offsets(found) if offset[2]] == [(4, 7, "undecodable.batch")]

@@ -102,6 +102,11 @@ class RawBatch:
     def _count(self) -> int:
         return int(_COUNT.unpack_from(self.data, _COUNT_AT)[0])
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes as far as it was read: decompressed, if that was done."""
+        return len(self.data if self._plain is None else self._plain)
+
     def check(self) -> None:
         """Check the batch's checksum.
 

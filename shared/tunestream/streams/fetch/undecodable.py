@@ -28,6 +28,9 @@ __all__ = ["Undecodable", "deliver_undecodable"]
 _NO_TIME: Final = -1
 _OF_CREATION: Final = 0
 _VERSION_2: Final = 2
+# What a poll takes of one partition's fetch, decompressed; the rest is fetched again. A fetch of 4 MiB may
+# hold hundreds of batches that are within their own limit, and gigabytes together.
+_AT_ONCE: Final = 16 << 20
 
 
 @dataclass
@@ -152,9 +155,13 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
         )
 
     def _unpack_records(self) -> Iterator[ConsumerRecord]:
+        taken = 0
         for batch in raw_batches(self._raw):
+            if taken >= _AT_ONCE:
+                return
             if not self._passed_over(batch.batch):
                 yield from self._records_of(batch)
+                taken += batch.size
             # A batch keeps its last offset when compaction removed its last record.
             self.next_fetch_offset = max(self.next_fetch_offset, batch.end(self._highwater))
 
@@ -167,7 +174,8 @@ class _WalkedRecords(PartitionRecords):  # type: ignore[misc]
                 self._aborted_producers.discard(batch.producer_id)
             elif batch.is_transactional and batch.producer_id in self._aborted_producers:
                 return True
-        return bool(batch.is_control_batch)
+        # A damaged batch may only look like a marker: one bit makes the difference.
+        return bool(batch.is_control_batch and batch.validate_crc())
 
     def _records_of(self, batch: RawBatch) -> Iterator[ConsumerRecord]:
         place = self._tp
