@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from tunestream.streams import metrics
+from tunestream.streams.fetch.resets import Gap
 
-__all__ = ["Gap", "Gaps", "Jumps", "gap_before"]
+__all__ = ["Gaps", "gap_before"]
 
 log = structlog.get_logger(__name__)
 # The end of a transaction takes an offset, which no record has.
 _MARKER: Final = 1
-_PAUSE_SECONDS: Final = 2.0
-
-
-class Gap(NamedTuple):
-    """Offsets of an input that were deleted before they were read.
-
-    Attributes:
-        place: topic, with the prefix, and partition.
-        first: the first of them.
-        end: the first after them.
-    """
-
-    place: TopicPartition
-    first: int
-    end: int
 
 
 def gap_before(place: TopicPartition, position: int, beginning: int) -> Gap | None:
@@ -39,37 +24,6 @@ def gap_before(place: TopicPartition, position: int, beginning: int) -> Gap | No
     One offset alone is none: it is the mark of a transaction's end, behind the last record that was read.
     """
     return Gap(place, position, beginning) if beginning - position > _MARKER else None
-
-
-class Jumps:
-    """Where the offsets of a task's inputs went on further than expected.
-
-    Most jumps are marks of transactions, or records of aborted ones. The client also jumps, in silence, to
-    the beginning of what is left when its position was deleted. Only the topic's beginning shows which.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[TopicPartition, tuple[int, int]] = {}
-        self._due = 0.0
-
-    def note(self, place: TopicPartition, position: int, offset: int) -> None:
-        """Note that a record came with ``offset``, where ``position`` was the next."""
-        if offset - position > _MARKER:
-            self._found.setdefault(place, (position, offset))
-
-    async def gaps(self, consumer: AIOKafkaConsumer) -> list[Gap]:
-        """Return those of the jumps that were gaps, and forget the jumps; asks the broker now and then."""
-        if not self._found or time.monotonic() < self._due:
-            return []
-        beginnings = await consumer.beginning_offsets(list(self._found))
-        found, self._found = self._found, {}
-        self._due = time.monotonic() + _PAUSE_SECONDS
-        gaps = (
-            gap_before(place, position, min(beginnings[place], offset))
-            for place, (position, offset) in found.items()
-            if place in beginnings
-        )
-        return [gap for gap in gaps if gap is not None]
 
 
 class Gaps:
@@ -85,8 +39,13 @@ class Gaps:
             metrics.GAPS.labels(self._service, place.topic, place.partition)
 
     def report(self, gaps: Iterable[Gap]) -> None:
-        """Count gaps, log them, and show them from now on."""
-        for gap in gaps:
+        """Count gaps, log them, and show them from now on; each once, also when opening finds it again."""
+        for found in gaps:
+            known = self._found.get(found.place)
+            again = known is not None and known.first <= found.first < known.end
+            gap = found._replace(first=known.end) if known is not None and again else found
+            if gap.first >= gap.end:
+                continue
             self._found[gap.place] = gap
             metrics.GAPS.labels(self._service, *gap.place).inc(gap.end - gap.first)
             log.error(

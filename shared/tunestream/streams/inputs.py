@@ -10,7 +10,6 @@ from tunestream.streams.changelog import Reached
 from tunestream.streams.dead_letters import is_for_another
 from tunestream.streams.deadlines import STEP_DEADLINE, deadline
 from tunestream.streams.decoding import decode
-from tunestream.streams.gaps import Gap, Jumps
 from tunestream.streams.handler import Inbound
 from tunestream.streams.plan import Plan
 from tunestream.streams.watermarks import Watermarks
@@ -54,7 +53,6 @@ class Inputs:
         }
         self.positions: dict[TopicPartition, int] = {}
         self._service = plan.service
-        self._jumps = Jumps()
         self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
         self._ours = {full for full, name in self.names.items() if not topic(name).from_outside}
 
@@ -85,7 +83,7 @@ class Inputs:
         return bool(record.offset >= self.positions[self.places[record.topic]])
 
     def check_order(self, records: Sequence[ConsumerRecord]) -> None:
-        """Make sure that what the client gave follows on what was handled; note where it jumped ahead.
+        """Make sure that what the client gave follows on what was handled.
 
         Raises:
             WentBack: when it begins before the position.
@@ -95,14 +93,8 @@ class Inputs:
             first.setdefault(record.topic, record.offset)
         for name, offset in first.items():
             place = self.places[name]
-            self._jumps.note(place, self.positions[place], offset)
             if offset < self.positions[place]:
                 raise WentBack(place, self.positions[place], offset)
-
-    async def new_gaps(self, consumer: AIOKafkaConsumer) -> list[Gap]:
-        """Return which records were deleted before they were read, since the last call."""
-        async with deadline(STEP_DEADLINE, "asking for the beginnings of the inputs"):
-            return await self._jumps.gaps(consumer)
 
     async def caught_up(self, consumer: AIOKafkaConsumer, watermarks: Watermarks) -> bool:
         """Return whether the consumer has passed every record.

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from tunestream.streams import metrics
 from tunestream.streams.changelog import POSITIONS_KEY, Reached, decode_positions, unwrap
 from tunestream.streams.deadlines import STEP_DEADLINE, deadline
-from tunestream.streams.gaps import Gap
+from tunestream.streams.fetch.resets import Gap
 from tunestream.streams.inputs import Inputs
 from tunestream.streams.plan import Plan
 from tunestream.streams.progress import Progress

@@ -204,13 +204,14 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_IDLE_INTERVAL)
             now = time.monotonic()
+            if self._assigned_once:
+                self.gaps.report(self.consumer.passed_gaps())
             await asyncio.gather(*(self._idle_one(task, now) for task in self._partitions.at_work()))
 
     async def _idle_one(self, task: Task, now: float) -> None:
         self._measures.state(task.partition, task.handler.gauges())
         task.refusals.report()
         try:
-            self.gaps.report(await task.inputs.new_gaps(self.consumer))
             if (
                 task.idle_due(now)
                 and await task.inputs.caught_up(self.consumer, self._watermarks)

@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.changelog import Reached
 from tunestream.streams.client import make_consumer
-from tunestream.streams.gaps import Gap, gap_before
+from tunestream.streams.fetch.resets import Gap
+from tunestream.streams.gaps import gap_before
 from tunestream.topics import Topic
 
 __all__ = ["Starts"]

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from tunestream.domain.effects import Effects
 from tunestream.streams import metrics
-from tunestream.streams.gaps import Gap
+from tunestream.streams.fetch.resets import Gap
 from tunestream.streams.handler import Handler, TaskContext
 from tunestream.streams.handling import handle
 from tunestream.streams.inputs import Inputs, WentBack
@@ -150,7 +150,7 @@ class Task:
             metrics.RECORDS.labels(self._plan.service, self.partition).inc(len(fresh))
 
     def check_order(self, records: Sequence[ConsumerRecord]) -> None:
-        """Make sure that what the client gave follows on what was handled; note where it jumped ahead.
+        """Make sure that what the client gave follows on what was handled.
 
         Raises:
             WentBack: when it begins before :attr:`positions`.

@@ -190,6 +190,32 @@ async def test_what_was_deleted_unread_is_shown_counted_and_logged(
     assert gap_series(kafka, 1, 0) in metrics
 
 
+async def test_what_is_deleted_while_a_service_runs_is_a_gap_also_when_nothing_follows(
+    kafka: KafkaSettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client passes it in silence, and no record shows that it did."""
+    board = Board(held={0: asyncio.Event()})
+    await publish(kafka, 1)
+    async with running(plan(kafka, board)) as service:
+        await logged(capfd, "partition.slow")
+        await publish(kafka, 6)
+        await delete_records(kafka, before=7)
+        board.held.pop(0).set()
+        await logged(capfd, "partition.gap")
+        (line,) = (await service.get("/health/ready")).json()["warnings"]
+        metrics = (await service.get("/metrics")).text
+    assert "offsets 1 to 6 were deleted" in line
+    assert gap_series(kafka, 0, 6) in metrics
+    assert await counted(kafka) == [1]
+
+
+async def logged(capfd: pytest.CaptureFixture[str], event: str) -> None:
+    """Wait until a service in this process has logged an event."""
+    async with asyncio.timeout(90):
+        while event not in capfd.readouterr().err:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 def gap_series(kafka: KafkaSettings, partition: int, count: int) -> str:
     labels = f'partition="{partition}",service="{SERVICE}",topic="{kafka.topic(INPUT)}"'
     return f"tunestream_gap_records_total{{{labels}}} {count:.1f}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tunestream.streams.fetch.resets import Gap, Resets
 from tunestream.streams.fetch.undecodable import deliver_undecodable
 
 __all__ = ["Consumer"]
@@ -15,6 +16,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that delivers what it cannot decode, as :class:`.Undecodable` records."""
 
     _tapped: Any = None
+    _resets: Resets | None = None
 
     # The client makes its fetcher when it starts, and the fetcher begins at once.
     @property
@@ -25,7 +27,12 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     def _fetcher(self, fetcher: Any) -> None:
         if fetcher is not None:
             deliver_undecodable(fetcher)
+            self._resets = Resets(fetcher)
         self._tapped = fetcher
+
+    def passed_gaps(self) -> list[Gap]:
+        """Return what was deleted before it was read, and passed in silence, since the last call."""
+        return [] if self._resets is None else self._resets.take()
 
     def positions(self) -> dict[TopicPartition, int | None]:
         """Return where each assigned partition is read next; None while it is being found out."""
