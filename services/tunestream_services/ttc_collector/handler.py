@@ -18,6 +18,7 @@ from tunestream.domain.collector.prompts import as_format, has_more
 from tunestream.domain.effects import Effects, Refused
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
+from tunestream.events.runs import FIRST_FORMAT
 from tunestream.events.ttc import CandidateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
@@ -138,7 +139,7 @@ class CollectorHandler(Handler):
     @override
     async def complete(self, effects: Effects) -> None:
         """Put down where the clocks are."""
-        self._collector.settle(effects)
+        self._collector.settle(effects, by_run=self._runs.format == FIRST_FORMAT)
 
     @override
     def idle_due(self, now: float) -> bool:

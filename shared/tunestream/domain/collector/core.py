@@ -16,6 +16,7 @@ from tunestream.domain.effects import Effects, Outbound
 from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
+from tunestream.events.keys import encode_key
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, TurnEnd
 
 __all__ = ["Collector", "Normalised"]
@@ -35,7 +36,8 @@ class Collector:
     """One partition's clock.
 
     State keys: ``*`` holds stream time and the time until which a tick is due every second, ``*log`` the rest
-    of the clock. The clocks that earlier releases kept for each run are dropped.
+    of the clock. Earlier releases keep a clock for each run, with the same two numbers. Without it they send
+    the run no tick, so it is kept for them as long as they may come back.
 
     Args:
         partition: of ``ttc.events``; all outputs go to the same partition of ``ttc.candidates``.
@@ -47,7 +49,8 @@ class Collector:
         self._replay = replay
         self._clock = PartitionClock()
         self._log: bytes | None = None
-        self._outdated: list[bytes] = []
+        self._by_run: set[bytes] = set()  # keys of the clocks of runs
+        self._moved: dict[str, int] = {}  # until when runs wait that had records in this transaction
         self._longest_waits: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
         self._until = 0  # stream time at which the longest deadline has passed
@@ -69,7 +72,7 @@ class Collector:
         elif key == _LOG_KEY:
             self._log = value
         elif b"/" not in key and not key.startswith(b"*"):
-            self._outdated.append(key)
+            self._by_run.add(key)
 
     def resume(self, now: float) -> None:
         """Begin to measure silence at ``now`` (monotonic, s)."""
@@ -106,6 +109,7 @@ class Collector:
         time = self._told = self._clock.time
         until = self._waiting[body.run_id] = max(time + wait, self._waiting.get(body.run_id, 0))
         self._until = max(self._until, until)
+        self._moved[body.run_id] = until
         output = Outbound(
             topic=_TOPIC,
             body=body,
@@ -123,11 +127,14 @@ class Collector:
         if self._clock.time - self._told >= TICK_MS:
             self._emit_tick(effects)
 
-    def settle(self, effects: Effects) -> None:
-        """Put down the clock if it moved; once, at the end of a transaction."""
-        for key in self._outdated:
-            effects.delete(key)
-        self._outdated.clear()
+    def settle(self, effects: Effects, *, by_run: bool = False) -> None:
+        """Put down the clock if it moved; once, at the end of a transaction.
+
+        Args:
+            effects: takes the state.
+            by_run: whether an earlier release may have to take it over.
+        """
+        self._settle_runs(effects, by_run=by_run)
         if not self._clock.begun:
             return
         time, log = b"%d %d" % (self._clock.time, self._until), self._clock.to_bytes()
@@ -135,6 +142,17 @@ class Collector:
             effects.put(_TIME_KEY, time)
             effects.put(_LOG_KEY, log)
             self._settled = time + log
+
+    def _settle_runs(self, effects: Effects, *, by_run: bool) -> None:
+        if by_run:
+            for run_id, until in self._moved.items():
+                key = encode_key(run_id)
+                effects.put(key, b"%d %d" % (self._clock.time, until))
+                self._by_run.add(key)
+        else:
+            effects.changes.update(dict.fromkeys(self._by_run))
+            self._by_run.clear()
+        self._moved.clear()
 
     def silent(self, now: float) -> bool:
         """Return whether a tick is due at ``now`` (monotonic, s), if every record was taken."""

@@ -133,6 +133,27 @@ def test_the_clocks_of_an_earlier_release_are_dropped() -> None:
     assert effects.changes.keys() == {b"run", b"*", b"*log"}
 
 
+def test_an_earlier_release_goes_on_with_the_clock_of_each_run() -> None:
+    """Without it, a quiet run gets no tick from it, and an open turn of the run waits for ever."""
+    collector = Collector(0)
+    collector.restore(b"before", b"%d %d" % (START - 4_000, START + 99_000))
+    collector.resume(0.0)
+    for run, time in (("quiet", START), ("r/n", START + 5)):
+        _take(collector, time, now=0.0, run=run)
+    effects = Effects()
+    collector.settle(effects, by_run=True)
+    assert effects.changes == {}, "nothing moved since"
+
+    collector.advance(START + 50, 0.0)
+    collector.take(TurnEnd(run_id="r/n", example_id="e", turn_id="t"), CONFIG, CONFIG.digest, effects)
+    collector.settle(effects, by_run=True)
+    assert effects.changes[b"r%2Fn"] == b"%d %d" % (START + 50, START + 50 + LONGEST)
+    assert b"before" not in effects.changes
+
+    collector.settle(effects)
+    assert effects.changes[b"r%2Fn"] is None, "once the upgrade is finished"
+
+
 def test_an_earlier_release_reads_the_clock_as_two_runs_without_a_deadline() -> None:
     """It takes two numbers under any key; the second run's must not be before its first."""
     collector = Collector(0)
