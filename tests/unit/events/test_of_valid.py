@@ -25,6 +25,7 @@ SAMPLES: dict[Any, Any] = {
     float: 0.5,
     bool: True,
     AwareDatetime: datetime(2026, 1, 2, tzinfo=UTC),
+    datetime: datetime(2026, 1, 2, tzinfo=UTC),
     Any: {"any": [1, None]},
 }
 
