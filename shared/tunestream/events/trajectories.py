@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire
+from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire, kept
 from tunestream.events.registry import event_type
 
 __all__ = [
@@ -40,7 +40,7 @@ class ToolFunction(Sparse):
     """What a tool call calls; the arguments are the model's text, JSON mostly, or an object."""
 
     name: str
-    arguments: str | dict[str, Any]
+    arguments: Annotated[str | dict[str, Any], AfterValidator(kept)]
 
 
 class ToolCall(Sparse):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, SentMetadata, Wire, kept
 from tunestream.events.registry import event_type
@@ -22,6 +23,7 @@ __all__ = [
     "EpisodeStep",
     "ExampleEnd",
     "PublishedPrompt",
+    "PublishedResponse",
     "TTCCandidate",
     "TTCEpisode",
     "TTCEventData",
@@ -42,14 +44,34 @@ def _kept_items(items: list[EpisodeItem]) -> list[EpisodeItem]:
     return items
 
 
+def _text_or_messages(value: object) -> object:
+    if isinstance(value, str | list):
+        return value
+    raise PydanticCustomError("messages_type", "send text, or a list of messages with role and content")
+
+
+def _text_or_message(value: object) -> object:
+    if isinstance(value, str | list | dict):
+        return value
+    raise PydanticCustomError("message_type", "send text, or one assistant message")
+
+
 PublishedPrompt = Annotated[
     str | list[Message] | list[dict[str, Any]],
     Field(
         union_mode="left_to_right",
         description="text, or messages of the OpenAI chat API in any of its forms; the collector reads them",
     ),
+    BeforeValidator(_text_or_messages),
 ]
 """A prompt as agents publish it: messages that are not in our own form are left to the collector."""
+
+PublishedResponse = Annotated[
+    str | dict[str, Any] | list[dict[str, Any]],
+    Field(union_mode="left_to_right", description="text, or one assistant message with text alone"),
+    BeforeValidator(_text_or_message),
+]
+"""A response as agents publish it."""
 
 
 class TTCEventData(Foreign):
@@ -75,7 +97,7 @@ class TTCCandidate(Wire):
     candidate_id: Identifier = Field(description="unique within the turn; a repeat counts once")
     candidate_index: int | None = None
     prompt: PublishedPrompt
-    response: str
+    response: PublishedResponse
     score: FiniteFloat
     expected_candidates: int | None = Field(default=None, ge=1)
     policy_version: str | None = None

@@ -11,6 +11,7 @@ from tunestream.config.experiment.row_format import RowFormat
 from tunestream.events.trajectories import OpenAIMessage, Prompt
 from tunestream.rows.cells import Reading, read_answer, read_conversation, read_prompt, unwritten
 from tunestream.rows.left_out import Unusable
+from tunestream.rows.messages import writable
 
 __all__ = ["FormatUnknown", "read_formatted", "recognise"]
 
@@ -46,9 +47,10 @@ def recognise(row: Values) -> RowFormat:
         FormatUnknown: when that is none, or several.
     """
     found = [name for name, fits in _FITS.items() if fits(row)]
+    columns = ", ".join(map(writable, row))
     if len(found) == 1:
+        _check_one_of_each(found[0], row)
         return found[0]
-    columns = ", ".join(row)
     if found:
         ways = " or ".join(f"data.format: {name}" for name in found)
         raise FormatUnknown(f"the columns {columns} stand for several formats; write {ways}")
@@ -56,6 +58,19 @@ def recognise(row: Values) -> RowFormat:
         f"the columns {columns} stand for no format; write data.prompt and data.prompt_stub, "
         "templates with columns in braces, or data.messages, or data.chosen and data.rejected"
     )
+
+
+def _check_one_of_each(form: RowFormat, row: Values) -> None:
+    """Refuse two columns of which either may be meant."""
+    if form is RowFormat.MESSAGES:
+        there, setting = [name for name in _CHATS if _chat(row, "role", name)], "data.messages"
+    elif form in {RowFormat.PROMPT_COMPLETION, RowFormat.KTO}:
+        there = [name for name in _COMPLETIONS if row.get(name) is not None]
+        setting = "data.prompt and data.prompt_stub"
+    else:
+        return
+    if len(there) > 1:
+        raise FormatUnknown(f"either of the columns {' and '.join(there)} may be meant; write {setting}")
 
 
 def read_formatted(form: RowFormat, row: Values, dropped: Counter[str]) -> Reading:
@@ -111,7 +126,7 @@ def _spoken(one: object, field: str, dropped: Counter[str]) -> dict[str, Any]:
     if not isinstance(one, Mapping) or role is None:
         known = ", ".join(_SPEAKERS)
         raise Unusable("bad_messages", f"{field}.from: is {speaker!r}; it may be one of {known}")
-    dropped.update(str(name) for name in one if name not in {"from", "value"} and one[name] is not None)
+    dropped.update(writable(name) for name in one if name not in {"from", "value"} and one[name] is not None)
     return {"role": role, "content": one.get("value")}
 
 

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from tunestream.events.base import NotKept, check_kept
 from tunestream.events.trajectories import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
 
-__all__ = ["MessageError", "are_messages", "prompt_of", "response_of"]
+__all__ = ["MessageError", "are_messages", "prompt_of", "response_of", "writable"]
 
 _KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content"})
 # To drop one of these would lose what was written, shown or called.
@@ -132,7 +133,7 @@ def _drop(item: Mapping[Any, Any], field: str, dropped: Counter[str]) -> None:
             continue
         if name in _REFUSED:
             raise MessageError(f"{field}.{name}", "cannot be trained on; send text, or tool_calls")
-        dropped[str(name)] += 1
+        dropped[writable(name)] += 1
 
 
 def _content(value: object, field: str) -> str | None:
@@ -184,13 +185,34 @@ def _tool_call(call: object, field: str, dropped: Counter[str]) -> ToolCall:
             f"{field}.function.arguments", f"is {_kind(arguments)}; send JSON text or an object"
         )
     for whole, known in ((call, {"id", "type", "function"}), (function, {"name", "arguments"})):
-        dropped.update(f"tool_calls.{key}" for key in whole if key not in known and whole[key] is not None)
-    arguments = "{}" if arguments is None else arguments if isinstance(arguments, str) else dict(arguments)
+        dropped.update(
+            f"tool_calls.{writable(key)}" for key in whole if key not in known and whole[key] is not None
+        )
     return ToolCall.of_valid(
         id=_text(call.get("id"), f"{field}.id"),
         type="function",
-        function=ToolFunction.of_valid(name=name, arguments=arguments),
+        function=ToolFunction.of_valid(
+            name=name, arguments=_arguments(arguments, f"{field}.function.arguments")
+        ),
     )
+
+
+def _arguments(value: str | Mapping[str, Any] | None, field: str) -> str | dict[str, Any]:
+    if value is None:
+        return "{}"
+    if isinstance(value, str):
+        return value
+    arguments = dict(value)
+    try:
+        check_kept(arguments)
+    except NotKept as error:
+        raise MessageError(field, str(error)) from error
+    return arguments
+
+
+def writable(name: object) -> str:
+    """Return the name of a key as text that UTF-8 can hold: half of a character is written as its escape."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _text(value: object, field: str) -> str | None:

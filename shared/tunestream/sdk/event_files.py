@@ -14,7 +14,7 @@ from tunestream.events.base import NotKept, check_kept
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.rows.errors import Place, RowError
-from tunestream.rows.messages import MessageError, prompt_of
+from tunestream.rows.messages import MessageError, prompt_of, response_of
 from tunestream.rows.values import check_depth, find_surrogate, json_value
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord
@@ -79,7 +79,12 @@ def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRe
     try:
         event = model.model_validate(fields)
         if isinstance(event, TTCCandidate):
-            event = event.model_copy(update={"prompt": prompt_of(event.prompt, "prompt", Counter())})
+            dropped = Counter[str]()  # the collector counts them
+            read = {
+                "prompt": prompt_of(event.prompt, "prompt", dropped),
+                "response": response_of(event.response, "response", dropped),
+            }
+            event = event.model_copy(update=read)
         return native_record(event, source=source, time=now)
     except ValidationError as error:
         raise LineError(_fields(error, model.__name__)) from error

@@ -6,8 +6,8 @@ from collections import Counter
 from uuid import uuid4
 
 from tunestream.events.base import Metadata
-from tunestream.events.ttc import PublishedPrompt, TTCCandidate, TTCTurnEnd
-from tunestream.rows.messages import prompt_of
+from tunestream.events.ttc import PublishedPrompt, PublishedResponse, TTCCandidate, TTCTurnEnd
+from tunestream.rows.messages import prompt_of, response_of
 from tunestream.sdk.text import check_text
 
 __all__ = ["Turn"]
@@ -21,7 +21,7 @@ class Turn:
         example_id: what was played or solved, e.g. one game; its turns stay in order.
         turn_id: unique within the example.
         candidates: what was collected so far.
-        dropped: keys of the prompt's messages that are not sent, counted.
+        dropped: keys of messages that are not sent, counted.
 
     Raises:
         pydantic.ValidationError: when a text cannot be written as UTF-8.
@@ -51,7 +51,7 @@ class Turn:
 
     def candidate(
         self,
-        response: str,
+        response: PublishedResponse,
         *,
         score: float,
         index: int | None = None,
@@ -61,7 +61,7 @@ class Turn:
         """Add a candidate.
 
         Args:
-            response: what the model answered.
+            response: what the model answered: text, or an assistant's message with text alone.
             score: the reward, finite; higher is better.
             index: its place in the turn; by default they are counted from 0.
             candidate_id: unique within the turn. By default a new one each time; give your own when you
@@ -70,6 +70,7 @@ class Turn:
 
         Raises:
             pydantic.ValidationError: naming the field that is wrong.
+            MessageError: when the response is a message that is no assistant's, or more than text.
         """
         check_text("TTCCandidate", {"response": response, "metadata": metadata})
         candidate = TTCCandidate(
@@ -85,6 +86,9 @@ class Turn:
             policy_version=self._policy_version,
             metadata=metadata,
         )
+        if not isinstance(candidate.response, str):
+            text = response_of(candidate.response, "response", self.dropped)
+            candidate = candidate.model_copy(update={"response": text})
         self.candidates.append(candidate)
         return candidate
 

@@ -58,7 +58,7 @@ async def test_agents_publish_four_scored_answers_and_never_a_test_board(
         assert [candidate.candidate_index for candidate in candidates] == [0, 1, 2, 3]
         assert {candidate.policy_version for candidate in candidates} == {"v7"}
         assert [each.score for each in candidates] == [
-            game.reward(BOARDS[prompt], each.response) for each in candidates
+            game.reward(BOARDS[prompt], str(each.response)) for each in candidates
         ]
     finished = {event.example_id for event in events if isinstance(event, TTCExampleEnd)}
     assert len(finished) >= arena.games > 0

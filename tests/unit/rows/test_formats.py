@@ -98,6 +98,14 @@ def test_what_is_left_out_of_a_row_is_counted() -> None:
             {"instruction": "q", "output": "a", "prompt": "q", "completion": "a"},
             "write data.format: alpaca or data.format: prompt_completion",
         ),
+        (
+            {"prompt": "q", "completion": "a", "response": "b"},
+            "either of the columns completion and response",
+        ),
+        (
+            {"messages": [USER, GOOD], "conversation": [USER, GOOD]},
+            "either of the columns messages and conversation may be meant; write data.messages",
+        ),
     ],
 )
 def test_columns_that_stand_for_none_or_several_ask(row: dict[str, Any], said: str) -> None:

@@ -153,3 +153,10 @@ def test_another_response_is_refused_by_name(value: object, said: str) -> None:
 )
 def test_messages_are_known_by_their_roles(value: object, are: bool) -> None:
     assert are_messages(value) is are
+
+
+def test_the_names_of_what_is_dropped_can_be_written() -> None:
+    dropped: Counter[str] = Counter()
+    call = {"function": {"name": "f", "arguments": "{}"}, "\ud83d": 1}
+    prompt_of([{"role": "assistant", "tool_calls": [call], "k\ud83d": 1}], "prompt", dropped)
+    assert dropped == {"k\\ud83d": 1, "tool_calls.\\ud83d": 1}

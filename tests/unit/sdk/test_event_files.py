@@ -36,6 +36,11 @@ def test_messages_are_read_before_they_are_published() -> None:
     assert event.prompt == [OpenAIMessage(role="user", content="w?")]
 
 
+def test_so_are_responses() -> None:
+    response = {"role": "assistant", "content": "sunny"}
+    assert TTCCandidate.model_validate_json(read(native(response=response))).response == "sunny"
+
+
 @pytest.mark.parametrize(
     ("example", "stamped", "said"),
     [
@@ -86,6 +91,9 @@ DEEP = '{"a": ' * 150 + "1" + "}" * 150
         (native(example_id="\ud800"), "example_id: not text"),
         (native(metadata={"a": ["\ud800"]}), "metadata.a.0: not text"),
         (native(prompt=[{"role": "user", "content": [{"type": "image_url"}]}]), "prompt.0.content.0.type"),
+        (native(prompt=None), "^prompt: send text, or a list of messages"),
+        (native(response=None), "^response: send text, or one assistant message"),
+        (native(response={"role": "user", "content": "a"}), "response.role: is 'user'"),
         (native(score="NaN"), "score: Input should be a finite number"),
         (native().replace("}", ', "score": 2}'), "score: is there twice"),
         (native(metadata=None).replace("null", DEEP), "is nested deeper than 100 levels"),

@@ -114,3 +114,12 @@ def test_messages_that_cannot_be_trained_on_are_refused_by_field() -> None:
     prompt: Any = [{"role": "user", "content": [*PARTS, {"type": "image_url"}]}]
     with pytest.raises(MessageError, match=r"prompt\.0\.content\.2\.type: is 'image_url'"):
         Turn("run", "game", "turn", prompt=prompt, expected=None, policy_version=None)
+
+
+def test_a_response_may_be_an_assistants_message() -> None:
+    turn = a_turn()
+    assert turn.candidate({"role": "assistant", "content": PARTS, "id": 7}, score=1).response == "your move"
+    assert turn.dropped == {"id": 1}
+    with pytest.raises(MessageError, match=r"response\.role: is 'user'"):
+        turn.candidate({"role": "user", "content": "a"}, score=1)
+    assert len(turn.candidates) == 1

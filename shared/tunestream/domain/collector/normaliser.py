@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tunestream.domain.collector.bounds import check_range
-from tunestream.domain.collector.prompts import read_prompt
+from tunestream.domain.collector.prompts import read_prompt, read_response
 from tunestream.events.ids import candidate_id, episode_id
 from tunestream.events.ttc import (
     CandidateStep,
@@ -31,7 +31,8 @@ def normalise_native(
         dropped: counts the keys of messages that are left out.
 
     Raises:
-        Refused: when the score is out of range, or the prompt has messages that cannot be trained on.
+        Refused: when the score is out of range, or prompt or response have messages that cannot be trained
+            on.
     """
     match body:
         case TTCCandidate():
@@ -46,7 +47,7 @@ def normalise_native(
 
 def _candidate(body: TTCCandidate, dropped: Counter[str]) -> CandidateStep:
     check_range("score", body.score)
-    prompt = body.prompt
+    prompt, response = body.prompt, body.response
     return CandidateStep.of_valid(
         run_id=body.run_id,
         example_id=body.example_id,
@@ -54,7 +55,7 @@ def _candidate(body: TTCCandidate, dropped: Counter[str]) -> CandidateStep:
         candidate_id=candidate_id(body.run_id, body.example_id, body.turn_id, body.candidate_id),
         candidate_index=body.candidate_index,
         prompt=prompt if isinstance(prompt, str) else read_prompt(prompt, "prompt", dropped),
-        response=body.response,
+        response=response if isinstance(response, str) else read_response(response, "response", dropped),
         score=body.score,
         expected_candidates=body.expected_candidates,
         policy_version=body.policy_version,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tunestream.domain.effects import Refused
+from tunestream.events.base import NotKept
 from tunestream.events.runs import FIRST_FORMAT
 from tunestream.events.trajectories import ChatMessage, OpenAIMessage, Prompt
 from tunestream.events.ttc import CandidateStep
@@ -38,6 +39,8 @@ def read_response(value: object, field: str, dropped: Counter[str]) -> str:
 
 
 def _refusal(error: MessageError) -> Refused:
+    if isinstance(error.__cause__, NotKept):
+        return Refused(error.__cause__.code, str(error))
     if error.missing:
         return Refused("schema.missing", str(error))
     return Refused("schema.wrong_type", str(error))

@@ -272,6 +272,26 @@ def test_what_cannot_be_trained_on_is_refused_by_every_way_in(content: object) -
         candidate(input=prompt)
 
 
+@pytest.mark.parametrize(
+    "response", [{"role": "assistant", "content": "hi"}, [{"role": "assistant", "content": "hi"}]]
+)
+def test_a_response_may_be_a_message_by_every_way_in(response: object) -> None:
+    event = TTCCandidate.model_validate_json(json.dumps(FIELDS | {"response": response}))
+    native_one = normalise_native(event)
+    assert isinstance(native_one, CandidateStep)
+    assert native_one.response == candidate(output=response).response == "hi"
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_arguments_of_calls_are_finite(content: object) -> None:
+    call = {"function": {"name": "f", "arguments": {"seconds": float("nan")}}}
+    prompt = [{"role": "assistant", "content": content, "tool_calls": [call]}]
+    event = TTCCandidate.model_validate_json(json.dumps(FIELDS | {"prompt": prompt}))
+    with pytest.raises(Refused, match=r"arguments: seconds: nan is not finite") as caught:
+        normalise_native(event)
+    assert caught.value.code == "non_finite"
+
+
 def test_the_first_format_knows_role_and_content_alone() -> None:
     named = candidate(input=[USER | {"name": "n"}])
     dropped: Counter[str] = Counter()
