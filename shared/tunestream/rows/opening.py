@@ -41,6 +41,7 @@ ENDINGS: Final[Mapping[str, FileType]] = MappingProxyType(
 )
 """Ending of a name → type; ``.gz`` may follow it."""
 
+_ENDING: Final = ".gz"
 _GZIP: Final = b"\x1f\x8b"
 _BROKEN: Final = (gzip.BadGzipFile, EOFError, zlib.error)
 
@@ -56,7 +57,7 @@ def type_of_file(source: str, setting: str, default: FileType | None = None) -> 
     Raises:
         RowError: when the ending stands for none.
     """
-    path = Path(source.removesuffix(".gz"))
+    path = Path(_unpacked_name(source))
     found = ENDINGS.get(path.suffix.lower())
     if found is not None:
         return found
@@ -68,6 +69,10 @@ def type_of_file(source: str, setting: str, default: FileType | None = None) -> 
     raise RowError(source, f"{ending} stands for no type of file; set {setting} to one of {known}")
 
 
+def _unpacked_name(source: str) -> str:
+    return source[: -len(_ENDING)] if source.lower().endswith(_ENDING) else source
+
+
 @contextmanager
 def open_bytes(source: str) -> Iterator[IO[bytes]]:
     """Open a file, or stdin for ``-``; what is gzipped is unpacked, and a byte order mark passed over.
@@ -76,7 +81,7 @@ def open_bytes(source: str) -> Iterator[IO[bytes]]:
         RowError: when it is text of 16 or 32 bits a character, or is named ``.gz`` and is not.
     """
     with _opened(source) as raw:
-        packed = source.endswith(".gz") or raw.peek(2)[:2] == _GZIP
+        packed = _unpacked_name(source) != source or raw.peek(2)[:2] == _GZIP
         file = io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=raw))) if packed else raw
         try:
             yield _unmarked(file, source)
@@ -111,7 +116,8 @@ def _opened(source: str) -> Iterator[io.BufferedReader]:
 
 def _unmarked(file: io.BufferedReader, source: str) -> io.BufferedReader:
     beginning = file.peek(4)[:4]
-    if beginning.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or beginning == BOM_UTF32_BE:
+    without_mark = len(beginning) > 1 and (beginning[0] == 0) != (beginning[1] == 0)
+    if without_mark or beginning.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or beginning == BOM_UTF32_BE:
         raise RowError(source, "is text in UTF-16 or UTF-32; save it as UTF-8")
     if beginning.startswith(BOM_UTF8):
         file.read(len(BOM_UTF8))

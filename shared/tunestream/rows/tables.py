@@ -13,6 +13,11 @@ from tunestream.rows.values import not_utf8
 
 __all__ = ["parquet_rows", "separated_rows"]
 
+_SEPARATORS: Final = {
+    "\t": "tabs separate the columns of the type tsv",
+    ";": "separate columns by commas, not by semicolons",
+    ",": "commas separate the columns of the type csv",
+}
 _BATCH: Final = 1000  # rows of Parquet at a time
 
 
@@ -45,6 +50,7 @@ def separated_rows(file: IO[bytes], source: str, separator: str) -> Iterator[tup
             continue
         if columns is None:
             columns = _columns(cells, place)
+            _check_separator(columns, place, separator)
         elif len(cells) != len(columns):
             raise RowError(place, f"has {len(cells)} cells, and the first line names {len(columns)} columns")
         else:
@@ -102,7 +108,18 @@ def _columns(names: Sequence[str], where: Place | str) -> list[str]:
     return list(names)
 
 
+def _check_separator(columns: Sequence[str], place: Place, separator: str) -> None:
+    """Refuse a table with another separator: it would have one column with the names of all."""
+    if len(columns) > 1 or not columns[0]:
+        return
+    for other, remedy in _SEPARATORS.items():
+        if other != separator and other in columns[0]:
+            raise RowError(place, f"names one column, {columns[0]!r}; {remedy}")
+
+
 def _reason(error: csv.Error) -> str:
+    if "new-line" in str(error):
+        return "has a line end of CR alone; write LF, or CR and LF"
     if "unexpected end of data" in str(error):
         return "a quote opens in this row and is never closed"
     return f"is not a table: {error}; write a quote inside quotes twice"

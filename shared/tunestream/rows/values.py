@@ -40,7 +40,7 @@ def json_value(text: bytes, place: Place, *, keep_numbers: bool = False) -> Any:
         RowError: when it is no JSON, repeats a key, or is nested too deeply.
     """
     try:
-        return (_PLAIN if keep_numbers else DECODER).decode(_decoded(text, place))
+        return (_PLAIN if keep_numbers else DECODER).decode(_decoded(text.rstrip(), place))
     except (ValueError, RecursionError) as error:
         raise fault_of(error, place) from error
 

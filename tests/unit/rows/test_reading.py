@@ -107,6 +107,11 @@ def test_a_file_may_hold_nothing(write: Write, name: str, content: bytes) -> Non
     assert rows(write(name, content)) == []
 
 
+def test_an_ending_may_have_capitals(write: Write) -> None:
+    path = write("A.CSV.GZ", gzip.compress(CSV.encode()))
+    assert [row.values for row in read_rows(path, type_of_file(path, SETTING))] == ROWS
+
+
 def test_gzip_is_known_by_its_content_too(write: Write) -> None:
     assert rows(write("a.jsonl", gzip.compress(JSONL.encode()))) == ROWS
 
@@ -135,10 +140,15 @@ def test_gzip_is_known_by_its_content_too(write: Write) -> None:
         ("a.csv", 'q,a\n1,2\n3,"x\n4,5\n', ":3: a quote opens in this row and is never closed"),
         ("a.csv", 'q,a\n1,"x"y\n', ":2: is not a table"),
         ("a.csv", 'q,a\n"1\n2",3\n4,5,6\n', ":4: has 3 cells, and the first line names 2 columns"),
+        ("a.csv", "q;a\n1;2\n", ":1: names one column, 'q;a'; separate columns by commas"),
+        ("a.csv", "q\ta\n1\t2\n", ":1: names one column, 'q\\ta'; tabs separate the columns of the type tsv"),
+        ("a.tsv", "q,a\n1,2\n", ":1: names one column, 'q,a'; commas separate the columns of the type csv"),
+        ("a.csv", "q,a\n1,2\n".encode("utf-16-le"), ": is text in UTF-16"),
+        ("a.jsonl", '{"q":\n', ":1: is not JSON: Expecting value at column 6"),
         ("a.csv", "q,a\n1\n", ":2: has 1 cells, and the first line names 2 columns"),
         ("a.csv", "q,a,q\n1,2,3\n", ":1: 'q': two columns have this name"),
         ("a.csv", b"q,a\n1,2\n\xe4,3\n", ":3: is not UTF-8 text"),
-        ("a.csv", "q,a\r1,2\r3,4", ":1: is not a table"),
+        ("a.csv", "q,a\r1,2\r3,4", ":1: has a line end of CR alone"),
         ("a.tsv", "q\ta\n1\n", ":2: has 1 cells"),
         ("a.parquet", "no parquet", ": is not Parquet"),
         ("a.parquet.gz", gzip.compress(b"x", mtime=0), ": Parquet is compressed inside"),
