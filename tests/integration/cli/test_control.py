@@ -249,5 +249,6 @@ def test_nobody_answers_without_a_trainer(
     elsewhere = KafkaSettings(bootstrap_servers=kafka, topic_prefix=topic_prefix)
     monkeypatch.setenv("TUNESTREAM_KAFKA_TOPIC_PREFIX", topic_prefix)
     asyncio.run(apply_topics(elsewhere))
+    asyncio.run(apply_run(elsewhere, "a"))
     result = site.run("models", "rollback", "a", "--timeout", 0.5, code=3)
     assert "no trainer is running" in result.stderr
