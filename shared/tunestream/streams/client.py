@@ -80,7 +80,11 @@ def make_producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
 
 
 def make_transactional_producer(
-    settings: KafkaSettings, transactional_id: str, *, timeout_ms: int = TRANSACTION_TIMEOUT_MS
+    settings: KafkaSettings,
+    transactional_id: str,
+    *,
+    timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+    compression: str | None = None,
 ) -> AIOKafkaProducer:
     """Return the one producer that may write under ``transactional_id``; starting it fences others.
 
@@ -88,11 +92,13 @@ def make_transactional_producer(
         settings: the broker.
         transactional_id: with the deployment's prefix.
         timeout_ms: after which the broker ends a transaction that its producer has left open.
+        compression: of what is written, a codec's name.
     """
     return AIOKafkaProducer(
         **_producer_options(settings),
         transactional_id=transactional_id,
         transaction_timeout_ms=timeout_ms,
+        compression_type=compression,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest_asyncio
 
 from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
-from tests.helpers.letters import PARTITION, SOURCE, write_letters
+from tests.helpers.letters import BODY, PARTITION, SOURCE, write_letters
 from tests.helpers.log import header, read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics, delete_before
@@ -21,7 +21,7 @@ from tunestream.streams.letters import Choice, DeadLetter, Overtaken, chosen_let
 from tunestream.streams.letters.marks import mark_record
 from tunestream.streams.letters.spans import SpanReader
 from tunestream.streams.publish import EncodedRecord
-from tunestream.topics import dlq_of
+from tunestream.topics import dlq_of, topic
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -133,6 +133,18 @@ async def test_a_letter_goes_to_its_partition_and_names_the_service(kafka: Kafka
     await replay(kafka, await letters(kafka))
     (record,) = await read_all(kafka, INPUT)
     assert (record.partition, header(record, DLQ_REPLAY_FOR)) == (1, "pair-builder")
+
+
+async def test_a_record_that_only_compression_let_in_goes_in_again(kafka: KafkaSettings) -> None:
+    """Topics limit what is compressed: without compression it would hold up all letters beside it."""
+    body = b'{"prompt": "' + b"more of the same " * 360_000 + b'"}'
+    assert len(body) > topic(SOURCE).max_message_bytes
+    await write_letters(kafka, ["unknown_run"], body=body)
+    await write_letters(kafka, ["unknown_run"])
+    found = await letters(kafka)
+    report = await replay(kafka, found)
+    assert report.sent == found
+    assert [record.value for record in await read_all(kafka, SOURCE)] == [body, BODY]
 
 
 async def test_letters_that_are_deleted_while_they_are_read_are_passed_over(kafka: KafkaSettings) -> None:

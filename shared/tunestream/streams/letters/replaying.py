@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     InvalidTxnState,
@@ -114,7 +115,8 @@ async def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Repl
 async def _fencing(settings: KafkaSettings, source: str, partition: int) -> AsyncIterator[AIOKafkaProducer]:
     """Start the one producer that may send the dead letters of a partition again."""
     name = settings.topic(f"dlq-replay-{source}-{partition}")
-    producer = make_transactional_producer(settings, name, timeout_ms=_TRANSACTION_MS)
+    # A topic's limit is on what is compressed: some of the records were let in by their compression alone.
+    producer = make_transactional_producer(settings, name, timeout_ms=_TRANSACTION_MS, compression="zstd")
     try:
         await producer.start()
         yield producer
@@ -149,15 +151,26 @@ class _Replay:
 
     async def _commit(self, part: Sequence[StoredLetter]) -> None:
         now = datetime.now(UTC)
-        async with self.producer.transaction():
-            deliveries = [
-                await self._send(record)
-                for stored in part
-                for record in (replayed_record(stored), mark_record(stored.letter, now))
-            ]
-            # Each is awaited: a record that was not delivered does not make the commit fail.
-            for written in await asyncio.gather(*deliveries):
-                self.ends[written.topic_partition] = written.offset + 1
+        records = [
+            record for stored in part for record in (replayed_record(stored), mark_record(stored.letter, now))
+        ]
+        try:
+            # A client that was fenced may leave what it has sent without an answer.
+            async with asyncio.timeout(_TRANSACTION_MS / 1000), self.producer.transaction():
+                await self._write(records)
+        except TimeoutError as error:
+            raise Overtaken from error
+
+    async def _write(self, records: Sequence[EncodedRecord]) -> None:
+        deliveries: list[asyncio.Future[Any]] = []
+        for record in records:
+            try:
+                deliveries.append(await self._send(record))
+            except IllegalOperation as error:  # the client has given up: what it took before shows why
+                raise _failed(deliveries) or Overtaken() from error
+        # Each is awaited: a record that was not delivered does not make the commit fail.
+        for written in await asyncio.gather(*deliveries):
+            self.ends[written.topic_partition] = written.offset + 1
 
     async def _send(self, record: EncodedRecord) -> asyncio.Future[Any]:
         sent: asyncio.Future[Any] = await self.producer.send(
@@ -168,6 +181,12 @@ class _Replay:
             headers=list(record.headers),
         )
         return sent
+
+
+def _failed(deliveries: Iterable[asyncio.Future[Any]]) -> BaseException | None:
+    """Return why one of the records was not delivered, as far as that is known."""
+    known = (one.exception() for one in deliveries if one.done() and not one.cancelled())
+    return next((error for error in known if error is not None), None)
 
 
 def _is_fenced(error: BaseException | None) -> bool:
