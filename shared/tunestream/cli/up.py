@@ -25,6 +25,7 @@ from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
 from tunestream.cli.up_record import UpRecord, check_alone
 from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.overview.deployment import UP_FILE
 from tunestream.streams.admin import apply_topics
 from tunestream.telemetry import configure_logging
 from tunestream.topics import SERVICES
@@ -67,7 +68,7 @@ def up(
         raise typer.BadParameter(str(error), param_hint="--only") from error
     check_installed()
     check_alone(data)
-    configure_logging(LogSettings(level="warning", format="console"))
+    configure_logging(LogSettings(level="error", format="console"))
     asyncio.run(until_stopped(_serve(services, broker, data.absolute(), as_json=as_json)))
 
 
@@ -95,7 +96,7 @@ async def _serve(services: Sequence[str], broker: str | None, data: Path, *, as_
         record.update(running, supervisor)
         note(f"starting {', '.join(services)} on {escape(broker)}")
         await supervisor.wait_ready(_READY_SECONDS)
-        _report(broker, running, supervisor, as_json=as_json)
+        _report(broker, running, supervisor, is_found=data == UP_FILE.parent.absolute(), as_json=as_json)
         await _first(asyncio.create_task(supervisor.wait()), ended)
         raise Failure("the embedded broker has ended", remedy=f"Read its log in {data / 'kafka'}")
 
@@ -108,8 +109,14 @@ async def _first(*tasks: asyncio.Task[None] | None) -> None:
 
 
 def _report(
-    broker: str, services: Sequence[RunningService], supervisor: Supervisor, *, as_json: bool
+    broker: str,
+    services: Sequence[RunningService],
+    supervisor: Supervisor,
+    *,
+    is_found: bool,
+    as_json: bool,
 ) -> None:
+    """Show what runs; ``is_found`` is whether commands in the current folder find it by themselves."""
     rows = [
         {
             "name": service.process.name,
@@ -124,5 +131,8 @@ def _report(
         return
     console().print(table(["service", "url", "pid", "log"], [list(row.values()) for row in rows]))
     note(f"broker  [bold]{escape(broker)}[/]\nclients export KAFKA_BOOTSTRAP_SERVERS={escape(broker)}")
-    note("commands in this folder find it by themselves; how it is: tunestream doctor")
+    if is_found:
+        note("commands in this folder find it by themselves; how it is: tunestream doctor")
+    else:
+        note(f"how it is: tunestream doctor --brokers {escape(broker)}")
     note("Ctrl-C stops everything")

@@ -131,7 +131,7 @@ async def _look(settings: KafkaSettings, host: str, port: int) -> Exception | No
 
 def _met(error: Exception) -> str:
     if isinstance(error, KafkaConnectionError):
-        return "the connection was closed; does the port take this security protocol?"
+        return "the connection was closed; the port may take another security protocol"
     return why(error)
 
 

@@ -19,7 +19,7 @@ from tunestream.overview.facts import (
 )
 from tunestream.overview.findings import Finding, State
 from tunestream.overview.judge.machine import judge_disk, judge_packages, judge_store
-from tunestream.overview.judge.services import judge_services, open_turns
+from tunestream.overview.judge.services import how_to_start, judge_services, open_turns
 from tunestream.overview.judge.stream import judge_lag, judge_letters, judge_topics
 from tunestream.overview.judge.training import judge_base_model, judge_jobs, judge_server
 from tunestream.processes import ProcessRecord
@@ -135,11 +135,32 @@ def test_a_service_of_this_folder_that_does_not_answer_is_named_with_its_log() -
     assert found["trainer"][0].remedy == "Read its log: trainer.log"
 
 
+def test_services_that_up_runs_and_that_do_not_answer_are_named_one_by_one() -> None:
+    here = deployment(record("trainer"), record("pair_builder"))
+    found = failed(judged(here=here, members=NOBODY))
+    assert found == {name: f"nothing answers at {url(name)}" for name in ("trainer", "pair_builder")}
+
+
+def test_an_up_that_has_not_started_its_services_yet_is_not_started_again() -> None:
+    found = judged(here=deployment(), members=NOBODY)
+    assert failed(found) == {"services": "`tunestream up` has not started them yet"}
+
+
+@pytest.mark.parametrize("servers", ["127.0.0.1:1", "other:2, localhost:1"])
+def test_a_broker_has_more_than_one_name(servers: str) -> None:
+    facts = ServicesFacts("localhost:1", "p.", None, False, (answer("trainer", broker=servers),), AT_WORK)
+    found = next(one for one in judge_services(facts, NOW) if one.name == "trainer")
+    assert found.state is State.OK
+
+
 def test_what_up_was_not_asked_to_run_is_only_noted() -> None:
     found = judged(answer("ttc_collector"), here=deployment(record("ttc_collector")), members=NOBODY)
     assert not failed(found)
     assert found["trainer"][0].state is State.WARN
-    assert found["trainer"][0].remedy == "tunestream up --only trainer"
+    assert (
+        "beside a `tunestream up` of this folder: tunestream service run trainer"
+        in found["trainer"][0].remedy
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +227,7 @@ def test_lag_without_progress_is_not() -> None:
 
 def test_lag_with_nobody_at_work_names_who_is_missing() -> None:
     finding = lag(900, 900, members=0)
-    assert (finding.state, finding.remedy) == (State.FAIL, "tunestream up --only trainer")
+    assert (finding.state, finding.remedy) == (State.FAIL, how_to_start("trainer"))
 
 
 def test_dead_letters_are_counted_by_reason_with_the_command_that_shows_them() -> None:

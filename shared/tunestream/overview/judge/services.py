@@ -10,7 +10,7 @@ from tunestream.overview.facts import ServiceAnswer, ServicesFacts
 from tunestream.overview.findings import Finding
 from tunestream.topics import SERVICES
 
-__all__ = ["judge_services", "open_turns"]
+__all__ = ["how_to_start", "judge_services", "open_turns"]
 
 # So many starts within ten minutes are no accident.
 _WINDOW_SECONDS: Final = 600.0
@@ -31,8 +31,12 @@ def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
     others = [answer for answer in facts.answers if answer.answers and not _is_ours(answer, facts, records)]
     findings += [_other(answer) for answer in others]
     ours = {answer.name: answer for answer in facts.answers if answer not in others}
-    if not any(answer.answers for answer in ours.values()) and not any(facts.members.values()):
-        return [*findings, Finding.fail("services", "no service answers", "tunestream up")]
+    if (
+        not records
+        and not any(answer.answers for answer in ours.values())
+        and not any(facts.members.values())
+    ):
+        return [*findings, _nobody(facts)]
     for service in SERVICES:
         name = service.replace("-", "_")
         members = facts.members.get(service, 0)
@@ -46,6 +50,19 @@ def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
 
 def _records(facts: ServicesFacts) -> tuple[ServiceRecord, ...]:
     return facts.here.services if facts.here is not None and facts.alive else ()
+
+
+def how_to_start(name: str) -> str:
+    """Return how one service is started; a second `tunestream up` on a folder is refused."""
+    return (
+        f"tunestream up --only {name}; beside a `tunestream up` of this folder: tunestream service run {name}"
+    )
+
+
+def _nobody(facts: ServicesFacts) -> Finding:
+    if facts.here is not None and facts.alive:
+        return Finding.fail("services", "`tunestream up` has not started them yet", "Look again in a moment")
+    return Finding.fail("services", "no service answers", "tunestream up")
 
 
 def _up(facts: ServicesFacts) -> Iterator[Finding]:
@@ -72,7 +89,14 @@ def _place(broker: str, prefix: str) -> str:
 def _is_ours(answer: ServiceAnswer, facts: ServicesFacts, records: Mapping[str, ServiceRecord]) -> bool:
     if answer.broker is None:  # it may be anything, but where `up` started it
         return answer.name in records
-    return (answer.broker, answer.prefix) == (facts.broker, facts.prefix)
+    return answer.prefix == facts.prefix and not _addresses(answer.broker).isdisjoint(
+        _addresses(facts.broker)
+    )
+
+
+def _addresses(servers: str) -> set[str]:
+    """Return what a list of servers names; one in common is enough, and this machine has two names."""
+    return {server.strip().replace("localhost:", "127.0.0.1:") for server in servers.split(",")}
 
 
 def _other(answer: ServiceAnswer) -> Finding:
@@ -92,7 +116,7 @@ def _service(
     elif members:
         yield Finding.ok(name, f"{members} at work; no address of this machine answers")
     elif started:
-        yield Finding.warn(name, "`tunestream up` does not run it", f"tunestream up --only {name}")
+        yield Finding.warn(name, "`tunestream up` does not run it", how_to_start(name))
     else:
         yield Finding.fail(name, "nobody runs it", f"tunestream up, or tunestream service run {name}")
 
@@ -130,7 +154,7 @@ def open_turns(metrics: str, now: float) -> Finding:
     if age <= _STUCK_SECONDS:
         return Finding.ok("open turns", f"{turns}, the oldest for {max(age, 0.0):.0f} s")
     text = f"{turns}, the oldest for {age / 60:.0f} min: its time-out does not come"
-    remedy = "Only the collector writes ticks when agents are silent: tunestream up --only ttc_collector"
+    remedy = "Only the collector writes ticks when agents are silent: " + how_to_start("ttc_collector")
     return Finding.fail("open turns", text, remedy)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tunestream.overview.facts import LagFacts
 from tunestream.overview.findings import Finding
+from tunestream.overview.judge.services import how_to_start
 from tunestream.streams.letters import ReasonCount
 from tunestream.streams.topic_plan import TopicAction, TopicChange
 
@@ -33,7 +34,7 @@ def judge_lag(facts: LagFacts) -> Finding:
     package = found.service.replace("-", "_")
     if found.lag and not found.members:
         text = f"{found.lag:,} records wait and nobody works"
-        return Finding.fail(name, text, f"tunestream up --only {package}")
+        return Finding.fail(name, text, how_to_start(package))
     if facts.first.lag and found.lag and found.handled == facts.first.handled:
         text = f"{found.lag:,} records wait and none was handled within {facts.seconds:.0f} s"
         return Finding.fail(
