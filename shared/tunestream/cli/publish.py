@@ -93,7 +93,7 @@ def publish(
         emit({"events": count, "seconds": round(seconds, 3), "published": not dry_run})
     else:
         done = "would be published" if dry_run else f"published in {seconds:.1f} s ({count / seconds:,.0f}/s)"
-        note(f"{count:,} events {done}")
+        note(f"{count:,} event{'' if count == 1 else 's'} {done}")
 
 
 class _Runs:

@@ -84,7 +84,7 @@ async def seek(settings: KafkaSettings, service: str, topic: str, partition: int
     place = await find_place(settings, service, topic, partition)
     if members := await group_members(settings, service):
         raise SeekRefused(
-            f"{service} is at work ({members} members)",
+            f"{service} is at work (members of its group: {members})",
             "stop all its replicas, wait ten seconds for their sessions to end, and try again",
         )
     async with RunDirectory(settings) as runs:

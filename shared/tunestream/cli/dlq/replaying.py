@@ -95,9 +95,9 @@ def _report(done: Replayed, final: Sequence[DeadLetter], *, dry_run: bool, as_js
         )
         return
     for code, count in sorted(left.items()):
-        note(f"{count} with the reason {escape(code)} are left out: {why[code]}")
+        note(f"left out with the reason {escape(code)}: {count}; {why[code]}")
     if done.before:
-        note(f"{len(done.before)} are left out: they were replayed before")
+        note(f"left out, since they were replayed before: {len(done.before)}")
     if done.gone:
         note(f"{len(done.gone)} were deleted meanwhile")
     note(f"{len(done.sent)} {'would be replayed' if dry_run else 'replayed'}")
