@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import httpx
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
@@ -275,6 +276,9 @@ async def test_a_format_that_is_raised_meanwhile_is_a_reason(kafka: KafkaSetting
         return FORMAT
 
     async with running(replace(plan(kafka, Board()), format=number)) as client:
+        async with asyncio.timeout(90):
+            while (await client.get("/health/ready")).status_code != httpx.codes.OK:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         upgraded.append(NewerFormat("install the release that finished the upgrade"))
         await publish(kafka, 1)
         async with asyncio.timeout(90):

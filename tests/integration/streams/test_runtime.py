@@ -197,7 +197,7 @@ async def test_health_and_metrics(kafka: KafkaSettings) -> None:
     async with running(plan(kafka, Board())) as client:
         await read_until(kafka, OUTPUT, _complete(1, *PARTITIONS))
         ready = await _until(client, "/health/ready", _is_ready)
-        assert ready.json() == {"ok": True, "reasons": [], "warnings": []}
+        assert ready.json() == {"ok": True, "reasons": [], "warnings": [], "pid": os.getpid()}
         assert (await client.get("/health/live")).json() == ready.json()
         metrics = (await client.get("/metrics")).text
     for name in (
