@@ -25,6 +25,8 @@ _FRAMEWORKS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"
 _CHATTY: Final = ("aiokafka", "httpx", "uvicorn", "uvicorn.error", "uvicorn.access")
 _REPEAT_SECONDS: Final = 30.0
 _STDERR: Final = 2
+# A logger keeps the list with which it was first used: it is changed in place.
+_processors: Final[list[Processor]] = []
 _log = structlog.get_logger(__name__)
 
 
@@ -48,8 +50,9 @@ def configure_logging(settings: LogSettings, **bound: str) -> None:
         if settings.format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    _processors[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
