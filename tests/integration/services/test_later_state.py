@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -83,9 +84,14 @@ async def test_jobs_models_and_live_scores_of_a_later_release_are_restored(
                 name, b'{"x":1}', encode_key(run, "later"), partition=partition, headers=unknown
             )
     async with ServiceProcess("trainer", kafka_settings, tmp_path) as trainer:
-        metrics = await trainer.metrics()
-    restored = [line for line in metrics.splitlines() if 'name="jobs_finished"' in line]
-    assert sum(float(line.rsplit(" ", 1)[1]) for line in restored) == 1.0
+        async with asyncio.timeout(90):  # a gauge is set soon after its partition has opened
+            while _finished(await trainer.metrics()) != 1.0:
+                await asyncio.sleep(0.05)
+
+
+def _finished(metrics: str) -> float:
+    lines = [line for line in metrics.splitlines() if 'name="jobs_finished"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def later(document: Any) -> Any:
