@@ -85,7 +85,7 @@ async def test_jobs_models_and_live_scores_of_a_later_release_are_restored(
             )
     async with ServiceProcess("trainer", kafka_settings, tmp_path) as trainer:
         async with asyncio.timeout(90):  # a gauge is set soon after its partition has opened
-            while _finished(await trainer.metrics()) != 1.0:
+            while _finished(await trainer.metrics()) != 1.0:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
