@@ -114,7 +114,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.membership.stop()
-        await self._watermarks.__aexit__(None, None, None)
+        await self._watermarks.close()
         await self._partitions.close(self._settings.shutdown_seconds * PARTITION_SHARE)
         await self._in_hand.stop()
 
@@ -209,9 +209,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.gather(*(self._idle_one(task, now) for task in self._partitions.at_work()))
 
     async def _idle_one(self, task: Task, now: float) -> None:
-        self._measures.state(task.partition, task.handler.gauges())
-        task.refusals.report()
         try:
+            self._measures.state(task.partition, task.handler.gauges())
+            task.refusals.report()
             if (
                 task.idle_due(now)
                 and await task.inputs.caught_up(self.consumer, self._watermarks)
@@ -273,11 +273,12 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             return Health(ok=False, reasons=(reason,))
         if dead := self._watch.dead():
             return Health(ok=False, reasons=tuple(dead))
-        loops = [*self._loops]
-        loops += self._subscription.tasks if self._subscription is not None else []
-        if ended := [loop for loop in loops if loop.done()]:
-            return Health(ok=False, reasons=tuple(map(why_ended, ended)))
-        return Health(ok=True)
+        ended = self._ended_loops()
+        return Health(ok=not ended, reasons=tuple(ended))
+
+    def _ended_loops(self) -> list[str]:
+        loops = [*self._loops, *(self._subscription.tasks if self._subscription is not None else ())]
+        return [why_ended(loop) for loop in loops if loop.done()]
 
     def warnings(self) -> list[str]:
         """Return what is wrong without making the service unready: gaps, and what the handlers find."""
@@ -299,6 +300,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             reasons.append("no assignment yet")
         if self._assignment_fault is not None:
             reasons.append(self._assignment_fault)
+        reasons += self._ended_loops()
         reasons += self._poll_reasons()
         reasons += self._watch.reasons()
         reasons += self.membership.reasons()

@@ -17,6 +17,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
 from tunestream.streams.absence import Absence, SecondReading
 from tunestream.streams.client import make_consumer
+from tunestream.streams.deadlines import words
 from tunestream.streams.decoding import decode
 from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.metadata import partition_count
@@ -194,7 +195,7 @@ class Table(Generic[Value]):
                 await self._read_on(consumer)
                 self._stopped_by = None
             except Exception as error:  # noqa: BLE001 # no record and no broker ends the follower
-                reason = f"{type(error).__name__}: {error}"
+                reason = words(error)
                 if reason != self._stopped_by:
                     log.warning("table.read_failed", topic=self._topic, error=reason)
                 self._stopped_by = reason

@@ -52,7 +52,7 @@ class BothEnds:
         for ends in (self._stable, self._high):
             with suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await ends.__aexit__(None, None, None)
+                    await ends.close()
 
 
 class Watch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -19,7 +17,7 @@ class Watermarks:
     """The ends of partitions, through a client of its own: a consumer of committed records learns less.
 
     What a consumer itself knows of them comes with its fetches, and is stale when fetching is broken. It
-    connects with the first question, while entered.
+    connects with the first question.
 
     Args:
         settings: the broker.
@@ -32,12 +30,8 @@ class Watermarks:
         self._client: AIOKafkaConsumer | None = None
         self._connecting = asyncio.Lock()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """End the connection; the next question makes a new one."""
         client, self._client = self._client, None
         if client is not None:
             await client.stop()
