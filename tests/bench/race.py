@@ -6,8 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from tests.bench.deployment import Deployment
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 
 __all__ = ["Pace", "copy_pace", "quix_pace", "service_pace", "until_committed"]
 
@@ -43,7 +42,7 @@ async def pace_of(process: psutil.Process, kafka: KafkaSettings, group: str, tot
         TimeoutError: when that takes five minutes.
         ChildProcessError: when the process ends before.
     """
-    async with asyncio.timeout(_DEADLINE_SECONDS), _admin(kafka) as admin:
+    async with asyncio.timeout(_DEADLINE_SECONDS), administration(kafka) as admin:
         first = await _done(admin, group, int(total * _WARM_UP), process)
         began, cpu = time.perf_counter(), _cpu(process)
         last = await _done(admin, group, total, process)
@@ -73,7 +72,7 @@ async def committed(admin: AIOKafkaAdminClient, group: str) -> int:
 
 async def until_committed(kafka: KafkaSettings, group: str, count: int) -> None:
     """Wait until a group has committed ``count`` records."""
-    async with asyncio.timeout(_DEADLINE_SECONDS), _admin(kafka) as admin:
+    async with asyncio.timeout(_DEADLINE_SECONDS), administration(kafka) as admin:
         while await committed(admin, group) < count:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -81,16 +80,6 @@ async def until_committed(kafka: KafkaSettings, group: str, count: int) -> None:
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-@asynccontextmanager
-async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def service_pace(deployment: Deployment, name: str, total: int) -> Pace:
@@ -109,7 +98,7 @@ async def copy_pace(deployment: Deployment, source: str, total: int) -> Pace:
     """Let the bare copy take the backlog of a catalogue's topic, into a topic of its own."""
     kafka = deployment.kafka
     group, target = kafka.topic(f"copy-of-{source}"), kafka.topic(f"copy.{source}")
-    async with _admin(kafka) as admin:
+    async with administration(kafka) as admin:
         await admin.create_topics([NewTopic(target, kafka.partitions, 1)])
     arguments = [kafka.bootstrap_servers, group, kafka.topic(source), target]
     return await _command_pace(
@@ -121,7 +110,7 @@ async def quix_pace(deployment: Deployment, python: Path, total: int) -> Pace:
     """Let Quix Streams, from an environment of its own, build pairs of the backlog."""
     kafka, folder = deployment.kafka, deployment.folder / "quix"
     group = kafka.topic("quix")
-    async with _admin(kafka) as admin:
+    async with administration(kafka) as admin:
         await admin.create_topics([NewTopic(f"{group}.trajectories", kafka.partitions, 1)])
     script = str(Path(__file__).with_name("quix_pairs.py"))
     arguments = [kafka.bootstrap_servers, group, kafka.topic("ttc.candidates"), str(folder)]

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 from tunestream.streams.runs import write_format
 from tunestream.streams.topic_plan import (
     TopicAction,
@@ -145,14 +145,8 @@ def _chosen(
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        async with reaching(settings):
-            await admin.start()
-        async with reaching(settings, _DEADLINE_SECONDS):
-            yield admin
-    finally:
-        await admin.close()
+    async with administration(settings) as admin, reaching(settings, _DEADLINE_SECONDS):
+        yield admin
 
 
 async def _read(admin: AIOKafkaAdminClient, names: Iterable[str]) -> tuple[TopicState, ...]:

@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from tunestream.streams.client import client_options, make_consumer
+from tunestream.streams.administration import administration
+from tunestream.streams.client import make_consumer
 from tunestream.streams.metadata import partition_count
-from tunestream.streams.unavailable import reaching
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
@@ -55,26 +55,16 @@ async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]
         MissingTopic: when an input does not exist.
         BrokerUnavailable: when no broker answers.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        async with reaching(settings):
-            await admin.start()
+    async with administration(settings) as admin:
         return [
             await _lag(settings, admin, service, name) for service, names in inputs.items() for name in names
         ]
-    finally:
-        await admin.close()
 
 
 async def group_members(settings: KafkaSettings, service: str) -> int:
     """Return how many processes of a service are at work, or were within a session's time-out."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        async with reaching(settings):
-            await admin.start()
+    async with administration(settings) as admin:
         return (await _group(admin, settings.topic(service)))[1]
-    finally:
-        await admin.close()
 
 
 async def _lag(settings: KafkaSettings, admin: AIOKafkaAdminClient, service: str, name: str) -> GroupLag:

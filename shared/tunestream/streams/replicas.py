@@ -13,11 +13,10 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tunestream.config.settings import KafkaSettings, ServiceSettings
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 
 __all__ = ["ReplicaTaken", "Replicas"]
 
@@ -70,15 +69,11 @@ class Replicas:
         log.error("replica.shared", message=f"{what}; the later one ends")
 
     async def _is_taken(self) -> bool:
-        admin = AIOKafkaAdminClient(**client_options(self._kafka))
         try:
-            async with asyncio.timeout(_ASK_SECONDS):
-                await admin.start()
+            async with asyncio.timeout(_ASK_SECONDS), administration(self._kafka) as admin:
                 (described,) = await admin.describe_consumer_groups([self._group])
         except (KafkaError, OSError, TimeoutError):
             return False  # it is found out the next time
-        finally:
-            await admin.close()
         members = described.to_object()["groups"][0]["members"]
         ours = {member["member_id"] for member in members if member["client_id"] == self._client_id}
         return bool(ours - {self._member})

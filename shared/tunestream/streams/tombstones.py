@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 from tunestream.streams.deadlines import deadline
 from tunestream.topics import TOMBSTONE_SETTING
 
@@ -56,13 +56,8 @@ async def keep_tombstones(settings: KafkaSettings, topic: str, seconds: float) -
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        async with deadline(_DEADLINE, "asking how long tombstones are kept"):
-            await admin.start()
-            yield admin
-    finally:
-        await admin.close()
+    async with deadline(_DEADLINE, "asking how long tombstones are kept"), administration(settings) as admin:
+        yield admin
 
 
 async def _kept_ms(admin: AIOKafkaAdminClient, topic: str) -> int:

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import httpx
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.helpers.log import read_until
@@ -16,7 +15,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.ttc import TTCTurnEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 
 DEADLINE = 90.0
 
@@ -53,9 +52,5 @@ async def _set_timestamps(settings: KafkaSettings, kind: str) -> None:
     resource = ConfigResource(
         ConfigResourceType.TOPIC, topic, configs={"message.timestamp.type": kind, "cleanup.policy": "delete"}
     )
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with administration(settings) as admin:
         await admin.alter_configs([resource])
-    finally:
-        await admin.close()

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
@@ -14,7 +13,7 @@ from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, p
 from tests.helpers.log import read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import client_options
+from tunestream.streams.administration import administration
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 COUNT = 200
@@ -47,14 +46,10 @@ def _librdkafka_sends(kafka: KafkaSettings, codec: str) -> None:
 
 
 async def _have_the_topic_compress(kafka: KafkaSettings, codec: str) -> None:
-    client = AIOKafkaAdminClient(**client_options(kafka))
-    await client.start()
-    try:
+    async with administration(kafka) as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, kafka.topic(INPUT), {"compression.type": codec})
-        answer = await client.alter_configs([resource])
+        answer = await admin.alter_configs([resource])
         assert all(not code for response in answer for code, *_ in response.resources)
-    finally:
-        await client.close()
 
 
 async def test_every_codec_of_a_foreign_client_is_read(kafka: KafkaSettings) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from structlog.testing import capture_logs
@@ -33,8 +33,9 @@ from tests.helpers.log import read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
 from tunestream.streams.admin import apply_topics
+from tunestream.streams.administration import administration
 from tunestream.streams.changelog import POSITIONS_KEY
-from tunestream.streams.client import client_options, make_consumer, make_producer
+from tunestream.streams.client import make_consumer, make_producer
 from tunestream.streams.plan import Plan
 from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.seeking import SeekRefused, seek
@@ -47,16 +48,6 @@ RUN = "run"
 async def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
     await apply_topics(kafka_settings)
     return kafka_settings
-
-
-@asynccontextmanager
-async def administration(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def publish(kafka: KafkaSettings, count: int) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Self
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
@@ -18,7 +17,8 @@ from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams import opening, restoring
 from tunestream.streams.admin import apply_topics, diff_topics
-from tunestream.streams.client import client_options, make_producer
+from tunestream.streams.administration import administration
+from tunestream.streams.client import make_producer
 from tunestream.streams.encoding import BatchSet
 from tunestream.streams.progress import Progress
 from tunestream.streams.restoring import Snapshot, read_changelog
@@ -196,12 +196,8 @@ async def shorten_times(kafka: KafkaSettings) -> None:
         "delete.retention.ms": "60000",
         "max.message.bytes": str(5 << 20),
     }
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    await admin.start()
-    try:
+    async with administration(kafka) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, kafka.topic(CHANGELOG), times)])
-    finally:
-        await admin.close()
 
 
 async def write_state(kafka: KafkaSettings, *, puts: int, live: int) -> dict[bytes, bytes]:
