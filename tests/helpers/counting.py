@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -139,3 +139,13 @@ def numbers(records: Sequence[ConsumerRecord], run: str) -> list[int]:
     """Return how the outputs of a run are numbered, in their order."""
     names = [header(record, "ce_id") or "" for record in records]
     return [int(name.split(":")[1]) for name in names if name.split(":")[0] == run]
+
+
+async def until_answer(
+    client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
+) -> httpx.Response:
+    """Ask a page again and again, and return the answer of which it holds."""
+    async with asyncio.timeout(90):
+        while not holds(answer := await client.get(path)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return answer

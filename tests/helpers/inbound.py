@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord
 from typing_extensions import override
@@ -70,11 +71,19 @@ def inbound(
     return Inbound(key, body.model_dump_json().encode(), time, 3, offset, envelope, body)
 
 
-def consumed(topic: str, value: bytes | None, *, offset: int = 0, key: bytes | None = b"k") -> ConsumerRecord:
-    """Return a record of partition 3, as the client gives it."""
+def consumed(
+    topic: str,
+    value: bytes | None,
+    *,
+    partition: int = 3,
+    offset: int = 0,
+    key: bytes | None = b"k",
+    headers: Sequence[tuple[str, bytes | None]] = (),
+) -> ConsumerRecord:
+    """Return a record as the client gives it."""
     return ConsumerRecord(
         topic=topic,
-        partition=3,
+        partition=partition,
         offset=offset,
         timestamp=0,
         timestamp_type=1,
@@ -83,5 +92,5 @@ def consumed(topic: str, value: bytes | None, *, offset: int = 0, key: bytes | N
         checksum=None,
         serialized_key_size=0,
         serialized_value_size=0,
-        headers=(),
+        headers=tuple(headers),
     )

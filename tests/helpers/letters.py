@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from aiokafka import ConsumerRecord
-
+from tests.helpers.inbound import consumed
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
 from tunestream.events.keys import encode_key
@@ -37,19 +36,7 @@ async def write_letters(
     headers: Headers = ORIGINAL,
 ) -> None:
     """Write a dead letter for each reason code; ``time`` in milliseconds, now when not given."""
-    record = ConsumerRecord(
-        topic=settings.topic(source),
-        partition=partition,
-        offset=17,
-        timestamp=0,
-        timestamp_type=1,
-        key=None,
-        value=None,
-        checksum=None,
-        serialized_key_size=0,
-        serialized_value_size=0,
-        headers=headers,
-    )
+    record = consumed(settings.topic(source), None, partition=partition, offset=17, key=None, headers=headers)
     queue, key = settings.topic(dlq_of(source)), encode_key(run, "e")
     async with make_producer(settings) as producer:
         deliveries = [

@@ -13,17 +13,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import Result
 
+from tests.helpers.batches import batch
 from tests.helpers.letters import write_letters
 from tests.helpers.runs import apply_run
 from tests.helpers.services import free_port
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.training import (
-    CurriculumState,
-    DatasetFile,
     JobRecord,
-    Objective,
-    TrainingBatch,
     TrainingStatusEnum,
 )
 from tunestream.streams.atomic import write_together
@@ -54,24 +51,12 @@ def examined(tunestream: Command, *arguments: object, code: int = 1) -> dict[str
 
 
 def failed_job(run_id: str) -> JobRecord:
-    batch = TrainingBatch(
-        run_id=run_id,
-        batch_id="b",
-        config_digest="d",
-        objective=Objective.DPO,
-        epoch=0,
-        train=DatasetFile(uri="f", sha256="s", rows=1, size=1),
-        validation=None,
-        groups=1,
-        curriculum=CurriculumState(current_percentile=1.0),
-        policy_versions=[],
-    )
     failed = TrainingStatusEnum.FAILED
     message = "no GPU"
     return JobRecord(
         run_id=run_id,
         job_id="job",
-        batch=batch,
+        batch=batch(run_id),
         backend="trl",
         status=failed,
         created=NOW,

@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import Result
 
+from tests.helpers.batches import batch
 from tests.helpers.runs import apply_run
 from tunestream.artifacts import ArtifactStore, AttemptLog, LogStore
 from tunestream.config.settings import KafkaSettings
@@ -24,11 +25,7 @@ from tunestream.events.keys import encode_key
 from tunestream.events.models import Artifact, CurrentModel, ModelStatus, ModelVersion
 from tunestream.events.registry import type_of
 from tunestream.events.training import (
-    CurriculumState,
-    DatasetFile,
     JobRecord,
-    Objective,
-    TrainingBatch,
     TrainingJobStatus,
     TrainingStatusEnum,
 )
@@ -67,20 +64,14 @@ def status(run_id: str, sequence: int, state: TrainingStatusEnum) -> TrainingJob
 
 
 def job(run_id: str, job_id: str, state: TrainingStatusEnum) -> JobRecord:
-    batch = TrainingBatch(
-        run_id=run_id,
-        batch_id="b",
-        config_digest="d",
-        objective=Objective.DPO,
-        epoch=0,
-        train=DatasetFile(uri="f", sha256="s", rows=1, size=1),
-        validation=None,
-        groups=1,
-        curriculum=CurriculumState(current_percentile=1.0),
-        policy_versions=[],
-    )
     return JobRecord(
-        run_id=run_id, job_id=job_id, batch=batch, backend="trl", status=state, created=NOW, updated=NOW
+        run_id=run_id,
+        job_id=job_id,
+        batch=batch(run_id),
+        backend="trl",
+        status=state,
+        created=NOW,
+        updated=NOW,
     )
 
 

@@ -17,7 +17,18 @@ import pytest_asyncio
 from aiokafka import ConsumerRecord
 from prometheus_client import REGISTRY, generate_latest
 
-from tests.helpers.counting import INPUT, OUTPUT, SERVICE, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import (
+    INPUT,
+    OUTPUT,
+    SERVICE,
+    Board,
+    example_end,
+    numbers,
+    plan,
+    running,
+    send,
+    until_answer,
+)
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings, ServiceSettings
@@ -47,15 +58,6 @@ def _complete(count: int, *partitions: int) -> Callable[[list[ConsumerRecord]], 
     return lambda found: all(len(numbers(found, _run(number))) >= count for number in partitions)
 
 
-async def _until(
-    client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
-) -> httpx.Response:
-    async with asyncio.timeout(90):
-        while not holds(answer := await client.get(path)):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return answer
-
-
 async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kafka: KafkaSettings) -> None:
     board = Board(failing={1: REASON})
     bad = EncodedRecord(INPUT, b"key", b"\xff", [("x", b"\xfe")], 1)
@@ -63,7 +65,7 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
     await send(kafka, [*records, bad, example_end(_run(1), 1)])
     async with running(plan(kafka, board)) as client:
         await read_until(kafka, OUTPUT, _complete(5, 0, 2, 3))
-        answer = await _until(client, "/health/ready", lambda answer: REASON in answer.text)
+        answer = await until_answer(client, "/health/ready", lambda answer: REASON in answer.text)
         assert answer.status_code == 503
         assert answer.json()["reasons"] == [f"partition 1: RuntimeError: {REASON}"]
         live = await client.get("/health/live")
@@ -80,7 +82,7 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
 
         board.failing.clear()
         found = await read_until(kafka, OUTPUT, _complete(6, *PARTITIONS))
-        await _until(client, "/health/ready", _is_ready)
+        await until_answer(client, "/health/ready", _is_ready)
     for number in PARTITIONS:
         assert numbers(found, _run(number)) == [1, 2, 3, 4, 5, 6]
     (letter,) = await read_all(kafka, f"{INPUT}.dlq")
@@ -100,7 +102,7 @@ async def test_a_slow_partition_holds_up_itself_alone(kafka: KafkaSettings) -> N
         assert (await client.get("/health/live")).status_code == 200
         board.held.pop(1).set()
         found = await read_until(kafka, OUTPUT, _complete(7, *PARTITIONS))
-        await _until(client, "/health/ready", _is_ready)
+        await until_answer(client, "/health/ready", _is_ready)
     for number in PARTITIONS:
         assert numbers(found, _run(number)) == list(range(1, 8))
 
@@ -114,14 +116,14 @@ async def test_lag_is_what_waits_and_nothing_else(kafka: KafkaSettings) -> None:
         await send(kafka, [example_end(_run(1), 1) for _ in range(7)])
         lag = partial(_lag, kafka)
         # The first record, the end of its transaction, and seven more.
-        await _until(client, "/metrics", lambda answer: (lag(answer, 0), lag(answer, 1)) == (0, 9))
+        await until_answer(client, "/metrics", lambda answer: (lag(answer, 0), lag(answer, 1)) == (0, 9))
         (group,) = await group_lags(kafka, {SERVICE: (INPUT,)})
         assert group.lag == 9
         board.failing.clear()
         await read_until(kafka, OUTPUT, _complete(8, 1))
         await write_together(kafka, "agent", [example_end(_run(1), 1)])
         await read_until(kafka, OUTPUT, _complete(9, 1))
-        await _until(client, "/metrics", lambda answer: lag(answer, 1) == 0)
+        await until_answer(client, "/metrics", lambda answer: lag(answer, 1) == 0)
         async with asyncio.timeout(90):
             while (await group_lags(kafka, {SERVICE: (INPUT,)}))[0].lag:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -135,8 +137,8 @@ def _lag(kafka: KafkaSettings, answer: httpx.Response, partition: int) -> float 
 
 async def test_series_come_with_their_service_and_go_with_their_partition(kafka: KafkaSettings) -> None:
     async with running(plan(kafka, Board())) as client:
-        await _until(client, "/health/ready", _is_ready)
-        answer = await _until(client, "/metrics", lambda answer: _lag(kafka, answer, 3) == 0)
+        await until_answer(client, "/health/ready", _is_ready)
+        answer = await until_answer(client, "/metrics", lambda answer: _lag(kafka, answer, 3) == 0)
         for reason in REASONS:
             assert f'tunestream_dead_letters_total{{reason="{reason}",service="{SERVICE}"}}' in answer.text
         for number in PARTITIONS:
@@ -152,7 +154,7 @@ async def test_two_inputs_and_internal_events_make_one_order(kafka: KafkaSetting
     board = Board()
     other = "training.control"
     async with running(plan(kafka, board, INPUT, other)) as client:
-        await _until(client, "/health/ready", _is_ready)
+        await until_answer(client, "/health/ready", _is_ready)
         async with asyncio.TaskGroup() as together:
             together.create_task(send(kafka, [example_end(_run(2), 2) for _ in range(300)]))
             together.create_task(send(kafka, [EncodedRecord(other, b"key", b"{}", [], 2)]))
@@ -168,11 +170,11 @@ async def test_a_failed_internal_event_is_told_and_the_partition_recovers(kafka:
     board = Board()
     seen = ServiceSettings(retry_min_seconds=3.0)  # long enough to be asked meanwhile
     async with running(plan(kafka, board), seen) as client:
-        await _until(client, "/health/ready", _is_ready)
+        await until_answer(client, "/health/ready", _is_ready)
         board.failing[0] = REASON
         with pytest.raises(TaskClosed):
             await board.contexts[0].transact(lambda effects: board.handlers[0].count(_run(0), effects))
-        await _until(client, "/health/ready", lambda answer: REASON in answer.text)
+        await until_answer(client, "/health/ready", lambda answer: REASON in answer.text)
         board.failing.clear()
         await send(kafka, [example_end(_run(0), 0)])
         found = await read_until(kafka, OUTPUT, _complete(1, 0))
@@ -196,7 +198,7 @@ async def test_health_and_metrics(kafka: KafkaSettings) -> None:
     await send(kafka, [example_end(_run(number), number) for number in PARTITIONS])
     async with running(plan(kafka, Board())) as client:
         await read_until(kafka, OUTPUT, _complete(1, *PARTITIONS))
-        ready = await _until(client, "/health/ready", _is_ready)
+        ready = await until_answer(client, "/health/ready", _is_ready)
         assert ready.json() == {"ok": True, "reasons": [], "warnings": [], "pid": os.getpid()}
         assert (await client.get("/health/live")).json() == ready.json()
         metrics = (await client.get("/metrics")).text

@@ -13,7 +13,17 @@ import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord, TopicPartition
 
-from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import (
+    INPUT,
+    OUTPUT,
+    Board,
+    example_end,
+    numbers,
+    plan,
+    running,
+    send,
+    until_answer,
+)
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
@@ -63,17 +73,8 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     logging.getLogger("tunestream").removeHandler(collector)
 
 
-async def _until(
-    client: httpx.AsyncClient, path: str, holds: Callable[[httpx.Response], bool]
-) -> httpx.Response:
-    async with asyncio.timeout(90):
-        while not holds(answer := await client.get(path)):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return answer
-
-
 async def _until_ready(client: httpx.AsyncClient) -> None:
-    await _until(client, "/health/ready", lambda answer: answer.status_code == 200)
+    await until_answer(client, "/health/ready", lambda answer: answer.status_code == 200)
 
 
 async def _stalled(client: httpx.AsyncClient, reason: str, *, times: int = 1) -> str:
@@ -83,7 +84,7 @@ async def _stalled(client: httpx.AsyncClient, reason: str, *, times: int = 1) ->
         found = [line for line in answer.json()["reasons"] if reason in line and "stands still" in line]
         return [line for line in found if float(line.split(" for ")[1].split(" s:")[0]) >= times * STALL]
 
-    answer = await _until(client, "/health/ready", lambda answer: bool(lines(answer)))
+    answer = await until_answer(client, "/health/ready", lambda answer: bool(lines(answer)))
     assert answer.status_code == 503
     return lines(answer)[0]
 
@@ -119,7 +120,7 @@ async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
         line = await _stalled(client, "1 offsets wait")
         assert f"partition 2 of {place.topic} stands still at offset 1 " in line
         assert await _gauges(client, kafka) == [0, 0, 1, 0]
-        answer = await _until(client, "/health/live", lambda answer: answer.status_code == 503)
+        answer = await until_answer(client, "/health/live", lambda answer: answer.status_code == 503)
         assert f"partition 2 of {place.topic}" in answer.text
         consumers[0].resume(place)
         await _until_ready(client)
@@ -205,7 +206,9 @@ async def test_an_assignment_that_could_not_be_taken_is_named_and_taken_late(
     monkeypatch.setattr(GroupConsumer, "pause", pause)
     await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
     async with running(plan(kafka, Board()), QUICK) as client:
-        answer = await _until(client, "/health/ready", lambda answer: "OSError: no pause" in answer.text)
+        answer = await until_answer(
+            client, "/health/ready", lambda answer: "OSError: no pause" in answer.text
+        )
         assert "an assignment could not be taken" in answer.text
         broken[0] = False
         found = await read_until(kafka, OUTPUT, _counts(1, *PARTITIONS))
