@@ -19,7 +19,7 @@ from tunestream.overview.facts import (
 )
 from tunestream.overview.findings import Finding, State
 from tunestream.overview.judge.machine import judge_disk, judge_packages, judge_store
-from tunestream.overview.judge.services import how_to_start, judge_services, open_turns
+from tunestream.overview.judge.services import how_to_start, judge_services, open_turns, two_partitioners
 from tunestream.overview.judge.stream import judge_lag, judge_letters, judge_topics
 from tunestream.overview.judge.training import judge_base_model, judge_jobs, judge_server
 from tunestream.processes import ProcessRecord
@@ -287,3 +287,28 @@ def test_a_store_that_cannot_be_written() -> None:
 def test_packages() -> None:
     assert [one.state for one in judge_packages("aiokafka 1", [])] == [State.OK]
     assert [one.text for one in judge_packages("", ["x is missing"])] == ["x is missing"]
+
+
+def by_partitioner(run: str, **counts: int) -> str:
+    return "".join(
+        f'tunestream_events_by_partitioner_total{{partitioner="{name}",run="{run}"}} {count}.0\n'
+        for name, count in counts.items()
+    )
+
+
+def test_a_run_whose_events_come_by_two_partitioners_is_named() -> None:
+    metrics = (
+        "# TYPE tunestream_events_by_partitioner_total counter\n"
+        + by_partitioner("a", murmur2=7)
+        + by_partitioner("b", murmur2=7, crc32=3)
+        + by_partitioner("c", murmur2=1, crc32=1, other=5)
+        + by_partitioner("d", murmur2=7, crc32=0)
+    )
+    (finding,) = two_partitioners(metrics)
+    assert finding.state is State.WARN
+    assert "run 'b'" in finding.text
+    assert finding.remedy
+
+
+def test_no_partitioner_is_no_finding() -> None:
+    assert not list(two_partitioners(""))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tunestream.overview.deployment import ServiceRecord
 from tunestream.overview.facts import ServiceAnswer, ServicesFacts
 from tunestream.overview.findings import Finding
 from tunestream.topics import SERVICES
 
-__all__ = ["how_to_start", "judge_services", "open_turns"]
+__all__ = ["how_to_start", "judge_services", "open_turns", "two_partitioners"]
 
 # So many starts within ten minutes are no accident.
 _WINDOW_SECONDS: Final = 600.0
 _KEEPS_DYING: Final = 3
 # A turn's time-out is half a minute by default; ten minutes of silence are nobody's intention.
 _STUCK_SECONDS: Final = 600.0
+_BY_PARTITIONER: Final = "tunestream_events_by_partitioner_total"
 
 
 def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
@@ -45,6 +49,8 @@ def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
             findings += _restarts(records[name], now)
         if name == "pair_builder" and name in ours and ours[name].ready:
             findings.append(open_turns(ours[name].metrics, now))
+        if name == "ttc_collector" and name in ours:
+            findings += two_partitioners(ours[name].metrics)
     return findings
 
 
@@ -161,3 +167,27 @@ def open_turns(metrics: str, now: float) -> Finding:
 def _samples(metrics: str, state: str) -> list[float]:
     lines = (line for line in metrics.splitlines() if line.startswith("tunestream_state{"))
     return [float(line.rsplit(" ", 1)[1]) for line in lines if f'name="{state}"' in line]
+
+
+def two_partitioners(metrics: str) -> Iterator[Finding]:
+    """Find runs whose examples may lie in two partitions, where nothing can join their turns.
+
+    A client that chooses partitions by itself now and then agrees with either partitioner: it is no finding.
+
+    Args:
+        metrics: of a collector, in Prometheus' text form.
+    """
+    seen: dict[str, set[str]] = defaultdict(set)
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name == _BY_PARTITIONER and sample.value:
+                seen[sample.labels["run"]].add(sample.labels["partitioner"])
+    for run, partitioners in sorted(seen.items()):
+        if partitioners == {"murmur2", "crc32"}:
+            text = (
+                f"events of run {run!r} come by two partitioners: turns with events of both are torn in two"
+            )
+            remedy = (
+                "Have all agents of the run use one: librdkafka's partitioner=murmur2_random is Kafka's own"
+            )
+            yield Finding.warn("partitioners", text, remedy)
