@@ -89,13 +89,17 @@ async def _stalled(client: httpx.AsyncClient, reason: str, *, times: int = 1) ->
     return lines(answer)[0]
 
 
-async def _gauges(client: httpx.AsyncClient, kafka: KafkaSettings) -> list[float]:
-    """Return the gauge of each partition of the input, in order."""
-    text = (await client.get("/metrics")).text
+async def _until_gauges(client: httpx.AsyncClient, kafka: KafkaSettings, *expected: float) -> None:
+    """Wait until the gauges of the input's partitions, in order, are these; they follow the next look."""
     name = (
         f'tunestream_partition_stalled{{partition="(.)",service="pair-builder",topic="{kafka.topic(INPUT)}"}}'
     )
-    return [float(value) for _, value in sorted(re.findall(rf"{name} (\S+)", text))]
+
+    def shown(answer: httpx.Response) -> bool:
+        gauges = sorted(re.findall(rf"{name} (\S+)", answer.text))
+        return [float(value) for _, value in gauges] == list(expected)
+
+    await until_answer(client, "/metrics", shown)
 
 
 def _counts(count: int, *partitions: int) -> Callable[[list[ConsumerRecord]], bool]:
@@ -114,18 +118,18 @@ async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
     async with running(plan(kafka, Board()), QUICK) as client:
         await _send_one_each(kafka, 1)
         await _until_ready(client)
-        assert await _gauges(client, kafka) == [0, 0, 0, 0]
+        await _until_gauges(client, kafka, 0, 0, 0, 0)
         consumers[0].pause(place)  # stands for whatever the client does not do any more
         await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
         line = await _stalled(client, "1 offsets wait")
         assert f"partition 2 of {place.topic} stands still at offset 1 " in line
-        assert await _gauges(client, kafka) == [0, 0, 1, 0]
+        await _until_gauges(client, kafka, 0, 0, 1, 0)
         answer = await until_answer(client, "/health/live", lambda answer: answer.status_code == 503)
         assert f"partition 2 of {place.topic}" in answer.text
         consumers[0].resume(place)
         await _until_ready(client)
         assert (await client.get("/health/live")).json()["reasons"] == []
-        assert await _gauges(client, kafka) == [0, 0, 0, 0]
+        await _until_gauges(client, kafka, 0, 0, 0, 0)
     stalled, moving = (line for line in logged if line["event"] in {"partition.stalled", "partition.moving"})
     expected = {"topic": place.topic, "partition": 2, "offset": 1, "explained": False}
     assert expected.items() <= stalled.items()
@@ -152,7 +156,7 @@ async def test_a_fetch_that_cannot_be_read_is_named(
         line = await _stalled(client, "ValueError: no batch")
         assert "partition 1 of" in line
         assert "at offset 1 " in line
-        assert await _gauges(client, kafka) == [0, 1, 0, 0]
+        await _until_gauges(client, kafka, 0, 1, 0, 0)
         broken.clear()
         found = await read_until(kafka, OUTPUT, _counts(2, *PARTITIONS))
         await _until_ready(client)
@@ -171,7 +175,7 @@ async def test_an_open_transaction_is_an_explanation(kafka: KafkaSettings) -> No
             await send(kafka, [record])
             line = await _stalled(client, "an open transaction of a producer at offset 1 ", times=8)
             assert f"partition 0 of {kafka.topic(INPUT)}" in line
-            assert await _gauges(client, kafka) == [1, 0, 0, 0]
+            await _until_gauges(client, kafka, 1, 0, 0, 0)
             assert (await client.get("/health/live")).json()["reasons"] == []
             await agent.commit_transaction()
         await read_until(kafka, OUTPUT, _counts(3, 0))
