@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 
 import pytest_asyncio
 
-from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import (
+    INPUT,
+    OUTPUT,
+    Board,
+    example_end,
+    numbers,
+    plan,
+    running,
+    send,
+    until_answer,
+)
 from tests.helpers.letters import BODY, PARTITION, SOURCE, write_letters
 from tests.helpers.log import header, read_all, read_until
 from tunestream.config.settings import KafkaSettings
@@ -118,14 +128,15 @@ async def test_only_the_service_that_refused_a_record_takes_it_again(kafka: Kafk
         sent_again("ours", "pair-builder"),
         example_end("last", 0),
     ]
+    passed_on = 'tunestream_domain_events_total{name="replayed_for_another",service="pair-builder"} 2.0'
     async with running(plan(kafka, board)) as client:
         await send(kafka, records)
         found = await read_until(kafka, OUTPUT, lambda found: numbers(found, "last") == [1])
-        metrics = (await client.get("/metrics")).text
+        # Counted when the transaction has committed, a moment after its output is to be read.
+        await until_answer(client, "/metrics", lambda answer: passed_on in answer.text)
     assert (numbers(found, "theirs"), numbers(found, "ours")) == ([], [1])
     assert await read_all(kafka, f"{INPUT}.dlq") == []
     assert board.handlers[0].counts.keys() == {"ours", "last"}
-    assert 'tunestream_domain_events_total{name="replayed_for_another",service="pair-builder"} 2.0' in metrics
 
 
 async def test_a_letter_goes_to_its_partition_and_names_the_service(kafka: KafkaSettings) -> None:
