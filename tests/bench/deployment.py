@@ -15,8 +15,8 @@ from tests.helpers.services import ServiceProcess
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import make_producer
-from tunestream.streams.encoding import BatchSet, partition_for
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.tasks.encoding import BatchSet, partition_for
 
 __all__ = ["Deployment", "deploy", "fill"]
 

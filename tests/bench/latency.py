@@ -23,8 +23,8 @@ from tests.bench.workload import (
     candidate_steps,
     whole_blocks,
 )
-from tunestream.streams.client import make_consumer, make_producer
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.broker.client import make_consumer, make_producer
+from tunestream.streams.tasks.encoding import partition_for
 
 __all__ = ["latency"]
 

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from tests.bench.deployment import Deployment
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.administration import administration
+from tunestream.streams.broker.administration import administration
 
 __all__ = ["Pace", "copy_pace", "quix_pace", "service_pace", "until_committed"]
 

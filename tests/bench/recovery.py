@@ -20,8 +20,8 @@ from tests.bench.results import Figure, at_most
 from tests.bench.workload import RUN, Record, candidate_steps, whole_blocks
 from tests.helpers.services import ServiceProcess
 from tunestream.events.keys import encode_key
-from tunestream.streams.client import make_consumer, make_producer
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.broker.client import make_consumer, make_producer
+from tunestream.streams.tasks.encoding import partition_for
 
 __all__ = ["recovery"]
 

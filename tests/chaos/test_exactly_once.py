@@ -24,8 +24,8 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.dead_letters import DLQ_REASON
 from tunestream.streams.embedded import EmbeddedKafka
+from tunestream.streams.letters.dead_letters import DLQ_REASON
 
 SERVICES = ("ttc_collector", "pair_builder", "curriculum_gate")
 WINDOW_TURNS = 50

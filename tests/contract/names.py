@@ -32,9 +32,9 @@ from tools.wire import examples
 from tunestream.config.run.run import RunConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.registry import event_types
-from tunestream.streams.plan import Plan
 from tunestream.streams.runs import apply_run
-from tunestream.streams.task import Task
+from tunestream.streams.tasks.plan import Plan
+from tunestream.streams.tasks.task import Task
 from tunestream.topics import CATALOGUE
 
 RECORD: Final = Path(__file__).with_name("names.yaml")

@@ -17,8 +17,8 @@ from tools.docs.baseline import BASELINE, broken_promises
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.registry import event_types, model_of
-from tunestream.streams.dead_letters import original_headers
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.letters.dead_letters import original_headers
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import CATALOGUE, DEFAULT_PARTITIONS, topic
 
 ROOT = Path(__file__).parents[2]

@@ -18,10 +18,10 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope, format_time
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import TTCCandidate
-from tunestream.streams.client import make_producer
-from tunestream.streams.encoding import partition_for
-from tunestream.streams.metadata import partition_count
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.publish import EncodedRecord, event_record
+from tunestream.streams.tasks.encoding import partition_for
 
 __all__ = ["AGENTS", "QUIET", "Agent", "publish_by_agents", "quiet_turns"]
 

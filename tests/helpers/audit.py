@@ -13,7 +13,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import parse_time
 from tunestream.events.keys import decode_key
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
-from tunestream.streams.client import make_consumer
+from tunestream.streams.broker.client import make_consumer
 
 GROUP_TYPE = "tunestream.trajectory_group.v1"
 TICK_TYPE = "tunestream.tick.v1"

@@ -19,10 +19,10 @@ from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import ExampleEnd, Tick
-from tunestream.streams.handler import Handler, Inbound, TaskContext
-from tunestream.streams.plan import Plan
 from tunestream.streams.publish import EncodedRecord, EventProducer
-from tunestream.streams.service import build_app
+from tunestream.streams.runtime.service import build_app
+from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
+from tunestream.streams.tasks.plan import Plan
 
 SERVICE = "pair-builder"
 CHANGELOG = "pair-builder.changelog"

@@ -20,7 +20,7 @@ from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
 from tunestream.events.runs import RunRecord
 from tunestream.events.ttc import TTCCandidate
-from tunestream.streams.client import client_options, make_producer
+from tunestream.streams.broker.client import client_options, make_producer
 from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 from tunestream.topics import changelog_of
 

@@ -13,8 +13,8 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Foreign, Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
-from tunestream.streams.handler import Inbound
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.handler import Inbound
 
 __all__ = ["KnownRuns", "consumed", "inbound"]
 

@@ -9,8 +9,8 @@ from tests.helpers.inbound import consumed
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
 from tunestream.events.keys import encode_key
-from tunestream.streams.client import make_producer
-from tunestream.streams.dead_letters import Headers, dead_letter_headers
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.letters.dead_letters import Headers, dead_letter_headers
 from tunestream.topics import dlq_of
 
 SOURCE, PARTITION, SERVICE = "ttc.events", 3, "ttc-collector"

@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import decode_key
-from tunestream.streams.client import make_consumer
-from tunestream.streams.metadata import partition_count
+from tunestream.streams.broker.client import make_consumer
+from tunestream.streams.broker.metadata import partition_count
 
 DEADLINE = 180.0
 

@@ -11,7 +11,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import RecordMetadata
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.client import make_producer
+from tunestream.streams.broker.client import make_producer
 from tunestream.streams.publish import EncodedRecord
 
 __all__ = [

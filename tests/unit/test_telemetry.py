@@ -74,7 +74,9 @@ def test_what_was_left_out_is_counted_by_template() -> None:
     assert again.getMessage() == "no 7 (1,500 lines like this were left out)"
 
 
-@pytest.mark.parametrize(("name", "level"), [("tunestream.streams.task", logging.ERROR), ("x", logging.INFO)])
+@pytest.mark.parametrize(
+    ("name", "level"), [("tunestream.streams.tasks.task", logging.ERROR), ("x", logging.INFO)]
+)
 def test_our_own_lines_and_notes_all_pass(name: str, level: int) -> None:
     repeats = Repeats(clock=lambda: 0.0)
     assert all(repeats.filter(record(name, "again", level=level)) for _ in range(3))

@@ -21,7 +21,7 @@ from tunestream.config.settings import (
     SupervisorSettings,
 )
 from tunestream.serving import metrics as serving_metrics
-from tunestream.streams import metrics as stream_metrics
+from tunestream.streams.watch import metrics as stream_metrics
 from tunestream.trainers.art.settings import ARTSettings
 from tunestream.trainers.worker.settings import WorkerSettings
 from tunestream_services.trainer import metrics as trainer_metrics

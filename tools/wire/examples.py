@@ -16,9 +16,9 @@ from tunestream.domain.effects import Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
-from tunestream.streams.dead_letters import dead_letter_headers
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.letters.dead_letters import dead_letter_headers
 from tunestream.streams.publish import EncodedRecord
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import DEFAULT_PARTITIONS, dlq_of, topic
 
 __all__ = ["Example", "examples"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tunestream.streams.dead_letters import (
+from tunestream.streams.letters.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
     DLQ_PARTITION,

@@ -49,7 +49,7 @@ from tunestream.events.ttc import (
     TTCTurnEnd,
 )
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
-from tunestream.streams.letters import DeadLetter
+from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record
 from tunestream.streams.publish import EncodedRecord, event_record
 

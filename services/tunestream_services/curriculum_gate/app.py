@@ -5,9 +5,9 @@ from __future__ import annotations
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
 from tunestream.domain.gate.core import CurriculumGate
-from tunestream.streams.plan import Plan
 from tunestream.streams.runs import RunDirectory
-from tunestream.streams.service import build_app
+from tunestream.streams.runtime.service import build_app
+from tunestream.streams.tasks.plan import Plan
 from tunestream.topics import changelog_of
 from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.curriculum_gate.settings import GateSettings

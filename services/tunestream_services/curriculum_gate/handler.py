@@ -18,8 +18,8 @@ from tunestream.events.ids import batch_id, stable_id
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import Tick
-from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 
 __all__ = ["GateHandler"]
 

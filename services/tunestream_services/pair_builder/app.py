@@ -5,10 +5,10 @@ from __future__ import annotations
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
 from tunestream.domain.turns.core import PairBuilder
-from tunestream.streams.handler import Handler
-from tunestream.streams.plan import Plan
 from tunestream.streams.runs import RunDirectory
-from tunestream.streams.service import build_app
+from tunestream.streams.runtime.service import build_app
+from tunestream.streams.tasks.handler import Handler
+from tunestream.streams.tasks.plan import Plan
 from tunestream.topics import changelog_of
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.pair_builder.settings import PairBuilderSettings

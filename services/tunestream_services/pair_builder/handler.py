@@ -15,8 +15,8 @@ from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
-from tunestream.streams.handler import Handler, Inbound
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.handler import Handler, Inbound
 
 __all__ = ["PairBuilderHandler"]
 

@@ -6,9 +6,9 @@ from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
 from tunestream.serving import AdapterFolders
 from tunestream.serving.updater import ServingUpdater
-from tunestream.streams.plan import Plan
 from tunestream.streams.runs import RunDirectory
-from tunestream.streams.service import build_app
+from tunestream.streams.runtime.service import build_app
+from tunestream.streams.tasks.plan import Plan
 from tunestream_services.trainer.handler import TrainerHandler
 from tunestream_services.trainer.models import ModelDirectory
 from tunestream_services.trainer.scheduler import Scheduler

@@ -18,8 +18,8 @@ from tunestream.domain.models.monitoring import observe
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.live import LiveRecord, LiveScores
 from tunestream.events.training import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum
-from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream_services.trainer.models import ModelDirectory
 from tunestream_services.trainer.scheduler import Owner, Scheduler
 from tunestream_services.trainer.serving import OwnedRuns

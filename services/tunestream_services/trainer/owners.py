@@ -12,7 +12,7 @@ import structlog
 from tunestream.domain.effects import Effects
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.events.training import JobRecord
-from tunestream.streams.task import TaskClosed
+from tunestream.streams.tasks.task import TaskClosed
 
 __all__ = ["Lost", "Owner", "Owners"]
 

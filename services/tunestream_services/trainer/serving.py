@@ -12,9 +12,9 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
 from tunestream.events.models import CurrentModel, ModelVersion
 from tunestream.serving import Target, targets
-from tunestream.streams.encoding import partition_for
-from tunestream.streams.metadata import partition_count
+from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream_services.trainer.models import ModelDirectory
 
 __all__ = ["OwnedRuns"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.domain.collector.core import Collector
-from tunestream.streams.handler import Handler
-from tunestream.streams.plan import Plan
 from tunestream.streams.runs import RunDirectory
-from tunestream.streams.service import build_app
+from tunestream.streams.runtime.service import build_app
+from tunestream.streams.tasks.handler import Handler
+from tunestream.streams.tasks.plan import Plan
 from tunestream.topics import changelog_of
 from tunestream_services.ttc_collector.handler import CollectorHandler
 from tunestream_services.ttc_collector.settings import CollectorSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tunestream.streams.handler import Inbound
+from tunestream.streams.tasks.handler import Inbound
 from tunestream.topics import topic
 
 __all__ = ["BrokerClock"]

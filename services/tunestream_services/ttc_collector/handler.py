@@ -20,8 +20,8 @@ from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.runs import FIRST_FORMAT
 from tunestream.events.ttc import CandidateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.streams.handler import Handler, Inbound, TaskContext
 from tunestream.streams.runs import RunDirectory
+from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream.topics import topic
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
 from tunestream_services.ttc_collector.metrics import PARTITIONERS

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.tasks.encoding import partition_for
 
 __all__ = ["partitioner_of"]
 

@@ -90,8 +90,8 @@ def _of_configuration(error: Exception) -> Failure | None:
 def _of_kafka(error: Exception) -> Failure | None:
     if "aiokafka" not in sys.modules:
         return None
+    from tunestream.streams.broker.unavailable import BrokerUnavailable  # noqa: PLC0415 - the same
     from tunestream.streams.errors import in_words, is_unavailable, is_users_fault  # noqa: PLC0415 - the same
-    from tunestream.streams.unavailable import BrokerUnavailable  # noqa: PLC0415 - the same
 
     away = is_unavailable(error)
     if not away and not is_users_fault(error):

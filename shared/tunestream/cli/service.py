@@ -16,7 +16,7 @@ from tunestream.cli.service_processes import check_installed, package_of, servic
 from tunestream.topics import SERVICES
 
 if TYPE_CHECKING:
-    from tunestream.streams.lifecycle import ServiceApp
+    from tunestream.streams.runtime.lifecycle import ServiceApp
 
 __all__ = ["register"]
 

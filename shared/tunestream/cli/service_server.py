@@ -15,11 +15,11 @@ import structlog
 import uvicorn
 
 from tunestream.cli.service_processes import REPLICA_TAKEN
-from tunestream.streams.replicas import ReplicaTaken
-from tunestream.streams.startup import BrokerAway
+from tunestream.streams.runtime.replicas import ReplicaTaken
+from tunestream.streams.runtime.startup import BrokerAway
 
 if TYPE_CHECKING:
-    from tunestream.streams.lifecycle import ServiceApp
+    from tunestream.streams.runtime.lifecycle import ServiceApp
 
 __all__ = ["BROKER_AWAY", "FAILED", "serve"]
 

@@ -11,7 +11,7 @@ import typer
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import JsonOption, show
-from tunestream.streams.seeking import SeekRefused, Target, seek
+from tunestream.streams.offsets.seeking import SeekRefused, Target, seek
 from tunestream.topics import SERVICES
 
 __all__ = ["register"]

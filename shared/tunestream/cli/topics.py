@@ -14,7 +14,7 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, note, show
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import TopicsError, TopicsRefusedError, apply_topics, diff_topics, list_topics
-from tunestream.streams.topic_plan import TopicAction, TopicChange
+from tunestream.streams.broker.topic_plan import TopicAction, TopicChange
 
 __all__ = ["register"]
 

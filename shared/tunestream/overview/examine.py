@@ -25,10 +25,11 @@ from tunestream.overview.read.services import read_services
 from tunestream.overview.read.serving import read_servers
 from tunestream.overview.read.stream import read_lags
 from tunestream.streams.admin import diff_topics
-from tunestream.streams.broker_version import broker_version
+from tunestream.streams.broker.unavailable import BrokerUnavailable
+from tunestream.streams.broker.version import broker_version
 from tunestream.streams.errors import in_words, is_unavailable, is_users_fault
-from tunestream.streams.letters import Choice, summary
-from tunestream.streams.unavailable import BrokerUnavailable
+from tunestream.streams.letters.reading import Choice
+from tunestream.streams.letters.summary import summary
 
 __all__ = ["Examination", "Site", "examine"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tunestream.overview.deployment import Deployment
-from tunestream.streams.groups import GroupLag
+from tunestream.streams.broker.groups import GroupLag
 
 __all__ = [
     "BaseModelFacts",

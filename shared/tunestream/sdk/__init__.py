@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from tunestream.sdk.subscribers import ModelSubscriber, StatusSubscriber
     from tunestream.sdk.trajectory_builder import DPOTrajectoryBuilder, collected_events
     from tunestream.sdk.turn import Turn
-    from tunestream.streams.unavailable import BrokerUnavailable
+    from tunestream.streams.broker.unavailable import BrokerUnavailable
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "BlockingTTCPublisher": "tunestream.sdk.blocking",
-            "BrokerUnavailable": "tunestream.streams.unavailable",
+            "BrokerUnavailable": "tunestream.streams.broker.unavailable",
             "DPOTrajectoryBuilder": "tunestream.sdk.trajectory_builder",
             "ModelSubscriber": "tunestream.sdk.subscribers",
             "RunControl": "tunestream.sdk.control",

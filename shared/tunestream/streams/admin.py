@@ -14,9 +14,8 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
-from tunestream.streams.administration import administration
-from tunestream.streams.runs import write_format
-from tunestream.streams.topic_plan import (
+from tunestream.streams.broker.administration import administration
+from tunestream.streams.broker.topic_plan import (
     TopicAction,
     TopicChange,
     TopicState,
@@ -24,7 +23,8 @@ from tunestream.streams.topic_plan import (
     plan_topics,
     wanted_topics,
 )
-from tunestream.streams.unavailable import reaching
+from tunestream.streams.broker.unavailable import reaching
+from tunestream.streams.runs import write_format
 
 __all__ = [
     "TopicsError",

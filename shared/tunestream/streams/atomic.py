@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
 
-from tunestream.streams.client import make_consumer, make_transactional_producer
+from tunestream.streams.broker.client import make_consumer, make_transactional_producer
+from tunestream.streams.broker.unavailable import reaching
 from tunestream.streams.publish import EncodedRecord
-from tunestream.streams.unavailable import reaching
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
 from tunestream.events.training import ControlCommand, ControlResult
-from tunestream.streams.groups import group_lags
+from tunestream.streams.broker.groups import group_lags
 from tunestream.streams.publish import EventProducer, event_record
 from tunestream.streams.reading import RecordReader, stored_events
 

@@ -14,10 +14,10 @@ from aiokafka.errors import (
 )
 
 from tunestream.events.runs import NewerFormat
-from tunestream.streams.client import MissingTopic
+from tunestream.streams.broker.client import MissingTopic
+from tunestream.streams.broker.unavailable import AWAY, BrokerUnavailable, why
 from tunestream.streams.publish import DeliveryError, EventTooLarge
 from tunestream.streams.table import TableTimeout
-from tunestream.streams.unavailable import AWAY, BrokerUnavailable, why
 
 __all__ = ["in_words", "is_unavailable", "is_users_fault"]
 

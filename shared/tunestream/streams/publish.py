@@ -12,12 +12,12 @@ from aiokafka import AIOKafkaProducer
 
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.streams.client import (
+from tunestream.streams.broker.client import (
     REQUEST_TIMEOUT_MS,
     MissingTopic,
     make_producer,
 )
-from tunestream.streams.unavailable import reaching, why
+from tunestream.streams.broker.unavailable import reaching, why
 from tunestream.topics import topic
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import model_of
-from tunestream.streams.client import make_consumer
-from tunestream.streams.encoding import partition_for
-from tunestream.streams.metadata import partition_count
-from tunestream.streams.unavailable import reaching
+from tunestream.streams.broker.client import make_consumer
+from tunestream.streams.broker.metadata import partition_count
+from tunestream.streams.broker.unavailable import reaching
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import topic
 
 if TYPE_CHECKING:

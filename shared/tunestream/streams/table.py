@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
-from tunestream.streams.absence import Absence, SecondReading
-from tunestream.streams.client import make_consumer
-from tunestream.streams.deadlines import words
-from tunestream.streams.decoding import decode
+from tunestream.streams.broker.client import make_consumer
+from tunestream.streams.broker.deadlines import words
+from tunestream.streams.broker.metadata import partition_count
+from tunestream.streams.changelog.absence import Absence, SecondReading
 from tunestream.streams.fetch.undecodable import Undecodable
-from tunestream.streams.metadata import partition_count
+from tunestream.streams.tasks.decoding import decode
 from tunestream.topics import topic as catalogued
 
 __all__ = ["Table", "TableTimeout"]

@@ -14,9 +14,9 @@ from tests.helpers.log import header, read_all
 from tests.helpers.raw_batches import write_batch
 from tests.integration.cli.conftest import Command
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.client import make_consumer
-from tunestream.streams.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON
+from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.fetch.undecodable import _WalkedRecords
+from tunestream.streams.letters.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON
 
 SERVICE = "pair-builder"
 UNREADABLE = range(2, 5)

@@ -24,7 +24,7 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 from tunestream.streams.atomic import write_together
-from tunestream.streams.groups import GroupLag, group_lags
+from tunestream.streams.broker.groups import GroupLag, group_lags
 from tunestream.streams.publish import EncodedRecord, event_record
 
 pytestmark = pytest.mark.timeout(120)

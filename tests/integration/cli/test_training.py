@@ -29,8 +29,8 @@ from tunestream.events.training import (
     TrainingJobStatus,
     TrainingStatusEnum,
 )
-from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EncodedRecord, EventProducer
+from tunestream.streams.tasks.encoding import partition_for
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from tunestream.events.registry import model_of
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.sdk import BlockingTTCPublisher, TTCPublisher
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import MissingTopic
+from tunestream.streams.broker.client import MissingTopic
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.publish import DeliveryError, EncodedRecord, EventProducer
 from tunestream.streams.reading import RecordReader

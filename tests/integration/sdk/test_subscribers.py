@@ -18,8 +18,8 @@ from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import ModelSubscriber, StatusSubscriber
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import MissingTopic, make_transactional_producer
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.broker.client import MissingTopic, make_transactional_producer
+from tunestream.streams.tasks.encoding import partition_for
 
 Event = TypeVar("Event")
 pytestmark = pytest.mark.timeout(300)

@@ -37,8 +37,8 @@ from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import make_producer
-from tunestream.streams.dead_letters import (
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.letters.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
     DLQ_PARTITION,
@@ -48,7 +48,7 @@ from tunestream.streams.dead_letters import (
     DLQ_VERSION,
     why_final,
 )
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.tasks.encoding import partition_for
 
 Place = tuple[int, int]
 NEIGHBOUR = "neighbour"

@@ -15,7 +15,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.ttc import TTCTurnEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.administration import administration
+from tunestream.streams.broker.administration import administration
 
 DEADLINE = 90.0
 

@@ -18,8 +18,8 @@ from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import TTCPublisher
-from tunestream.streams.encoding import partition_for
-from tunestream.streams.metadata import partition_count
+from tunestream.streams.broker.metadata import partition_count
+from tunestream.streams.tasks.encoding import partition_for
 
 pytestmark = pytest.mark.timeout(600)
 EXAMPLES = 12

@@ -35,8 +35,8 @@ from tunestream.events.training import (
     TrainingStatusEnum,
 )
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EventProducer, event_record
+from tunestream.streams.tasks.encoding import partition_for
 
 pytestmark = pytest.mark.timeout(600)
 

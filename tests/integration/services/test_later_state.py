@@ -18,9 +18,9 @@ from tunestream.events.keys import encode_key
 from tunestream.events.ttc import TTCCandidate
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.changelog import POSITIONS_KEY, unwrap, wrap
-from tunestream.streams.client import make_producer
-from tunestream.streams.encoding import partition_for
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.changelog.values import POSITIONS_KEY, unwrap, wrap
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import changelog_of
 
 LINE = {

@@ -26,8 +26,8 @@ from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
-from tunestream.streams.encoding import partition_for
 from tunestream.streams.publish import EncodedRecord, EventProducer
+from tunestream.streams.tasks.encoding import partition_for
 
 PARTITIONS = 4
 NO_BATCHES = {

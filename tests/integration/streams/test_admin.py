@@ -15,9 +15,9 @@ from tunestream.streams.admin import (
     diff_topics,
     list_topics,
 )
+from tunestream.streams.broker.topic_plan import TopicAction, TopicChange, TopicSettingChange
+from tunestream.streams.broker.unavailable import BrokerUnavailable
 from tunestream.streams.embedded.ports import free_port
-from tunestream.streams.topic_plan import TopicAction, TopicChange, TopicSettingChange
-from tunestream.streams.unavailable import BrokerUnavailable
 from tunestream.topics import CATALOGUE
 
 

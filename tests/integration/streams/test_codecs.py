@@ -13,7 +13,7 @@ from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, p
 from tests.helpers.log import read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.administration import administration
+from tunestream.streams.broker.administration import administration
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 COUNT = 200

@@ -25,10 +25,12 @@ from tests.helpers.letters import BODY, PARTITION, SOURCE, write_letters
 from tests.helpers.log import header, read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics, delete_before
-from tunestream.streams.client import make_transactional_producer
-from tunestream.streams.dead_letters import DLQ_REPLAY_FOR
-from tunestream.streams.letters import Choice, DeadLetter, Overtaken, chosen_letters, replay
+from tunestream.streams.broker.client import make_transactional_producer
+from tunestream.streams.letters.dead_letters import DLQ_REPLAY_FOR
+from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record
+from tunestream.streams.letters.reading import Choice, chosen_letters
+from tunestream.streams.letters.replaying import Overtaken, replay
 from tunestream.streams.letters.spans import SpanReader
 from tunestream.streams.publish import EncodedRecord
 from tunestream.topics import dlq_of, topic

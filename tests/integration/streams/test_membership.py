@@ -12,7 +12,7 @@ from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, p
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import client_options
+from tunestream.streams.broker.client import client_options
 
 
 async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(

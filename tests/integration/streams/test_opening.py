@@ -13,10 +13,10 @@ from tests.helpers.counting import CHANGELOG, INPUT, OUTPUT, PASSING, Board, exa
 from tests.helpers.log import read_all
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.changelog import POSITIONS_KEY
-from tunestream.streams.client import make_consumer, make_transactional_producer
-from tunestream.streams.state import Dormant
-from tunestream.streams.task import Task
+from tunestream.streams.broker.client import make_consumer, make_transactional_producer
+from tunestream.streams.changelog.values import POSITIONS_KEY
+from tunestream.streams.tasks.state import Dormant
+from tunestream.streams.tasks.task import Task
 
 RECORDS = 6
 HANDLED_BEFORE = 4

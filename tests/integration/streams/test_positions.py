@@ -33,13 +33,13 @@ from tests.helpers.log import read_all, read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.administration import administration
-from tunestream.streams.changelog import POSITIONS_KEY
-from tunestream.streams.client import make_consumer, make_producer
-from tunestream.streams.plan import Plan
+from tunestream.streams.broker.administration import administration
+from tunestream.streams.broker.client import make_consumer, make_producer
+from tunestream.streams.changelog.values import POSITIONS_KEY
+from tunestream.streams.offsets.seeking import SeekRefused, seek
 from tunestream.streams.publish import EncodedRecord
-from tunestream.streams.seeking import SeekRefused, seek
-from tunestream.streams.task import Task
+from tunestream.streams.tasks.plan import Plan
+from tunestream.streams.tasks.task import Task
 
 RUN = "run"
 

@@ -13,8 +13,8 @@ from tests.helpers.log import read_until
 from tests.helpers.services import ServiceProcess
 from tunestream.cli.service_processes import REPLICA_TAKEN
 from tunestream.config.settings import KafkaSettings, ServiceSettings
-from tunestream.streams import replicas
 from tunestream.streams.admin import apply_topics
+from tunestream.streams.runtime import replicas
 
 
 async def test_the_later_of_two_processes_with_one_replica_number_ends(

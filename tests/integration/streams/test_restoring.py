@@ -15,15 +15,16 @@ from structlog.testing import capture_logs
 from tests.helpers.counting import CHANGELOG, OUTPUT, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams import opening, restoring
 from tunestream.streams.admin import apply_topics, diff_topics
-from tunestream.streams.administration import administration
-from tunestream.streams.client import make_producer
-from tunestream.streams.encoding import BatchSet
-from tunestream.streams.progress import Progress
-from tunestream.streams.restoring import Snapshot, read_changelog
-from tunestream.streams.tombstones import tombstone_seconds
-from tunestream.streams.topic_plan import TopicAction
+from tunestream.streams.broker.administration import administration
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.broker.topic_plan import TopicAction
+from tunestream.streams.changelog import restoring
+from tunestream.streams.changelog.progress import Progress
+from tunestream.streams.changelog.restoring import Snapshot, read_changelog
+from tunestream.streams.changelog.tombstones import tombstone_seconds
+from tunestream.streams.tasks import opening
+from tunestream.streams.tasks.encoding import BatchSet
 
 HALF_HOUR = 1800.0
 PUTS = 50_500

@@ -34,10 +34,10 @@ from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.atomic import write_together
-from tunestream.streams.dead_letters import DLQ_REASON, REASONS
-from tunestream.streams.groups import group_lags
+from tunestream.streams.broker.groups import group_lags
+from tunestream.streams.letters.dead_letters import DLQ_REASON, REASONS
 from tunestream.streams.publish import EncodedRecord
-from tunestream.streams.task import TaskClosed
+from tunestream.streams.tasks.task import TaskClosed
 
 PARTITIONS = range(4)
 REASON = "the artifact store is away"

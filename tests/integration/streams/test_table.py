@@ -16,10 +16,10 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FormatRecord, RunPointer
-from tunestream.streams import absence
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.atomic import write_together
-from tunestream.streams.client import MissingTopic
+from tunestream.streams.broker.client import MissingTopic
+from tunestream.streams.changelog import absence
 from tunestream.streams.publish import EncodedRecord, EventProducer
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.table import Table

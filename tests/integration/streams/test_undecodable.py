@@ -16,10 +16,10 @@ from tests.helpers.raw_batches import BAD_NAME, resealed, write_batch
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.ids import content_digest
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import make_consumer, make_transactional_producer
-from tunestream.streams.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON, DLQ_SHA256, DLQ_URI
+from tunestream.streams.broker.client import make_consumer, make_transactional_producer
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.fetch.codecs import MAX_BATCH_BYTES
+from tunestream.streams.letters.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON, DLQ_SHA256, DLQ_URI
 from tunestream.streams.publish import EncodedRecord
 
 _RECORDS = 3

@@ -27,7 +27,7 @@ from tests.helpers.counting import (
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import make_transactional_producer
+from tunestream.streams.broker.client import make_transactional_producer
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.fetch.undecodable import _WalkedRecords

@@ -6,8 +6,8 @@ from aiokafka import TopicPartition
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.client import make_consumer, make_transactional_producer
-from tunestream.streams.watermarks import Watermarks
+from tunestream.streams.broker.client import make_consumer, make_transactional_producer
+from tunestream.streams.broker.watermarks import Watermarks
 
 
 async def test_a_record_of_an_open_transaction_counts(kafka_settings: KafkaSettings) -> None:

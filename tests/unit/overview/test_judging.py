@@ -23,9 +23,9 @@ from tunestream.overview.judge.services import how_to_start, judge_services, ope
 from tunestream.overview.judge.stream import judge_lag, judge_letters, judge_topics
 from tunestream.overview.judge.training import judge_base_model, judge_jobs, judge_server
 from tunestream.processes import ProcessRecord
-from tunestream.streams.groups import GroupLag
-from tunestream.streams.letters import ReasonCount
-from tunestream.streams.topic_plan import TopicAction, TopicChange
+from tunestream.streams.broker.groups import GroupLag
+from tunestream.streams.broker.topic_plan import TopicAction, TopicChange
+from tunestream.streams.letters.summary import ReasonCount
 
 NOW = 1_767_323_045.0
 NAMES = ("ttc_collector", "pair_builder", "curriculum_gate", "trainer")

@@ -26,8 +26,8 @@ from tunestream.events.nat import IntermediateStep
 from tunestream.events.training import TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import CandidateStep, Tick, TTCCandidate, TurnEnd
-from tunestream.streams.encoding import partition_for
-from tunestream.streams.handler import Handler, Inbound, TaskContext
+from tunestream.streams.tasks.encoding import partition_for
+from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.ttc_collector.broker_clock import BrokerClock

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from tunestream.streams.absence import Absence, SecondReading
+from tunestream.streams.changelog.absence import Absence, SecondReading
 
 FIRST, SECOND = TopicPartition("runs", 0), TopicPartition("runs", 1)
 MINUTE = 60_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunestream.streams.broker_version import BrokerVersion, release_of
+from tunestream.streams.broker.version import BrokerVersion, release_of
 
 
 @pytest.mark.parametrize(

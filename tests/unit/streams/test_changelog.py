@@ -8,7 +8,7 @@ from tests.helpers.runs import run_config
 from tunestream.domain.turns.memory import Closed
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
-from tunestream.streams.changelog import (
+from tunestream.streams.changelog.values import (
     POSITIONS_KEY,
     Reached,
     decode_positions,

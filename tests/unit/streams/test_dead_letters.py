@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import content_digest
-from tunestream.streams.dead_letters import (
+from tunestream.streams.letters.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
     DLQ_PARTITION,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tunestream.streams.deadlines import deadline, words
+from tunestream.streams.broker.deadlines import deadline, words
 
 
 async def test_a_deadline_says_what_took_too_long() -> None:

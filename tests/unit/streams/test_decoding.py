@@ -9,8 +9,8 @@ from tools.wire import examples
 from tools.wire.examples import Example
 from tunestream.domain.effects import Refused
 from tunestream.events.registry import type_of
-from tunestream.streams.decoding import decode
-from tunestream.streams.letters import SOURCES
+from tunestream.streams.letters.letter import SOURCES
+from tunestream.streams.tasks.decoding import decode
 from tunestream.topics import topic
 
 INPUTS = [example for example in examples() if example.topic in SOURCES]

@@ -6,7 +6,7 @@ import pytest
 
 from tunestream.domain.effects import Effects
 from tunestream.domain.ticks import new_tick
-from tunestream.streams.encoding import BatchSet, TransactionWriter, UnequalPartitions
+from tunestream.streams.tasks.encoding import BatchSet, TransactionWriter, UnequalPartitions
 
 
 def test_topics_with_unequal_partitions_are_named_with_the_remedy() -> None:

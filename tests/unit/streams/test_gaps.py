@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
-from tunestream.streams import metrics
 from tunestream.streams.fetch.resets import Gap
-from tunestream.streams.gaps import Gaps, gap_before
+from tunestream.streams.offsets.gaps import Gaps, gap_before
+from tunestream.streams.watch import metrics
 
 PLACE = TopicPartition("ttc.events", 1)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from tunestream.streams.letters import DeadLetter, Marks
-from tunestream.streams.letters.marks import mark_record, tombstone
+from tunestream.streams.letters.letter import DeadLetter
+from tunestream.streams.letters.marks import Marks, mark_record, tombstone
 from tunestream.streams.publish import EncodedRecord
 
 NOW = datetime(2026, 1, 3, tzinfo=UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY
 
-from tunestream.streams.dead_letters import REASONS
-from tunestream.streams.measuring import Measures
+from tunestream.streams.letters.dead_letters import REASONS
+from tunestream.streams.watch.measuring import Measures
 
 SERVICE = "measured"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import TopicPartition
 
-from tunestream.streams.membership import Membership
+from tunestream.streams.tasks.membership import Membership
 
 
 def places(topic: str, *numbers: int) -> list[TopicPartition]:

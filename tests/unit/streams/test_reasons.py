@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tunestream.streams import decoding
-from tunestream.streams.dead_letters import REASONS
+from tunestream.streams.letters.dead_letters import REASONS
+from tunestream.streams.tasks import decoding
 
 ROOT = Path(__file__).parents[3]
 _GIVEN = re.compile(r'Refused\(\s*"([a-z_.]+)"')

@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 
 from tests.helpers.inbound import consumed
 from tunestream.domain.effects import Refused
-from tunestream.streams.refusals import RefusalLog
+from tunestream.streams.watch.refusals import RefusalLog
 
 
 class Log:

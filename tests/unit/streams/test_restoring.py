@@ -7,9 +7,9 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from structlog.testing import capture_logs
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams import restoring
-from tunestream.streams.progress import Progress
-from tunestream.streams.restoring import Snapshot, read_changelog
+from tunestream.streams.changelog import restoring
+from tunestream.streams.changelog.progress import Progress
+from tunestream.streams.changelog.restoring import Snapshot, read_changelog
 
 SNAPSHOT = Snapshot({b"key": b"value"}, end=1, read=1)
 

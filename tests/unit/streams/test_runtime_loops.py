@@ -10,9 +10,9 @@ import pytest
 
 from tests.helpers.counting import Board, plan
 from tunestream.config.settings import KafkaSettings, ServiceSettings
-from tunestream.streams.lifecycle import Stage
-from tunestream.streams.partitions import Partitions
-from tunestream.streams.runtime import Runtime
+from tunestream.streams.runtime.lifecycle import Stage
+from tunestream.streams.runtime.runtime import Runtime
+from tunestream.streams.tasks.partitions import Partitions
 
 
 def new_runtime() -> Runtime:

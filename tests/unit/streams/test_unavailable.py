@@ -20,10 +20,10 @@ from tests.helpers.services import free_port
 from tunestream.config.settings import KafkaSettings
 from tunestream.sdk import BlockingTTCPublisher, BrokerUnavailable, StatusSubscriber, TTCPublisher
 from tunestream.streams.admin import list_topics
+from tunestream.streams.broker.groups import group_lags
+from tunestream.streams.broker.unavailable import reaching
 from tunestream.streams.errors import in_words, is_unavailable
-from tunestream.streams.groups import group_lags
 from tunestream.streams.publish import DeliveryError
-from tunestream.streams.unavailable import reaching
 
 Door = Callable[[KafkaSettings], AbstractAsyncContextManager[object]]
 
@@ -126,7 +126,7 @@ async def test_a_refused_password_is_no_passing_fault(monkeypatch: pytest.Monkey
     async def refuse(*_: object, **__: object) -> object:
         raise SaslAuthenticationFailed("Authentication failed: Invalid username or password")
 
-    monkeypatch.setattr("tunestream.streams.unavailable.create_conn", refuse)
+    monkeypatch.setattr("tunestream.streams.broker.unavailable.create_conn", refuse)
     with pytest.raises(BrokerUnavailable) as raised:
         async with reaching(KafkaSettings(bootstrap_servers="b:9")):
             raise KafkaConnectionError("Unable to bootstrap")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tunestream.streams.watchdog import Judge, Place, Sighting, Stall
+from tunestream.streams.watch.watchdog import Judge, Place, Sighting, Stall
 
 PLACE = Place("ttc.events", 3)
 FINE = Sighting(PLACE, opened=True, position=10, stable=10, high=10)

@@ -9,8 +9,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams import watermarks
-from tunestream.streams.watermarks import Watermarks
+from tunestream.streams.broker import watermarks
+from tunestream.streams.broker.watermarks import Watermarks
 
 PLACE = TopicPartition("topic", 0)
 

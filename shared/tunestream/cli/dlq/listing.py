@@ -20,7 +20,10 @@ from tunestream.cli.dlq.options import (
 from tunestream.cli.output import JsonOption, emit, note, show, write_columns
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import format_time
-from tunestream.streams.letters import Choice, DeadLetter, Marks, ReasonCount, read_marks, summary
+from tunestream.streams.letters.letter import DeadLetter
+from tunestream.streams.letters.marks import Marks, read_marks
+from tunestream.streams.letters.reading import Choice
+from tunestream.streams.letters.summary import ReasonCount, summary
 
 __all__ = ["list_", "summarise"]
 

@@ -14,15 +14,9 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.times import past_time
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import format_time
-from tunestream.streams.letters import (
-    SOURCES,
-    Choice,
-    DeadLetter,
-    Marks,
-    StoredLetter,
-    chosen_letters,
-    named_letters,
-)
+from tunestream.streams.letters.letter import SOURCES, DeadLetter
+from tunestream.streams.letters.marks import Marks
+from tunestream.streams.letters.reading import Choice, StoredLetter, chosen_letters, named_letters
 
 __all__ = [
     "ReasonOption",

@@ -17,8 +17,9 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note, show
 from tunestream.cli.times import past_time
 from tunestream.events.cloudevents import format_time
-from tunestream.streams.letters import SOURCES, Purge, plan_purge
-from tunestream.streams.letters import purge as delete_letters
+from tunestream.streams.letters.letter import SOURCES
+from tunestream.streams.letters.purging import Purge, plan_purge
+from tunestream.streams.letters.purging import purge as delete_letters
 
 __all__ = ["purge"]
 

@@ -22,8 +22,10 @@ from tunestream.cli.dlq.options import (
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.letters import DeadLetter, Overtaken, Replayed, read_marks
-from tunestream.streams.letters import replay as send_again
+from tunestream.streams.letters.letter import DeadLetter
+from tunestream.streams.letters.marks import read_marks
+from tunestream.streams.letters.replaying import Overtaken, Replayed
+from tunestream.streams.letters.replaying import replay as send_again
 
 __all__ = ["replay"]
 

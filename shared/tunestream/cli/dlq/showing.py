@@ -15,7 +15,8 @@ from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.dlq.options import find_letters, row
 from tunestream.cli.output import JsonOption, console, emit, table
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.letters import StoredLetter, read_marks
+from tunestream.streams.letters.marks import read_marks
+from tunestream.streams.letters.reading import StoredLetter
 
 __all__ = ["show_"]
 

@@ -11,8 +11,8 @@ import typer
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
-from tunestream.streams.seeking import SeekRefused
-from tunestream.streams.skipping import Skipped, skip
+from tunestream.streams.letters.skipping import Skipped, skip
+from tunestream.streams.offsets.seeking import SeekRefused
 
 __all__ = ["skip_"]
 

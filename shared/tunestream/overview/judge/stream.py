@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from tunestream.overview.facts import LagFacts
 from tunestream.overview.findings import Finding
 from tunestream.overview.judge.services import how_to_start
-from tunestream.streams.letters import ReasonCount
-from tunestream.streams.topic_plan import TopicAction, TopicChange
+from tunestream.streams.broker.topic_plan import TopicAction, TopicChange
+from tunestream.streams.letters.summary import ReasonCount
 
 __all__ = ["judge_lag", "judge_letters", "judge_topics"]
 

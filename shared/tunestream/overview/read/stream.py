@@ -7,7 +7,7 @@ from time import monotonic
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.overview.facts import LagFacts
-from tunestream.streams.groups import group_lags
+from tunestream.streams.broker.groups import group_lags
 from tunestream.topics import INPUTS
 
 __all__ = ["read_lags"]

@@ -8,7 +8,7 @@ from typing import Final, Self
 from aiokafka import ConsumerRecord
 
 from tunestream.events.keys import decode_key
-from tunestream.streams.dead_letters import (
+from tunestream.streams.letters.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
     DLQ_PARTITION,

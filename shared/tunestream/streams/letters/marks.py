@@ -20,7 +20,7 @@ from tunestream.events.dead_letters import DeadLetterMark
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
-from tunestream.streams.client import make_consumer
+from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.spans import Span, SpanReader
 from tunestream.streams.publish import EncodedRecord

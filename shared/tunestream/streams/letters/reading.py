@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.dead_letters import Headers, original_headers
+from tunestream.streams.letters.dead_letters import Headers, original_headers
 from tunestream.streams.letters.letter import SOURCES, DeadLetter
 from tunestream.streams.letters.spans import Span, SpanReader
 from tunestream.topics import dlq_of

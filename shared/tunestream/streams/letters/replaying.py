@@ -32,8 +32,8 @@ from aiokafka.errors import (
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.atomic import await_readable
-from tunestream.streams.client import make_transactional_producer
-from tunestream.streams.dead_letters import DLQ_REPLAY_FOR
+from tunestream.streams.broker.client import make_transactional_producer
+from tunestream.streams.letters.dead_letters import DLQ_REPLAY_FOR
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record, read_all_marks
 from tunestream.streams.letters.reading import StoredLetter, stored_letters

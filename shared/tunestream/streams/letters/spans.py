@@ -11,10 +11,10 @@ from typing import Final, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.client import make_consumer
-from tunestream.streams.deadlines import deadline
-from tunestream.streams.metadata import partition_counts
-from tunestream.streams.unavailable import reaching
+from tunestream.streams.broker.client import make_consumer
+from tunestream.streams.broker.deadlines import deadline
+from tunestream.streams.broker.metadata import partition_counts
+from tunestream.streams.broker.unavailable import reaching
 
 __all__ = ["Span", "SpanReader"]
 

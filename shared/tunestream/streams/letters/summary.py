@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.dead_letters import why_final
+from tunestream.streams.letters.dead_letters import why_final
 from tunestream.streams.letters.marks import read_marks
 from tunestream.streams.letters.reading import Choice, chosen_letters
 

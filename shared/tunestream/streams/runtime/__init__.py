@@ -1,0 +1,1 @@
+"""A service at work: started, fed, asked for its health, and stopped."""

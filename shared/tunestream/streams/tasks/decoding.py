@@ -1,0 +1,122 @@
+"""From a Kafka record to a typed event, or to a refusal with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aiokafka import ConsumerRecord
+from pydantic import BaseModel, ValidationError
+
+from tunestream.domain.effects import Refused
+from tunestream.events.cloudevents import Envelope, HeaderError
+from tunestream.events.registry import is_newer
+from tunestream.streams.fetch.undecodable import Undecodable
+from tunestream.streams.tasks.handler import Inbound
+
+__all__ = ["broker_time", "decode", "refusal_of"]
+
+# pydantic's error types, by what the sender has to mend.
+_CODES: Final[Mapping[str, str]] = {
+    "json_invalid": "undecodable.json",
+    "finite_number": "non_finite",
+    "missing": "schema.missing",
+    "extra_forbidden": "schema.unknown_field",
+    "string_too_short": "schema.bounds",
+    "string_too_long": "schema.bounds",
+    "too_short": "schema.bounds",
+    "greater_than_equal": "schema.bounds",
+    "less_than_equal": "schema.bounds",
+    "enum": "schema.value",
+    "literal_error": "schema.value",
+    "value_error": "schema.value",
+    "recursion_loop": "undecodable.nesting",
+}
+_MESSAGE_LENGTH: Final = 500
+_LOG_APPEND_TIME: Final = 1  # Kafka's number for it
+# A type may be of any size, and the types that the topic takes should be seen after it.
+_TYPE_LENGTH: Final = 100
+
+
+def decode(
+    record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]], *, of_services: bool = False
+) -> Inbound:
+    """Decode one record.
+
+    Args:
+        record: as consumed, value and key in bytes.
+        accepted: the body class of each type that its topic takes, from :meth:`.Topic.bodies`.
+        of_services: whether only services write its topic: then fields that are not known are left out, since
+            a later release may have added them; elsewhere they are the sender's fault.
+
+    Raises:
+        Refused: with the reason and the remedy.
+    """
+    if isinstance(record, Undecodable):
+        raise record.refusal
+    try:
+        envelope = Envelope.from_headers(record.headers)
+    except HeaderError as error:
+        raise Refused("undecodable.header", str(error)) from error
+    body = accepted.get(envelope.type)
+    if body is None:
+        raise _unread(envelope.type, accepted)
+    value = record.value
+    if not value:
+        raise Refused("undecodable.empty", f"the body is empty; send the JSON of a {body.__name__}")
+    try:
+        decoded = body.model_validate_json(value, extra="ignore" if of_services else None)
+    except ValidationError as error:
+        raise refusal_of(error, body.__name__) from error
+    return Inbound(
+        record.key,
+        value,
+        record.timestamp,
+        record.partition,
+        record.offset,
+        envelope,
+        decoded,
+        broker_time(record) is not None,
+    )
+
+
+def broker_time(record: ConsumerRecord) -> int | None:
+    """Return when the broker took a record, ms; None on a topic without LogAppendTime."""
+    return int(record.timestamp) if record.timestamp_type == _LOG_APPEND_TIME else None
+
+
+def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:
+    """Return the refusal of a type that the topic does not take."""
+    known = ", ".join(sorted(accepted))
+    if is_newer(ce_type, accepted):
+        return Refused(
+            "newer_type",
+            f"header ce_type is {ce_type!r}, but this release reads {known}; upgrade the service, and replay "
+            "what it refused",
+        )
+    shown = ce_type[:_TYPE_LENGTH]
+    return Refused("unknown_type", f"header ce_type is {shown!r}; this topic takes {known}")
+
+
+def refusal_of(error: ValidationError, name: str) -> Refused:
+    """Return in one line what is wrong with a body of class ``name`` and where."""
+    details = error.errors(include_url=False, include_context=False)
+    first = next((detail for detail in details if detail["type"] in _CODES), details[0])
+    code = _CODES.get(first["type"], "schema.wrong_type")
+    if code == "undecodable.json":
+        code = _json_code(first["msg"])
+    places = "; ".join(
+        f"field {'.'.join(map(str, detail['loc'])) or name}: {detail['msg']}" for detail in details[:5]
+    )
+    return Refused(code, f"not a valid {name}: {places}"[:_MESSAGE_LENGTH])
+
+
+def _json_code(message: str) -> str:
+    lowered = message.lower()
+    if "recursion" in lowered:
+        return "undecodable.nesting"
+    if "unicode" in lowered or "utf-8" in lowered or "surrogate" in lowered:
+        return "undecodable.utf8"
+    if "nan" in lowered or "inf" in lowered:
+        return "non_finite"
+    return "undecodable.json"

@@ -1,0 +1,107 @@
+"""The inputs of one task: where they lie, which records they take, and where each goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from tunestream.streams.broker.deadlines import STEP_DEADLINE, deadline
+from tunestream.streams.broker.watermarks import Watermarks
+from tunestream.streams.changelog.values import Reached
+from tunestream.streams.letters.dead_letters import is_for_another
+from tunestream.streams.tasks.decoding import decode
+from tunestream.streams.tasks.handler import Inbound
+from tunestream.streams.tasks.plan import Plan
+from tunestream.topics import dlq_of, topic
+
+__all__ = ["Inputs", "WentBack"]
+
+
+class WentBack(Exception):
+    """The client gave records before the position, since that was not in the topic any more.
+
+    The topic was truncated or created again. Opening the partition finds out where to go on.
+    """
+
+    def __init__(self, place: TopicPartition, position: int, offset: int) -> None:
+        super().__init__(
+            f"topic {place.topic}: the position was {position}, and the client went back to {offset}: "
+            "the topic was truncated or created again"
+        )
+
+
+class Inputs:
+    """One partition number of every input of a service. Topics have their names on the broker here.
+
+    Args:
+        plan: of the service.
+        partition: the partition number.
+
+    Attributes:
+        places: topic and partition, by topic.
+        names: catalogue names, by topic.
+        letter_limits: how many bytes the dead-letter topic takes, by topic.
+        positions: of the next record of each input; empty until they are found.
+    """
+
+    def __init__(self, plan: Plan, partition: int) -> None:
+        self.places = {place.topic: place for place in plan.input_partitions(partition)}
+        self.names = {plan.kafka.topic(name): name for name in plan.inputs}
+        self.letter_limits = {
+            full: topic(dlq_of(name)).max_message_bytes for full, name in self.names.items()
+        }
+        self.positions: dict[TopicPartition, int] = {}
+        self._service = plan.service
+        self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
+        self._ours = {full for full, name in self.names.items() if not topic(name).from_outside}
+
+    def takes(self, record: ConsumerRecord) -> bool:
+        """Return whether a record is meant for this service: a replayed one may be for another."""
+        return not is_for_another(record, self._service)
+
+    def decode(self, record: ConsumerRecord) -> Inbound:
+        """Return a record with its body.
+
+        Raises:
+            Refused: when its sender is at fault.
+        """
+        return decode(record, self._accepted[record.topic], of_services=record.topic in self._ours)
+
+    def offsets(self, reached: Mapping[str, Reached]) -> dict[TopicPartition, int]:
+        """Return the offset of the next record of each input that is ``reached``, by catalogue name."""
+        return {
+            self.places[full]: reached[name].offset for full, name in self.names.items() if name in reached
+        }
+
+    def reached(self, records: Sequence[ConsumerRecord]) -> dict[str, Reached]:
+        """Return how far each input is handled after the records, by catalogue name."""
+        return {self.names[one.topic]: Reached.after(one.offset, one.timestamp) for one in records}
+
+    def is_next(self, record: ConsumerRecord) -> bool:
+        """Return whether a record is still to be handled."""
+        return bool(record.offset >= self.positions[self.places[record.topic]])
+
+    def check_order(self, records: Sequence[ConsumerRecord]) -> None:
+        """Make sure that what the client gave follows on what was handled.
+
+        Raises:
+            WentBack: when it begins before the position.
+        """
+        first: dict[str, int] = {}
+        for record in records:
+            first.setdefault(record.topic, record.offset)
+        for name, offset in first.items():
+            place = self.places[name]
+            if offset < self.positions[place]:
+                raise WentBack(place, self.positions[place], offset)
+
+    async def caught_up(self, consumer: AIOKafkaConsumer, watermarks: Watermarks) -> bool:
+        """Return whether the consumer has passed every record.
+
+        Its position decides, not ours: it also passes the ends of transactions, which are no records. It does
+        not pass a record of an open transaction, whose sender is not silent.
+        """
+        async with deadline(STEP_DEADLINE, "asking for the ends of the inputs"):
+            ends = await watermarks.ends(self.places.values())
+            return all([await consumer.position(place) >= end for place, end in ends.items()])

@@ -1,0 +1,51 @@
+"""What a service is to the runtime: its inputs, its state, and what makes its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from tunestream.config.settings import KafkaSettings
+from tunestream.events.runs import FORMAT
+from tunestream.streams.tasks.handler import Handler
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the tasks of a service have in common.
+
+    Attributes:
+        service: name, also of the consumer group (after the prefix).
+        inputs: catalogue names of the co-partitioned input topics.
+        changelog: catalogue name of the topic that holds the state, None without state.
+        new_handler: makes the handler of a partition number.
+        kafka: the broker.
+        format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
+        retired: environment variables that no longer mean anything; one that is set is noted at start.
+        keep: stores bytes that fit no topic and returns their URI; it may block. None without an artifact
+            store.
+        counted: names of what its domain counts, as far as they are known.
+    """
+
+    service: str
+    inputs: tuple[str, ...]
+    changelog: str | None
+    new_handler: Callable[[int], Handler]
+    kafka: KafkaSettings
+    format: Callable[[], int] = lambda: FORMAT
+    retired: tuple[str, ...] = ()
+    keep: Callable[[bytes], str] | None = None
+    counted: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The consumer group and the stem of the transactional ids."""
+        return self.kafka.topic(self.service)
+
+    def input_partitions(self, partition: int) -> list[TopicPartition]:
+        """Return this partition number of every input."""
+        return [TopicPartition(self.kafka.topic(name), partition) for name in self.inputs]
