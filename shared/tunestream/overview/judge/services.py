@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from tunestream.overview.deployment import ServiceRecord
 from tunestream.overview.facts import ServiceAnswer, ServicesFacts
@@ -21,6 +20,7 @@ _KEEPS_DYING: Final = 3
 # A turn's time-out is half a minute by default; ten minutes of silence are nobody's intention.
 _STUCK_SECONDS: Final = 600.0
 _BY_PARTITIONER: Final = "tunestream_events_by_partitioner_total"
+_LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def judge_services(facts: ServicesFacts, now: float) -> list[Finding]:
@@ -154,8 +154,9 @@ def open_turns(metrics: str, now: float) -> Finding:
         metrics: of a pair builder, in Prometheus' text form.
         now: seconds since the epoch.
     """
-    opened = [value for value in _samples(metrics, "oldest_open_turn_time_seconds") if value > 0]
-    turns = int(sum(_samples(metrics, "open_turns")))
+    states = [(labels["name"], value) for labels, value in _samples(metrics, "tunestream_state")]
+    opened = [value for name, value in states if name == "oldest_open_turn_time_seconds" and value > 0]
+    turns = int(sum(value for name, value in states if name == "open_turns"))
     age = max((now - moment for moment in opened), default=0.0)
     if age <= _STUCK_SECONDS:
         return Finding.ok("open turns", f"{turns}, the oldest for {max(age, 0.0):.0f} s")
@@ -164,9 +165,12 @@ def open_turns(metrics: str, now: float) -> Finding:
     return Finding.fail("open turns", text, remedy)
 
 
-def _samples(metrics: str, state: str) -> list[float]:
-    lines = (line for line in metrics.splitlines() if line.startswith("tunestream_state{"))
-    return [float(line.rsplit(" ", 1)[1]) for line in lines if f'name="{state}"' in line]
+def _samples(metrics: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
+    """Yield the labels and the value of each series of a metric."""
+    for line in metrics.splitlines():
+        if line.startswith(f"{name}{{"):
+            labels, value = line.rsplit(" ", 1)
+            yield dict(_LABEL.findall(labels)), float(value)
 
 
 def two_partitioners(metrics: str) -> Iterator[Finding]:
@@ -178,10 +182,9 @@ def two_partitioners(metrics: str) -> Iterator[Finding]:
         metrics: of a collector, in Prometheus' text form.
     """
     seen: dict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples:
-            if sample.name == _BY_PARTITIONER and sample.value:
-                seen[sample.labels["run"]].add(sample.labels["partitioner"])
+    for labels, value in _samples(metrics, _BY_PARTITIONER):
+        if value:
+            seen[labels["run"]].add(labels["partitioner"])
     for run, partitioners in sorted(seen.items()):
         if partitioners == {"murmur2", "crc32"}:
             text = (
