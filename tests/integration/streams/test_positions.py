@@ -28,6 +28,7 @@ from tests.helpers.counting import (
     plan,
     running,
     send,
+    until_answer,
 )
 from tests.helpers.log import read_all, read_until
 from tunestream.config.settings import KafkaSettings
@@ -36,6 +37,7 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import make_consumer, make_producer
 from tunestream.streams.changelog.values import POSITIONS_KEY
+from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.offsets.seeking import SeekRefused, seek
 from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.tasks.plan import Plan
@@ -97,12 +99,16 @@ async def delete_records(kafka: KafkaSettings, before: int) -> None:
 
 async def make_anew(kafka: KafkaSettings) -> None:
     """Delete the input and create it again, empty."""
+    await delete_input(kafka)
+    await apply_topics(kafka)
+
+
+async def delete_input(kafka: KafkaSettings) -> None:
     async with administration(kafka) as admin:
         await admin.delete_topics([kafka.topic(INPUT)])
         async with asyncio.timeout(90):
             while kafka.topic(INPUT) in await admin.list_topics():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    await apply_topics(kafka)
 
 
 async def test_deleted_group_offsets_read_nothing_again(kafka: KafkaSettings) -> None:
@@ -347,3 +353,35 @@ async def test_a_topic_made_anew_under_a_running_service_is_read_from_its_first_
         found = await read_until(kafka, OUTPUT, lambda found: len(numbers(found, RUN)) >= 14)
     assert numbers(found, RUN) == list(range(1, 15))
     assert "position.moved" in capfd.readouterr().err
+
+
+async def test_an_input_that_was_deleted_is_missed_and_read_when_it_is_there_again(
+    kafka: KafkaSettings, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group was joined without it, and the client would look for it after five minutes."""
+    consumers: list[GroupConsumer] = []
+    start = GroupConsumer.start
+
+    async def noted(self: GroupConsumer) -> None:
+        consumers.append(self)
+        await start(self)
+
+    monkeypatch.setattr(GroupConsumer, "start", noted)
+    gauge = f'tunestream_input_missing{{service="{SERVICE}",topic="{kafka.topic(INPUT)}"}}'
+    await publish(kafka, 5)
+    async with running(plan(kafka, Board())) as service:
+        await read_until(kafka, OUTPUT, lambda found: numbers(found, RUN) == [1, 2, 3, 4, 5])
+        await delete_input(kafka)
+        async with asyncio.timeout(90):
+            while consumers[0].assignment():
+                await consumers[0].refresh_topics()
+        missed = f"topic {kafka.topic(INPUT)} is not on the broker"
+        answer = await until_answer(service, "/health/ready", lambda answer: missed in answer.text)
+        assert answer.status_code == 503
+        await until_answer(service, "/metrics", lambda answer: f"{gauge} 1.0" in answer.text)
+        await apply_topics(kafka)
+        await publish(kafka, 9)
+        found = await read_until(kafka, OUTPUT, lambda found: len(numbers(found, RUN)) >= 14)
+        await until_answer(service, "/metrics", lambda answer: f"{gauge} 0.0" in answer.text)
+    assert numbers(found, RUN) == list(range(1, 15))
+    assert "input.missing" in capfd.readouterr().err

@@ -30,6 +30,7 @@ from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.tasks.positions import Positions
 from tunestream.streams.tasks.task import Task, TaskClosed
 from tunestream.streams.watch.measuring import Measures
+from tunestream.streams.watch.missing import MissingInputs
 from tunestream.streams.watch.watchdog import Sighting
 from tunestream.streams.watch.watching import Watch
 
@@ -67,7 +68,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             lambda task: plan.input_partitions(task.partition), self._partitions.is_current
         )
         self._positions = Positions(self._partitions, self._in_hand)
-        self.membership = Membership(plan.kafka.topic(name) for name in plan.inputs)
+        inputs = [plan.kafka.topic(name) for name in plan.inputs]
+        self.membership = Membership(inputs)
+        self._missing = MissingInputs(plan.service, inputs)
         self._loops: list[asyncio.Task[None]] = []
         self._watch = Watch(
             plan.service, plan.kafka, settings.stall_seconds, self._sight, self._open_unopened
@@ -227,6 +230,8 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_LAG_INTERVAL)
             try:
+                if self._assigned_once:
+                    await self._missing.look(self.consumer)
                 if self._partitions.tasks:
                     self._positions.note_handled(self.consumer)
                 await self._measures.lag(self.consumer, dict(self._positions.handled))
@@ -304,6 +309,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reasons += self._poll_reasons()
         reasons += self._watch.reasons()
         reasons += self.membership.reasons()
+        reasons += self._missing.reasons()
         reasons += self._lines(lambda handler: handler.reasons())
         reasons += self._partitions.reasons()
         try:

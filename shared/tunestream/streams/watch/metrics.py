@@ -11,6 +11,7 @@ __all__ = [
     "DEAD_LETTERS",
     "DOMAIN_EVENTS",
     "GAPS",
+    "INPUT_MISSING",
     "LAG",
     "RECORDS",
     "RESTORED",
@@ -25,6 +26,9 @@ RECORDS: Final = Counter(
 )
 LAG: Final = Gauge(
     "tunestream_consumer_lag_records", "Input records not yet handled.", ["service", "topic", "partition"]
+)
+INPUT_MISSING: Final = Gauge(
+    "tunestream_input_missing", "1 for an input topic that is not on the broker.", ["service", "topic"]
 )
 STALLED: Final = Gauge(
     "tunestream_partition_stalled",
