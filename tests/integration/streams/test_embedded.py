@@ -65,12 +65,8 @@ async def read_committed(servers: str, count: int) -> list[bytes]:
     consumer = AIOKafkaConsumer(
         "kept", bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
     )
-    await consumer.start()
-    # A broker that was killed between a commit and its markers may write them only half a minute later.
-    async with asyncio.timeout(90):
-        values = [(await consumer.getone()).value for _ in range(count)]
-    await consumer.stop()
-    return values
+    async with consumer, asyncio.timeout(90):
+        return [(await consumer.getone()).value for _ in range(count)]
 
 
 async def create_topic(servers: str) -> None:
@@ -129,6 +125,7 @@ async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: Emb
 
     await asyncio.to_thread(own_kafka.kill)
     await asyncio.to_thread(own_kafka.start)
+    assert "Fencing broker 1 " in own_kafka.log.read_text()
     assert await read_committed(servers, 3) == [b"1", b"2", b"3"]
     assert (own_kafka.bootstrap_servers, own_kafka.cluster_id) == (servers, cluster_id)
     assert own_kafka.pid != first_pid
@@ -136,6 +133,19 @@ async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: Emb
     await asyncio.to_thread(own_kafka.stop)
     async with EmbeddedKafka(own_kafka.data) as later:
         assert (later.bootstrap_servers, later.cluster_id) == (servers, cluster_id)
+
+
+@pytest.mark.soak
+async def test_what_was_committed_as_the_broker_was_killed_is_read(own_kafka: EmbeddedKafka) -> None:
+    """Without the fencing, one in five of these partitions is withheld from then on."""
+    await create_topic(own_kafka.bootstrap_servers)
+    written: list[bytes] = []
+    for number in range(30):
+        written.append(b"%d" % number)
+        await write_committed(own_kafka.bootstrap_servers, written[-1])
+        await asyncio.to_thread(own_kafka.kill)
+        await asyncio.to_thread(own_kafka.start)
+        assert await read_committed(own_kafka.bootstrap_servers, len(written)) == written
 
 
 def test_stop_leaves_no_process_and_may_be_repeated(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from tunestream.config.settings import KafkaSettings
@@ -58,9 +58,10 @@ async def read_changelog(
 ) -> Snapshot:
     """Read a changelog partition to its end as of now.
 
-    Call it only after the partition's writer was fenced: then no transaction is open and the last
-    stable offset is the end. What took longer than half of the time that tombstones are kept is dropped, and
-    read once more; when that would take too long as well, the topic's tombstones are first kept longer.
+    Call it only after the partition's writer was fenced: its transactions have ended then. One whose end is
+    still to come, or was lost by the broker, is waited for: what it holds may be committed. What took
+    longer than half of the time that tombstones are kept is dropped, and read once more; when that would
+    take too long as well, the topic's tombstones are first kept longer.
 
     Args:
         settings: the broker.
@@ -126,13 +127,18 @@ async def _read(settings: KafkaSettings, name: str, partition: int, progress: Pr
     read = 0
     async with make_consumer(settings) as consumer:
         consumer.assign([place])
-        first, end = await _bounds(consumer, place)
+        async with deadline(STALL_SECONDS, f"asking for the ends of {place.topic}"):
+            first = (await consumer.beginning_offsets([place]))[place]
+            end = await changelog_end(settings, progress.topic, partition)
         progress.total = end - first
         consumer.seek(place, first)
         while first < end and (position := await consumer.position(place)) < end:
             progress.reach(position - first)
             if progress.silent > STALL_SECONDS:
-                raise TimeoutError(f"{progress}: nothing came for {STALL_SECONDS:.0f} s")
+                raise TimeoutError(
+                    f"{progress}: nothing came for {STALL_SECONDS:.0f} s after offset {position}; "
+                    "if it stays so, a transaction there has no end: kafka-transactions.sh find-hanging"
+                )
             for record in (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, ()):
                 read += 1
                 if record.value is None:
@@ -157,14 +163,18 @@ def _unknown_type(name: str, record: ConsumerRecord) -> bytes | None:
     return found if found is not None and found.decode(errors="replace") not in types else None
 
 
-async def _bounds(consumer: AIOKafkaConsumer, place: TopicPartition) -> tuple[int, int]:
-    async with deadline(STALL_SECONDS, f"asking for the ends of {place.topic}"):
-        first = (await consumer.beginning_offsets([place]))[place]
-        return first, (await consumer.end_offsets([place]))[place]
-
-
 async def changelog_end(settings: KafkaSettings, topic: str, partition: int) -> int:
-    """Return the end offset of a changelog partition as of now; ``topic`` with the prefix."""
+    """Return the end offset of a changelog partition as of now, open transactions included.
+
+    Args:
+        settings: the broker.
+        topic: the changelog's name, with the prefix.
+        partition: of the changelog.
+    """
     place = TopicPartition(topic, partition)
-    async with make_consumer(settings) as consumer:
-        return (await _bounds(consumer, place))[1]
+    async with (
+        make_consumer(settings, isolation_level="read_uncommitted") as consumer,
+        deadline(STALL_SECONDS, f"asking for the end of {topic}"),
+    ):
+        ends: dict[TopicPartition, int] = await consumer.end_offsets([place])
+        return ends[place]

@@ -15,11 +15,12 @@ import psutil
 import structlog
 
 from tunestream.streams.embedded.errors import BrokerDiedError, PortTakenError, StartTimeoutError
+from tunestream.streams.embedded.fencing import fence
 from tunestream.streams.embedded.folder import BrokerIdentity, DataFolder
 from tunestream.streams.embedded.jars import KAFKA_VERSION, class_path
 from tunestream.streams.embedded.java import Guard, end, format_records, launch
 from tunestream.streams.embedded.ports import HOST, answers, free_port, is_free
-from tunestream.streams.embedded.properties import server_properties
+from tunestream.streams.embedded.properties import controller_properties, server_properties
 
 __all__ = ["DEFAULT_DATA_FOLDER", "EmbeddedKafka"]
 
@@ -203,21 +204,31 @@ class EmbeddedKafka:
     def _launch(self, jars: str) -> None:
         self._identity = self._identify()
         self._folder.write_identity(self._identity)
-        self._folder.properties.write_text(
+        self._folder.rotate_log()
+        if self._folder.is_unclean:
+            self._fence(jars, self._identity)
+        self._write_properties(
             server_properties(
                 self._folder.records,
                 port=self._identity.port,
                 controller_port=self._identity.controller_port,
-            ),
-            encoding="utf-8",
+            )
         )
-        self._folder.rotate_log()
         if not self._folder.is_formatted:
             format_records(self._folder, jars, self._identity.cluster_id)
         self._guard = Guard()
         self._process = launch(self._folder, jars)
         self._guard.watch(self._process.pid)
         self._folder.write_broker(self._process.pid)
+
+    def _fence(self, jars: str, identity: BrokerIdentity) -> None:
+        self._write_properties(
+            controller_properties(self._folder.records, controller_port=identity.controller_port)
+        )
+        fence(self._folder, jars)
+
+    def _write_properties(self, text: str) -> None:
+        self._folder.properties.write_text(text, encoding="utf-8")
 
     def _identify(self) -> BrokerIdentity:
         last = self._folder.read_identity()

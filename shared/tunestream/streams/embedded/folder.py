@@ -95,6 +95,11 @@ class DataFolder:
         """Whether Kafka has formatted its part of the folder."""
         return (self.records / "meta.properties").exists()
 
+    @property
+    def is_unclean(self) -> bool:
+        """Whether Kafka did not come to close its records."""
+        return self.is_formatted and not (self.records / ".kafka_cleanshutdown").exists()
+
     def read_identity(self) -> BrokerIdentity | None:
         """Return what the folder's broker is, None for a new folder.
 
@@ -134,10 +139,11 @@ class DataFolder:
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the last lines of the broker's log."""
-        if not self.log.exists():
-            return ""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+    def log_text(self) -> str:
+        """Return the broker's log."""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
 
 def _order(version: str) -> tuple[int, ...]:

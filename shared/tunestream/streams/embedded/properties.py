@@ -7,7 +7,7 @@ from typing import Final
 
 from tunestream.streams.embedded.ports import HOST
 
-__all__ = ["server_properties"]
+__all__ = ["controller_properties", "server_properties"]
 
 # Above the largest topic of the catalogue, the dead letters of `trajectories` (16 MiB).
 _MAX_MESSAGE_BYTES: Final = 20 << 20
@@ -56,4 +56,26 @@ def server_properties(log_dir: Path, *, port: int, controller_port: int) -> str:
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
     }
-    return "".join(f"{name}={value}\n" for name, value in (_CONSTANT | placed).items())
+    return _text(_CONSTANT | placed)
+
+
+def controller_properties(log_dir: Path, *, controller_port: int) -> str:
+    """Return the text of ``server.properties`` for the controller alone, which soon gives the broker up.
+
+    Args:
+        log_dir: where Kafka keeps its records.
+        controller_port: on 127.0.0.1.
+    """
+    placed = {
+        "process.roles": "controller",
+        "log.dirs": log_dir.as_posix(),
+        "listeners": f"CONTROLLER://{HOST}:{controller_port}",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "broker.heartbeat.interval.ms": "100",
+        "broker.session.timeout.ms": "500",
+    }
+    return _text(_CONSTANT | placed)
+
+
+def _text(properties: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
