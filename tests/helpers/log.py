@@ -1,4 +1,4 @@
-"""Reading topics as an auditor does: committed records only, to the end as of now."""
+"""Reading topics as an auditor does: committed records only, with all that was written before."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import decode_key
 from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.metadata import partition_count
+from tunestream.streams.broker.watermarks import Watermarks
 
 DEADLINE = 180.0
 
@@ -18,7 +19,11 @@ DEADLINE = 180.0
 async def read_all(
     settings: KafkaSettings, name: str, *, run: str | None = None, undecodable: bool = False
 ) -> list[ConsumerRecord]:
-    """Return every committed record of a topic, or those of a run, partition by partition."""
+    """Return every committed record of a topic, or those of a run, partition by partition.
+
+    The broker confirms a commit, and shows it in one partition, a moment before it is to be read in all of
+    them: what was written until now is waited for, until its transaction has ended.
+    """
     return await read_until(
         settings, name, lambda _records: False, wait=False, run=run, undecodable=undecodable
     )
@@ -45,13 +50,22 @@ async def read_until(
         places = [TopicPartition(settings.topic(name), number) for number in range(count)]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
+        ends = {} if wait else await _ends(settings, places)
         while not enough(records):
             if not wait and all([await consumer.position(place) >= ends[place] for place in places]):
                 break
             for fetched in (await consumer.getmany(timeout_ms=100)).values():
                 records.extend(one for one in fetched if run is None or decode_key(one.key)[0] == run)
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+async def _ends(settings: KafkaSettings, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return where partitions end, records of open transactions included."""
+    watermarks = Watermarks(settings)
+    try:
+        return await watermarks.ends(places)
+    finally:
+        await watermarks.close()
 
 
 def header(record: ConsumerRecord, name: str) -> str | None:

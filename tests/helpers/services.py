@@ -81,9 +81,13 @@ class ServiceProcess:
                 cwd=Path(__file__).parents[2],
             )
 
+    def client(self) -> httpx.AsyncClient:
+        """Return a client of the service's HTTP side, which waits for an answer as long as it takes."""
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=READY_DEADLINE)
+
     async def ready(self) -> None:
         """Wait until the service says that it is ready."""
-        async with asyncio.timeout(READY_DEADLINE), httpx.AsyncClient() as client:
+        async with asyncio.timeout(READY_DEADLINE), self.client() as client:
             while True:
                 says_ready = await self._says_ready(client)
                 assert self.process is not None
@@ -95,15 +99,15 @@ class ServiceProcess:
 
     async def _says_ready(self, client: httpx.AsyncClient) -> bool:
         try:
-            answer = await client.get(f"http://127.0.0.1:{self.port}/health/ready")
+            answer = await client.get("/health/ready")
         except httpx.TransportError:
             return False
         return answer.status_code == 200
 
     async def metrics(self) -> str:
         """Return what the service tells Prometheus."""
-        async with httpx.AsyncClient() as client:
-            return (await client.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        async with self.client() as client:
+            return (await client.get("/metrics")).text
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
