@@ -156,6 +156,7 @@ class Partitions:
         """Have the records of an open task come, from where it stands."""
         self._gaps.watch(task.positions)
         self._gaps.report(task.gaps)
+        self._measures.state(task.partition, task.handler.gauges())
         for place, position in task.positions.items():
             self._consumer().seek(place, position)
         self._consumer().resume(*task.positions)
