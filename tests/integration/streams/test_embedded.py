@@ -184,7 +184,7 @@ async def test_a_broker_outlives_the_thread_that_started_it_and_not_the_process(
         assert held.broker.is_running()
         held.process.send_signal(end)
         held.process.wait()
-        await asyncio.to_thread(held.broker.wait, 60)
+        await asyncio.to_thread(held.broker.wait, 90)
 
 
 def test_an_orphan_is_ended_by_the_next_start(tmp_path: Path, holder: Holder) -> None:
@@ -277,7 +277,7 @@ def test_a_start_that_takes_too_long_ends_the_broker(tmp_path: Path) -> None:
 async def test_a_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     broker = EmbeddedKafka(tmp_path)
     entering = asyncio.ensure_future(broker.__aenter__())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while broker.pid is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     process = psutil.Process(broker.pid)

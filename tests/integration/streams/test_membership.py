@@ -27,7 +27,7 @@ async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
         async with asyncio.timeout(90):
             while (await client.get("/health/ready")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if "group.joining_anew" in line]
+    line, *_ = [line for line in capfd.readouterr().err.splitlines() if "group.joining_anew" in line]
     assert f'"lacking": ["{kafka_settings.topic("training.control")}"]' in line
 
 

@@ -12,7 +12,17 @@ from aiokafka import TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
-from tests.helpers.counting import CHANGELOG, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import (
+    CHANGELOG,
+    OUTPUT,
+    Board,
+    example_end,
+    numbers,
+    plan,
+    running,
+    send,
+    until_answer,
+)
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics, diff_topics
@@ -168,10 +178,10 @@ async def test_a_slow_restore_holds_nobody_up_and_is_shown(
     async with running(plan(kafka, Board())) as client:
         found = await read_until(kafka, OUTPUT, lambda found: len(found) >= 3)
         assert numbers(found, "run-1") == []
-        answer = await client.get("/health/ready")
+        wanted = f"partition 1: restoring, 1,200,000 of 5,200,000 records of {kafka.topic(CHANGELOG)}, "
+        answer = await until_answer(client, "/health/ready", lambda answer: wanted in answer.text)
         assert answer.status_code == 503
         (reason,) = answer.json()["reasons"]
-        wanted = f"partition 1: restoring, 1,200,000 of 5,200,000 records of {kafka.topic(CHANGELOG)}, "
         assert reason.startswith(wanted)
         assert (await client.get("/health/live")).status_code == 200
         done.set()

@@ -63,22 +63,21 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
     bad = EncodedRecord(INPUT, b"key", b"\xff", [("x", b"\xfe")], 1)
     records = [example_end(_run(number), number) for number in PARTITIONS for _ in range(5)]
     await send(kafka, [*records, bad, example_end(_run(1), 1)])
+    aborted = _aborts()
     async with running(plan(kafka, board)) as client:
         await read_until(kafka, OUTPUT, _complete(5, 0, 2, 3))
-        answer = await until_answer(client, "/health/ready", lambda answer: REASON in answer.text)
+        told = f"partition 1: RuntimeError: {REASON}"
+        answer = await until_answer(client, "/health/ready", lambda answer: told in answer.json()["reasons"])
         assert answer.status_code == 503
-        assert answer.json()["reasons"] == [f"partition 1: RuntimeError: {REASON}"]
+        assert all(reason.startswith("partition 1") for reason in answer.json()["reasons"])
         live = await client.get("/health/live")
         assert live.status_code == 200, live.text
         await send(kafka, [example_end(_run(number), number) for number in (0, 2, 3)])
         found = await read_until(kafka, OUTPUT, _complete(6, 0, 2, 3))
         assert numbers(found, _run(1)) == []
         assert await read_all(kafka, f"{INPUT}.dlq") == []  # a refusal commits with its neighbours
-        async with asyncio.timeout(90):
-            while board.failures[1] < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        metrics = (await client.get("/metrics")).text
-        assert re.search(r'tunestream_transaction_aborts_total{fault="RuntimeError".*} [3-9]', metrics)
+        # Counted after the retry was begun; what other tests of this process counted stays.
+        await until_answer(client, "/metrics", lambda _answer: _aborts() >= aborted + 3)
 
         board.failing.clear()
         found = await read_until(kafka, OUTPUT, _complete(6, *PARTITIONS))
@@ -87,6 +86,11 @@ async def test_a_fault_of_ours_stops_one_partition_visibly_and_loses_nothing(kaf
         assert numbers(found, _run(number)) == [1, 2, 3, 4, 5, 6]
     (letter,) = await read_all(kafka, f"{INPUT}.dlq")
     assert (letter.key, letter.value, header(letter, DLQ_REASON)) == (b"key", b"\xff", "undecodable.header")
+
+
+def _aborts() -> float:
+    labels = {"fault": "RuntimeError", "service": SERVICE}
+    return REGISTRY.get_sample_value("tunestream_transaction_aborts_total", labels) or 0.0
 
 
 async def test_a_slow_partition_holds_up_itself_alone(kafka: KafkaSettings) -> None:
@@ -138,7 +142,9 @@ def _lag(kafka: KafkaSettings, answer: httpx.Response, partition: int) -> float 
 async def test_series_come_with_their_service_and_go_with_their_partition(kafka: KafkaSettings) -> None:
     async with running(plan(kafka, Board())) as client:
         await until_answer(client, "/health/ready", _is_ready)
-        answer = await until_answer(client, "/metrics", lambda answer: _lag(kafka, answer, 3) == 0)
+        answer = await until_answer(
+            client, "/metrics", lambda answer: all(_lag(kafka, answer, number) == 0 for number in PARTITIONS)
+        )
         for reason in REASONS:
             assert f'tunestream_dead_letters_total{{reason="{reason}",service="{SERVICE}"}}' in answer.text
         for number in PARTITIONS:
@@ -146,7 +152,8 @@ async def test_series_come_with_their_service_and_go_with_their_partition(kafka:
             assert f'tunestream_records_total{{partition="{number}",service="{SERVICE}"}}' in answer.text
         assert f'tunestream_transaction_aborts_total{{fault="KafkaError",service="{SERVICE}"}}' in answer.text
     left = generate_latest(REGISTRY).decode()
-    assert "tunestream_consumer_lag_records{" not in left
+    lags = [line for line in left.splitlines() if line.startswith("tunestream_consumer_lag_records{")]
+    assert not [line for line in lags if kafka.topic(INPUT) in line]
     assert 'name="runs"' not in left
 
 
@@ -233,7 +240,7 @@ async def test_workers_are_refused(kafka: KafkaSettings) -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             seen = b""
             while b"TUNESTREAM_REPLICA, instead of --workers" not in seen:
                 line = await process.stdout.readline()

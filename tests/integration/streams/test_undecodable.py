@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running
+from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, until_answer
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.raw_batches import BAD_NAME, resealed, write_batch
 from tunestream.config.settings import KafkaSettings
@@ -106,7 +106,7 @@ async def test_each_costs_itself_and_read_committed_holds(own_kafka: EmbeddedKaf
     async with running(plan(kafka, Board())) as client:
         found = await read_until(kafka, OUTPUT, lambda seen: len(numbers(seen, "run")) == 4 * _RECORDS + 1)
         await read_until(kafka, f"{INPUT}.dlq", lambda seen: len(seen) == 2)
-        assert (await client.get("/health/ready")).status_code == 200
+        await until_answer(client, "/health/ready", lambda answer: answer.status_code == 200)
         await _until_committed(kafka)
     assert numbers(found, "aborted") == []
     letters = {letter.partition: letter for letter in await read_all(kafka, f"{INPUT}.dlq")}
