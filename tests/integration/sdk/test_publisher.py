@@ -141,13 +141,16 @@ async def test_a_broker_that_stays_away_ends_in_an_error(own_kafka: EmbeddedKafk
     settings = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
     await apply_topics(settings)
     record = EncodedRecord("ttc.events", b"k", b"v", [])
-    async with EventProducer(settings, delivery_timeout=1.0, max_in_flight=1) as producer:
+    async with EventProducer(settings, max_in_flight=1) as producer:
+        patience = producer._timeout
         await producer.send(record)
         await producer.flush()
         await asyncio.to_thread(own_kafka.kill)
+        producer._timeout = 1.0  # while nothing can be delivered
         await producer.send(record)
         with pytest.raises(TimeoutError, match="buffer stayed full"):
             await producer.send(record)
         with pytest.raises(DeliveryError, match="not confirmed"):
             await producer.flush()
+        producer._timeout = patience
         await asyncio.to_thread(own_kafka.start)

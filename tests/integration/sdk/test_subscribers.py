@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
+from aiokafka import TopicPartition
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
@@ -18,6 +19,7 @@ from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import ModelSubscriber, StatusSubscriber
 from tunestream.streams.admin import apply_topics
+from tunestream.streams.atomic import await_readable
 from tunestream.streams.broker.client import MissingTopic, make_transactional_producer
 from tunestream.streams.tasks.encoding import partition_for
 
@@ -45,22 +47,25 @@ def status(run_id: str, sequence: int) -> TrainingJobStatus:
 async def write(
     settings: KafkaSettings, topic: str, *bodies: BaseModel, commit: bool = True, extra: bytes = b""
 ) -> None:
-    """Write as the trainer does: in a transaction, into the partition of the run."""
+    """Write as the trainer does, in a transaction and the partition of the run, and await its end."""
+    ends: dict[TopicPartition, int] = {}
     producer = make_transactional_producer(settings, settings.topic("trainer"))
     await producer.start()
     await producer.begin_transaction()
     for body in bodies:
         run = encode_key(body.run_id)  # type: ignore[attr-defined]
         value = body.model_dump_json().encode()
-        await producer.send_and_wait(
+        written = await producer.send_and_wait(
             settings.topic(topic),
             value[:-1] + extra + b"}",
             run,
             partition=partition_for(run, settings.partitions),
             headers=Envelope(id="x", type=type_of(body), source="/t").to_headers(),
         )
+        ends[written.topic_partition] = written.offset + 1
     await (producer.commit_transaction() if commit else producer.abort_transaction())
     await producer.stop()
+    await await_readable(settings, ends)
 
 
 async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
