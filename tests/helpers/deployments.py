@@ -16,7 +16,7 @@ from tunestream.streams.admin import apply_topics
 __all__ = ["ATTEMPTS", "CANCEL_GRACE", "deployment"]
 
 # Seconds; long enough for a step and a checkpoint on a busy machine.
-CANCEL_GRACE: Final = 8.0
+CANCEL_GRACE: Final = 15.0
 ATTEMPTS: Final = 3
 _SERVICES: Final = ("ttc_collector", "pair_builder", "curriculum_gate", "trainer")
 _ENVIRONMENT: Final = {

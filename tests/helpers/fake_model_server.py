@@ -75,7 +75,7 @@ class FakeModelServer:
         if self._server is None or self._thread is None:
             return
         self._server.should_exit = self._server.force_exit = True
-        self._thread.join(20)
+        self._thread.join(90)
         assert not self._thread.is_alive()
         self._server = self._thread = None
 

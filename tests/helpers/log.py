@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 from aiokafka import ConsumerRecord, TopicPartition
+from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import decode_key
 from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.broker.watermarks import Watermarks
+from tunestream.streams.reading import latest_bodies
 
 DEADLINE = 180.0
 
@@ -27,6 +29,12 @@ async def read_all(
     return await read_until(
         settings, name, lambda _records: False, wait=False, run=run, undecodable=undecodable
     )
+
+
+async def bodies_of(settings: KafkaSettings, name: str) -> list[BaseModel]:
+    """Return the latest body of each key of a compacted topic, with all that was written before."""
+    await read_all(settings, name)
+    return await latest_bodies(settings, name)
 
 
 async def read_until(

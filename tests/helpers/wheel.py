@@ -40,6 +40,6 @@ def environment_without_checkout() -> dict[str, str]:
 
 def _run(*arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,6 @@ from tunestream.streams.tasks.encoding import partition_for
 
 Place = tuple[int, int]
 NEIGHBOUR = "neighbour"
-DEADLINE = 60.0
 DLQ_HEADERS = {
     DLQ_MESSAGE,
     DLQ_OFFSET,
@@ -116,7 +115,7 @@ async def outcome(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Async
         ServiceProcess("ttc_collector", settings, folder),
         ServiceProcess("pair_builder", settings, folder),
     ):
-        groups = await read_until(settings, "trajectories", _all_closed, deadline=DEADLINE)
+        groups = await read_until(settings, "trajectories", _all_closed)
         yield Outcome(settings, sent, await _letters(settings), await _log(settings), _by_turn(groups))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import httpx
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from tests.helpers.counting import until_answer
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
@@ -16,8 +15,6 @@ from tunestream.events.ttc import TTCTurnEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
-
-DEADLINE = 90.0
 
 
 async def test_time_of_agents_in_the_log_is_a_reason_until_the_topic_is_mended(
@@ -39,12 +36,9 @@ async def test_time_of_agents_in_the_log_is_a_reason_until_the_topic_is_mended(
 
 
 async def _until(service: ServiceProcess, status: int) -> str:
-    async with asyncio.timeout(DEADLINE), httpx.AsyncClient() as client:
-        while True:
-            answer = await client.get(f"http://127.0.0.1:{service.port}/health/ready")
-            if answer.status_code == status:
-                return answer.text
-            await asyncio.sleep(0.05)
+    async with service.client() as client:
+        answer = await until_answer(client, "/health/ready", lambda answer: answer.status_code == status)
+    return answer.text
 
 
 async def _set_timestamps(settings: KafkaSettings, kind: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import tiny_model
 from tests.helpers.evaluators import Endpoint
 from tests.helpers.fake_nemo import FakeNeMo, nemo_config
-from tests.helpers.log import read_until
+from tests.helpers.log import bodies_of, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
 from tunestream.artifacts import ArtifactStore, put_rows
@@ -32,7 +32,6 @@ from tunestream.events.training import (
 )
 from tunestream.sdk import RunControl
 from tunestream.streams.publish import EventProducer, event_record
-from tunestream.streams.reading import latest_bodies
 
 pytestmark = pytest.mark.timeout(600)
 ENDS = {TrainingStatusEnum.COMPLETED, TrainingStatusEnum.FAILED, TrainingStatusEnum.CANCELED}
@@ -96,7 +95,7 @@ class Site:
         job = await self.train(number)
         status = await self.until(job, lambda status: status.status in ENDS)
         assert status.status is TrainingStatusEnum.COMPLETED, status.message
-        bodies = await latest_bodies(self.kafka, "models")
+        bodies = await bodies_of(self.kafka, "models")
         (version,) = [one for one in bodies if isinstance(one, ModelVersion) and one.job_id == job]
         assert version.evaluation is not None
         return version, version.evaluation, status.message or ""

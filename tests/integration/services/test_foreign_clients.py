@@ -23,7 +23,7 @@ from tunestream.streams.tasks.encoding import partition_for
 
 pytestmark = pytest.mark.timeout(600)
 EXAMPLES = 12
-BUILDER = {"turn_timeout": "5s", "exhaustive_pairs": True, "max_pairs_per_turn": None}
+BUILDER = {"turn_timeout": "10s", "exhaustive_pairs": True, "max_pairs_per_turn": None}
 NO_BATCHES = {"window_pairs": 1_000_000, "max_wait": "366d", "flush_after": "366d"}
 OURS = "clients-sdk"
 FOREIGN = {f"clients-{codec}": codec for codec in CODECS}

@@ -144,7 +144,8 @@ async def shown(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
         wanted = [fault.health for fault in FAULTS.values() if fault.health]
         health = await _health(collector, wanted)
         doctor = await asyncio.to_thread(_doctor, settings, folder, collector)
-        yield Shown(health, await collector.metrics(), collector.log.read_text(), doctor)
+        metrics = await _metrics(collector, [fault.metric for fault in FAULTS.values()])
+        yield Shown(health, metrics, collector.log.read_text(), doctor)
 
 
 async def _publish(settings: KafkaSettings, run: str, partition: int) -> None:
@@ -166,6 +167,22 @@ async def _health(service: ServiceProcess, wanted: list[str]) -> str:
                 break
             await asyncio.sleep(0.5)  # nothing tells when another process has noticed
     return lines
+
+
+async def _metrics(service: ServiceProcess, wanted: list[str]) -> str:
+    """Return the metrics once they have what is wanted, or when patience ends."""
+    text = await service.metrics()
+    for _ in range(int(PATIENCE / 0.5)):
+        if all(_is_above_zero(pattern, text) for pattern in wanted):
+            break
+        await asyncio.sleep(0.5)  # a partition stands still for a while before it is shown as one that does
+        text = await service.metrics()
+    return text
+
+
+def _is_above_zero(pattern: str, metrics: str) -> bool:
+    samples = (line for line in metrics.splitlines() if not line.startswith("#"))
+    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in samples if re.search(pattern, line))
 
 
 def _doctor(settings: KafkaSettings, folder: Path, collector: ServiceProcess) -> str:
@@ -197,8 +214,6 @@ def _doctor(settings: KafkaSettings, folder: Path, collector: ServiceProcess) ->
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_it_is_named_everywhere(shown: Shown, fault: Fault) -> None:
     assert fault.health is None or re.search(fault.health, shown.health), shown.health
-    samples = [line for line in shown.metrics.splitlines() if not line.startswith("#")]
-    found = [line for line in samples if re.search(fault.metric, line)]
-    assert any(float(line.rsplit(" ", 1)[1]) > 0 for line in found), found
+    assert _is_above_zero(fault.metric, shown.metrics), shown.metrics
     assert any(re.search(fault.log, line) for line in shown.log.splitlines()), shown.log[-4000:]
     assert re.search(fault.doctor, shown.doctor), shown.doctor

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from tests.helpers import recordings
 from tests.helpers.audit import GROUP_TYPE, TICK_TYPE
 from tests.helpers.log import header, read_all, read_until
+from tests.helpers.raw_batches import write_batch
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
 from tunestream.cli import app
@@ -78,6 +79,12 @@ def record_of(event: NativeEvent, *, ahead: float = 0.0, partition: int | None =
     return EncodedRecord(record.topic, record.key, record.value, record.headers, partition)
 
 
+async def write_turn(kafka: KafkaSettings, run: str, example: str, turn: str, *, partition: int) -> None:
+    """Write two candidates in one batch: a broker that is held up lets no time-out pass between them."""
+    events = [candidate(run, example, turn, index) for index in range(2)]
+    await write_batch(kafka, [record_of(event, partition=partition) for event in events])
+
+
 @asynccontextmanager
 async def busy(kafka: KafkaSettings, run: str, partition: int) -> AsyncIterator[None]:
     """Keep a partition busy: a whole turn every few hundredths of a second."""
@@ -120,9 +127,7 @@ async def test_a_quiet_run_beside_a_busy_one_closes_its_turn_and_trains_its_last
     await apply_run(kafka, quiet, trajectory_builder={"turn_timeout": "2s"}, batching=QUIET)
     async with busy(kafka, loud, 1):
         await groups_of(kafka, loud, 5)
-        async with EventProducer(kafka) as producer:
-            for index in range(2):
-                await producer.send(record_of(candidate(quiet, example_on(quiet, 1), "last", index)))
+        await write_turn(kafka, quiet, example_on(quiet, 1), "last", partition=1)
         (batch,) = await read_until(kafka, "training.batches", lambda found: len(found) == 1, run=quiet)
     assert json.loads(batch.value)["train"]["rows"] == 1
     (group,) = await groups_of(kafka, quiet, 1)
@@ -138,9 +143,7 @@ async def test_a_turn_of_a_client_with_another_partitioner_times_out(
     await apply_run(kafka, loud, batching=NO_BATCHES)
     await apply_run(kafka, run, trajectory_builder={"turn_timeout": "2s"}, batching=NO_BATCHES)
     example = example_on(run, 2)
-    async with EventProducer(kafka) as producer:
-        for index in range(2):
-            await producer.send(record_of(candidate(run, example, "t", index), partition=3))
+    await write_turn(kafka, run, example, "t", partition=3)
     if silent:
         (group,) = await groups_of(kafka, run, 1)
     else:

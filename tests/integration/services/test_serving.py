@@ -15,6 +15,7 @@ from aiokafka import ConsumerRecord
 from typer.testing import CliRunner
 
 from tests.helpers import tiny_model
+from tests.helpers.counting import until_answer
 from tests.helpers.fake_model_server import FakeModelServer
 from tests.helpers.log import header, read_until
 from tests.helpers.promotions import until
@@ -53,14 +54,14 @@ async def test_a_dead_server_does_not_stop_training_and_is_caught_up(
         config = await _apply(kafka, model, servers)
         first = await _train(kafka, config, store, 0)
         await _serves(living, first)
-        warnings = await _warnings(trainer)
-        assert len(warnings) == 1
-        assert f"{dead.url} should serve m@{first}: no answer" in warnings[0]
+        await _warns_of(trainer, f"{dead.url} should serve m@{first}: no answer")
 
         second = await _train(kafka, config, store, 1)
         assert second != first
         await _serves(living, second)
-        assert f'in_sync{{run="{RUN}",server="{dead.url}"}} 0.0' in await trainer.metrics()
+        out_of_sync = f'in_sync{{run="{RUN}",server="{dead.url}"}} 0.0'
+        async with trainer.client() as client:
+            await until_answer(client, "/metrics", lambda answer: out_of_sync in answer.text)
         await asyncio.to_thread(dead.start)
         await _serves(dead, second)
 
@@ -124,12 +125,16 @@ async def _serves(server: FakeModelServer, version: str) -> None:
     await until(lambda: set(server.adapters) == {f"m@{version}"}, f"{server.url} serves {version}", PATIENCE)
 
 
-async def _warnings(trainer: ServiceProcess) -> list[str]:
-    async with httpx.AsyncClient(timeout=PATIENCE) as client:
-        answer = await client.get(f"http://127.0.0.1:{trainer.port}/health/ready")
-    assert answer.status_code == 200, "a server that is away is no reason against the trainer's readiness"
-    found: list[str] = answer.json()["warnings"]
-    return found
+async def _warns_of(trainer: ServiceProcess, wanted: str) -> None:
+    """Wait until the trainer warns of this alone; the server that lists a version may not know it yet."""
+
+    def told(answer: httpx.Response) -> bool:
+        assert answer.status_code == 200, "a server that is away is no reason against the trainer's readiness"
+        warnings = answer.json()["warnings"]
+        return len(warnings) == 1 and wanted in warnings[0]
+
+    async with trainer.client() as client:
+        await until_answer(client, "/health/ready", told)
 
 
 async def _apply(settings: KafkaSettings, model: Path, servers: list[dict[str, Any]]) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,16 @@ import pytest
 from tests.helpers.audit import TICK_TYPE, bodies_by_turn
 from tests.helpers.chaos import crash
 from tests.helpers.log import header, read_until
+from tests.helpers.raw_batches import write_batch
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.keys import encode_key
 from tunestream.events.ttc import TTCCandidate
-from tunestream.sdk import TTCPublisher
+from tunestream.sdk.event_records import native_record
 from tunestream.streams.admin import apply_topics
+from tunestream.streams.publish import EncodedRecord
+from tunestream.streams.tasks.encoding import partition_for
 
 
 async def _nothing(_collector: ServiceProcess) -> None:
@@ -31,9 +36,8 @@ async def test_silence_closes_a_turn(
     await apply_run(kafka_settings, "run", trajectory_builder={"turn_timeout": "1s"})
     collector = ServiceProcess("ttc_collector", kafka_settings, tmp_path)
     async with collector, ServiceProcess("pair_builder", kafka_settings, tmp_path):
-        async with TTCPublisher(kafka_settings) as publisher:
-            for index in range(2):
-                await publisher.publish(_candidate(index))
+        # In one batch: a broker that is held up lets no time-out pass between them.
+        await write_batch(kafka_settings, [_record(index, kafka_settings.partitions) for index in range(2)])
         await read_until(kafka_settings, "ttc.candidates", lambda found: len(found) >= 2)
         await accident(collector)
         records = await read_until(kafka_settings, "trajectories", lambda found: bool(bodies_by_turn(found)))
@@ -41,6 +45,11 @@ async def test_silence_closes_a_turn(
     assert json.loads(body)["closed_by"] == "timeout"
     assert len(json.loads(body)["trajectories"]) == 1
     assert {header(record, "ce_type") for record in records} <= {TICK_TYPE, "tunestream.trajectory_group.v1"}
+
+
+def _record(index: int, partitions: int) -> EncodedRecord:
+    place = partition_for(encode_key("run", "example"), partitions)
+    return replace(native_record(_candidate(index), source="/tests", time=0), partition=place)
 
 
 def _candidate(index: int) -> TTCCandidate:

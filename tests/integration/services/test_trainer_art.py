@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.art import art_config, art_service, art_settings, played
 from tests.helpers.fake_art import FakeART
-from tests.helpers.log import read_until
+from tests.helpers.log import bodies_of, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.artifacts import ArtifactStore, put_rows
@@ -29,7 +29,6 @@ from tunestream.events.training import (
 from tunestream.events.trajectories import EpisodeItem
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
-from tunestream.streams.reading import latest_bodies
 
 __all__ = ["art_service"]
 
@@ -92,7 +91,7 @@ async def test_a_batch_of_episodes_becomes_a_version(
             deadline=900,
         )
         last = statuses(records)[-1]
-        bodies = await latest_bodies(kafka_settings, "models")
+        bodies = await bodies_of(kafka_settings, "models")
     assert last.status is TrainingStatusEnum.COMPLETED, last
     assert "24 episodes in 4 groups" in (last.message or "")
     (version,) = [body for body in bodies if isinstance(body, ModelVersion)]

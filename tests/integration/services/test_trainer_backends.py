@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from tests.helpers import tiny_model
 from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, step
-from tests.helpers.log import read_until
+from tests.helpers.log import bodies_of, read_until
 from tests.helpers.runs import apply_run, run_config
 from tests.helpers.services import ServiceProcess
 from tests.helpers.trainer_plugin import install_trainer, training_command
@@ -41,7 +41,6 @@ from tunestream.events.training import (
 from tunestream.streams import runs
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EventProducer, event_record
-from tunestream.streams.reading import latest_bodies
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -115,7 +114,7 @@ class Site:
         return await self.until(job, lambda status: status.status in {COMPLETED, FAILED, CANCELED})
 
     async def version(self, job: str) -> ModelVersion:
-        bodies = await latest_bodies(self.kafka, "models")
+        bodies = await bodies_of(self.kafka, "models")
         (found,) = [body for body in bodies if isinstance(body, ModelVersion) and body.job_id == job]
         return found
 
