@@ -225,7 +225,7 @@ def test_a_canceled_job_stops_leaves_the_worker_and_resumes(site: Site) -> None:
     assert (resumed.metadata or {})["step"] >= 20, "it goes on where the canceled one stopped"
     assert site.worker() == worker, "the warm worker survives"
     site.run("jobs", "cancel", again)
-    site.run("jobs", "wait", again, code=4)
+    site.run("jobs", "wait", again, "--timeout", PATIENCE, code=4)
     refused = site.run("jobs", "cancel", again, code=1)
     assert "canceled already" in refused.stderr
 
@@ -237,7 +237,7 @@ def test_a_worker_that_does_not_stop_is_killed(site: Site) -> None:
     worker = psutil.Process(site.worker())
     worker.suspend()
     site.run("jobs", "cancel", job)
-    site.run("jobs", "wait", job, "--timeout", 1, code=4)
+    site.run("jobs", "wait", job, "--timeout", PATIENCE, code=4)
     worker.wait(CANCEL_GRACE + PATIENCE)
     site.apply("k")
     assert site.trained("k", 6), "another worker took its place"

@@ -27,7 +27,6 @@ from tunestream.streams.atomic import write_together
 from tunestream.streams.broker.groups import GroupLag, group_lags
 from tunestream.streams.publish import EncodedRecord, event_record
 
-pytestmark = pytest.mark.timeout(120)
 Command = Callable[..., Result]
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

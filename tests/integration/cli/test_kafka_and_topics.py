@@ -63,7 +63,7 @@ def test_kafka_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
         port = int(told["bootstrap_servers"].split(":")[1])
         assert answers(port)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
     assert not psutil.pid_exists(told["pid"])
 
 
@@ -72,6 +72,6 @@ def test_kafka_ends_with_its_broker(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         psutil.Process(json.loads(process.stdout.readline())["pid"]).kill()
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "The broker ended with exit code -9" in errors

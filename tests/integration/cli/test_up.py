@@ -21,7 +21,6 @@ from tests.helpers.wheel import build_wheel, environment_without_checkout, insta
 from tunestream.config.settings import KafkaSettings
 from tunestream.overview.deployment import read_deployment
 
-pytestmark = pytest.mark.timeout(180)
 Command = Callable[..., Result]
 HERE = Path(sys.executable).parent  # the editable install of the tests
 
@@ -49,6 +48,10 @@ def started(process: subprocess.Popen[str]) -> dict[str, Any]:
     line = process.stdout.readline()
     assert line, process.communicate()[1]
     return json.loads(line)  # type: ignore[no-any-return]
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, follow_redirects=True, timeout=90)
 
 
 def is_alive(pid: int) -> bool:
@@ -83,14 +86,14 @@ def test_a_killed_service_comes_back_and_everything_ends(settings: KafkaSettings
         services = {service["name"]: service for service in told["services"]}
         assert told["bootstrap_servers"] == settings.bootstrap_servers
         assert services.keys() == {"ttc_collector", "pair_builder"}
-        assert httpx.get(f"{services['pair_builder']['url']}/health/live").status_code == 200
+        assert get(f"{services['pair_builder']['url']}/health/live").status_code == 200
         os.kill(services["ttc_collector"]["pid"], signal.SIGKILL)
         said = wait_said(process, "started again at once")
         assert "ttc_collector ended with signal SIGKILL" in said
         assert is_alive(services["pair_builder"]["pid"])
         await_restart(tmp_path / "up.json", "ttc_collector")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=90)
     assert process.returncode == 0, said
     assert "everything has stopped" in said
     assert not is_alive(services["pair_builder"]["pid"])
@@ -127,9 +130,9 @@ def test_services_of_the_users_own_project_are_not_started(
         (project / package / "app.py").write_text(app)
     with up(tmp_path / "data", "--only", "ttc_collector", scripts=scripts, cwd=project) as process:
         (service,) = started(process)["services"]
-        assert httpx.get(f"{service['url']}/health/ready").status_code == 200
+        assert get(f"{service['url']}/health/ready").status_code == 200
         process.send_signal(signal.SIGTERM)
-        _, reported = process.communicate(timeout=60)
+        _, reported = process.communicate(timeout=90)
     assert process.returncode == 0, reported
     assert not marker.exists()
 
@@ -144,8 +147,8 @@ def test_the_embedded_broker_is_started_found_and_ended(
     with up(data, "--only", "ttc_collector") as process:
         told = started(process)
         (service,) = told["services"]
-        assert "tunestream_" in httpx.get(f"{service['url']}/metrics", follow_redirects=True).text
-        info = httpx.get(f"{service['url']}/info").json()
+        assert "tunestream_" in get(f"{service['url']}/metrics").text
+        info = get(f"{service['url']}/info").json()
         assert (info["service"], info["broker"], info["prefix"]) == (
             "ttc-collector",
             told["bootstrap_servers"],
@@ -165,7 +168,7 @@ def test_the_embedded_broker_is_started_found_and_ended(
         assert again.exit_code == 1
         assert f"process {process.pid}" in again.stderr
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=90)
     assert process.returncode == 0
     assert not is_alive(service["pid"])
     assert read_deployment(data / "up.json") is None
@@ -173,6 +176,6 @@ def test_the_embedded_broker_is_started_found_and_ended(
 
 def test_unknown_services_are_named(tmp_path: Path) -> None:
     with up(tmp_path, "--only", "colector") as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=90)
     assert process.returncode == 2
     assert "colector" in said
