@@ -91,10 +91,10 @@ class BackendContract:
             reported.set()
 
         task = asyncio.create_task(train_once(endless.backend, endless.spec(), report))
-        await asyncio.wait_for(reported.wait(), 120)
+        await asyncio.wait_for(reported.wait(), 240)
         task.cancel(reason)
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 120)
+            await asyncio.wait_for(task, 240)
         count = len(endless.reports)
         await endless.backend.check()
         assert len(endless.reports) == count, "it reports on"

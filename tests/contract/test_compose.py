@@ -40,7 +40,7 @@ def compose() -> dict[str, Any]:
     command = [sys.executable, "-m", "podman_compose", "--dry-run", "--profile", "replicas", "config"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNESTREAM")}
     done = subprocess.run(
-        command, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = yaml.safe_load(done.stdout)
@@ -91,7 +91,7 @@ def test_an_app_starts_without_a_broker_and_serves_what_is_asked_of_it(
     module, attribute = APPS[name].split(":")
     program = f"import json, {module} as m; print(json.dumps([path for path, _ in m.{attribute}.routes]))"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240, check=True
     )
     (url,) = re.findall(r"http://[^']+", services[name]["healthcheck"]["test"][-1])
     assert urlsplit(url).path in json.loads(done.stdout)

@@ -50,7 +50,7 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         env=environment_without_checkout(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -114,7 +114,7 @@ def test_a_service_is_its_own_among_a_projects_modules(scripts: Path, tmp_path: 
         env=environment_without_checkout() | {"TUNESTREAM_COMMIT_INTERVAL_MS": "0"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 1, done.stderr

@@ -25,7 +25,7 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-DEADLINE = 60.0
+DEADLINE = 180.0
 AGENT_LINES, SUBSCRIBER_LINES = 15, 8
 
 

@@ -65,10 +65,10 @@ def test_a_model_is_held_for_one_thread_at_a_time(make: Make) -> None:
 
 
 def test_a_process_that_idles_is_kept(make: Make) -> None:
-    worker = make(heartbeat_timeout=0.5)  # without a sign of its owner it would end within 3 s
+    worker = make(heartbeat_timeout=2.0)  # without a sign of its owner it would end meanwhile
     worker.embed("encoder", ["a"])
     pid = worker.pid
-    time.sleep(4)
+    time.sleep(6)
     worker.embed("encoder", ["a"])
     assert worker.pid == pid is not None
 
@@ -137,9 +137,9 @@ def test_closing_breaks_off_a_call_of_another_thread(make: Make) -> None:
 
     with ThreadPoolExecutor(1) as threads:
         stalled = threads.submit(stall)
-        assert held.wait(60)
+        assert held.wait(90)
         worker.close()
         with pytest.raises(StageFailed) as failure:
-            stalled.result(10)
+            stalled.result(90)
     assert failure.value.code in {"model_process_died", "no_model"}
     assert worker.pid is None

@@ -164,7 +164,7 @@ async def test_a_function_that_nobody_waits_for_any_more_is_killed_with_its_chil
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    _, alive = await asyncio.to_thread(psutil.wait_procs, started, 30)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, 90)
     assert alive == []
 
 
