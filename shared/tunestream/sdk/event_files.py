@@ -140,7 +140,12 @@ def _milliseconds(stamped: float) -> int:
 def _check_candidate(step: IntermediateStep) -> None:
     payload = step.payload
     if payload.event_type is IntermediateStepType.TTC_END:
-        data = payload.data and {"input": payload.data.input, "output": payload.data.output}
+        sent = payload.data
+        data = sent and {
+            "input": sent.input,
+            "output": sent.output,
+            "candidate_index": getattr(sent, "candidate_index", None),
+        }
         check_kept({"payload": {"metadata": payload.metadata, "data": data}})
 
 
