@@ -113,11 +113,12 @@ class PairBuilderHandler(Handler):
 
     @override
     def gauges(self) -> dict[str, float]:
-        oldest = self._builder.oldest_open
+        oldest, due = self._builder.oldest_open, self._builder.next_deadline
         return {
             "open_turns": self._builder.open_turns,
             "parked_records": len(self._parked),
             "oldest_open_turn_time_seconds": 0.0 if oldest is None else oldest / 1000,
+            "next_turn_deadline_seconds": 0.0 if due is None else due / 1000,
         }
 
     @override

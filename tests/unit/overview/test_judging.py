@@ -33,10 +33,11 @@ AT_WORK = {"ttc-collector": 1, "pair-builder": 1, "curriculum-gate": 1, "trainer
 NOBODY = dict.fromkeys(AT_WORK, 0)
 
 
-def metrics(*opened: float, turns: int = 3) -> str:
+def metrics(*opened: float, due: float = 0.0, turns: int = 3) -> str:
     samples = [
-        f'tunestream_state{{name="oldest_open_turn_time_seconds",partition="{n}",service="p"}} {at}'
-        for n, at in enumerate(opened)
+        f'tunestream_state{{name="{name}",partition="{n}",service="p"}} {at}'
+        for n, moment in enumerate(opened)
+        for name, at in (("oldest_open_turn_time_seconds", moment), ("next_turn_deadline_seconds", due))
     ]
     count = f'tunestream_state{{name="open_turns",partition="0",service="pair-builder"}} {turns}.0'
     return "\n".join(["# HELP tunestream_state What a partition's state looks like", *samples, count])
@@ -196,10 +197,16 @@ def test_no_open_turns() -> None:
 
 
 def test_a_turn_that_never_times_out_is_stuck() -> None:
-    finding = open_turns(metrics(NOW - 20, NOW - 3600), NOW)
+    finding = open_turns(metrics(NOW - 20, NOW - 3600, due=NOW - 1800), NOW)
     assert finding.state is State.FAIL
-    assert "60 min" in finding.text
+    assert "30 min longer than its run's time-out" in finding.text
     assert "ttc_collector" in finding.remedy
+
+
+@pytest.mark.parametrize("due", [NOW + 3600, NOW - 30, 0.0], ids=["long time-out", "just due", "not shown"])
+def test_a_turn_may_be_open_as_long_as_its_run_allows(due: float) -> None:
+    finding = open_turns(metrics(NOW - 7200, due=due), NOW)
+    assert (finding.state, finding.text) == (State.OK, "3, the oldest for 7200 s")
 
 
 def lag(first: int, second: int, *, members: int = 1, handled: tuple[int, int] = (0, 0)) -> Finding:

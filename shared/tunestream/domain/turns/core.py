@@ -53,6 +53,11 @@ class PairBuilder:
         """Stream time at which the oldest open turn opened, ms; None when none is open."""
         return self._state.oldest_open
 
+    @property
+    def next_deadline(self) -> int | None:
+        """Stream time at which the next open turn times out, ms, by its run's setting; None without one."""
+        return self._state.next_deadline
+
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
@@ -21,6 +22,7 @@ __all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 
 # Earlier releases read it as the clock of one more run.
 _CLOCK_KEY: Final = b"run/*"
+_NEVER: Final = sys.maxsize
 _MEMBERS: Final = frozenset({TURN.encode(), EPISODES.encode()})
 
 
@@ -62,6 +64,12 @@ class PartitionState:
     def oldest_open(self) -> int | None:
         """Stream time at which the oldest open turn opened, ms; None when none is open."""
         return min((group.opened for run in self._runs.values() for group in run.groups()), default=None)
+
+    @property
+    def next_deadline(self) -> int | None:
+        """Stream time at which the next open turn times out, ms, by its run's setting; None without one."""
+        first = self._deadlines.next_due(_NEVER)
+        return None if first is None else first[0]
 
     def rules(self, run_id: str, config_digest: str) -> GroupRules:
         """Return the rules of a configuration.

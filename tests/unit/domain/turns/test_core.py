@@ -385,6 +385,23 @@ def test_a_deadline_survives_a_restart_in_any_order(seed: int) -> None:
     assert closings(effects) == [(("r", "e", "t"), "timeout", 1900 + IDLE, ("1", "2", "3"))]
 
 
+def test_the_next_deadline_is_by_each_run_s_own_time_out() -> None:
+    slow, quick = timedelta(hours=2), timedelta(minutes=1)
+    rules = {"slow": CONFIG.model_copy(update={"turn_timeout": slow})}
+    rules["quick"] = CONFIG.model_copy(update={"turn_timeout": quick})
+    builder = PairBuilder(lambda run, _digest: rules[run])
+
+    def take(event: CandidateStep, time: int) -> int | None:
+        builder.handle(event, time=time, config_digest="d", raw=event.to_json(), effects=Effects())
+        return builder.next_deadline
+
+    assert builder.next_deadline is None
+    assert take(candidate("slow", "e", "t", "1"), 1000) == 1000 + 7_200_000
+    assert take(candidate("slow", "e", "t", "2"), 2000) == 2000 + 7_200_000
+    assert take(candidate("quick", "e", "t", "1"), 3000) == 3000 + 60_000
+    assert take(candidate("slow", "e", "t", "3"), 90_000) == 90_000 + 7_200_000
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_room_is_made_in_the_order_of_closing_after_a_restart_in_any_order(seed: int) -> None:
     core = Core(CONFIG.model_copy(update={"max_turns_remembered": 3}))
