@@ -53,6 +53,7 @@ class CollectorHandler(Handler):
         self._replay = replay
         self._broker = BrokerClock()
         self._partitions = 1
+        self._partitioners: Counter[tuple[str, str]] = Counter()  # of the transaction in hand
         self._now = 0.0
 
     @override
@@ -128,7 +129,7 @@ class CollectorHandler(Handler):
         assert record.key is not None
         partitioner = partitioner_of(record.key, record.partition, self._partitions)
         if partitioner is not None:
-            PARTITIONERS.labels(body.run_id, partitioner).inc()
+            self._partitioners[body.run_id, partitioner] += 1
 
     @override
     def pass_over(self, time: int | None, effects: Effects) -> None:
@@ -140,6 +141,13 @@ class CollectorHandler(Handler):
     async def complete(self, effects: Effects) -> None:
         """Put down where the clocks are."""
         self._collector.settle(effects, by_run=self._runs.format == FIRST_FORMAT)
+
+    @override
+    def committed(self) -> None:
+        """Count the events by partitioner; an event whose transaction was given up is handled again."""
+        for (run_id, partitioner), count in self._partitioners.items():
+            PARTITIONERS.labels(run_id, partitioner).inc(count)
+        self._partitioners.clear()
 
     @override
     def idle_due(self, now: float) -> bool:

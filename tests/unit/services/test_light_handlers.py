@@ -32,6 +32,7 @@ from tunestream_services.curriculum_gate.handler import GateHandler
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
 from tunestream_services.ttc_collector.handler import CollectorHandler
+from tunestream_services.ttc_collector.metrics import PARTITIONERS
 from tunestream_services.ttc_collector.partitioners import partitioner_of
 from tunestream_services.ttc_collector.settings import CollectorSettings
 
@@ -157,6 +158,26 @@ def test_the_partitioner_of_an_event_is_seen_by_its_partition(partition: int, na
     keys = (encode_key("r", f"e{at}") for at in range(1_000))
     key = next(key for key in keys if (partition_for(key, 4), crc32(key) % 4) == (2, 0))
     assert partitioner_of(key, partition, 4) == name
+
+
+async def test_an_event_counts_for_its_partitioner_once_it_is_committed() -> None:
+    """A transaction that is given up takes its handler with it, and a new one handles the event again."""
+    run = RUN.model_copy(update={"run_id": "counted-run"})
+    event = CANDIDATE.model_copy(update={"run_id": "counted-run"})
+    record = inbound(event, encode_key("counted-run", "e"))
+    number = partition_for(record.key or b"", 4)
+
+    def counted() -> float:
+        return float(PARTITIONERS.labels("counted-run", "murmur2")._value.get())
+
+    for _ in range(2):
+        handler = CollectorHandler(Collector(number), KnownRuns(run))
+        await handler.start(TaskContext(number, _no_transactions, 4))
+        await handled(handler, dataclasses.replace(record, partition=number))
+        assert counted() == 0
+    handler.committed()
+    handler.committed()
+    assert counted() == 1
 
 
 def test_a_partition_that_all_choose_shows_no_partitioner() -> None:

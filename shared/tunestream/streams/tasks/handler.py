@@ -67,7 +67,7 @@ class Handler:
     Order of calls: ``restore`` for each live changelog record, ``start``, then any number of
     ``prepare`` → ``handle`` for each record → ``complete``, with ``on_idle`` between transactions,
     and ``stop`` at the end. A transaction takes its records a few at a time, so it may have several of
-    these rounds.
+    these rounds; ``committed`` follows once it is written.
     """
 
     def restore(self, key: bytes, value: bytes) -> None:
@@ -103,6 +103,9 @@ class Handler:
 
     async def complete(self, effects: Effects) -> None:
         """Do what has to be durable before the transaction commits (storing a dataset)."""
+
+    def committed(self) -> None:
+        """Take note that all effects so far are written: what is counted outside of them counts now."""
 
     def idle_due(self, now: float) -> bool:
         """Return whether :meth:`on_idle` has something to do; ``now`` is monotonic, in seconds."""

@@ -219,6 +219,7 @@ class Task:
         assert self._state is not None
         await self._transactions_of_open().commit(work, self._state)
         self.inputs.positions = self.inputs.positions | self.inputs.offsets(work.reached)
+        self.handler.committed()
         for record, refusal in work.refused:
             self.refusals.note(record, refusal)
 
