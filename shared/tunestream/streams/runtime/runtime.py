@@ -22,13 +22,14 @@ from tunestream.streams.offsets.gaps import Gaps
 from tunestream.streams.runtime.health import Health, why_ended
 from tunestream.streams.runtime.lifecycle import PARTITION_SHARE, Stage
 from tunestream.streams.runtime.replicas import Replicas, ReplicaTaken
+from tunestream.streams.runtime.silence import Silence
 from tunestream.streams.tasks.handler import Handler
 from tunestream.streams.tasks.in_hand import InHand
 from tunestream.streams.tasks.membership import Membership
 from tunestream.streams.tasks.partitions import Partitions
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.tasks.positions import Positions
-from tunestream.streams.tasks.task import Task, TaskClosed
+from tunestream.streams.tasks.task import Task
 from tunestream.streams.watch.measuring import Measures
 from tunestream.streams.watch.missing import MissingInputs
 from tunestream.streams.watch.watchdog import Sighting
@@ -79,6 +80,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         self._replicas = Replicas(plan.kafka, plan.group, settings)
         self._assigned_once = False
         self._watermarks = Watermarks(plan.kafka)
+        self._silence = Silence(
+            self._partitions, self._in_hand, self._measures, lambda: self.consumer, self._watermarks
+        )
         self._log = log.bind(service=plan.service, replica=settings.replica)
 
     def attach(self, subscription: Subscription) -> None:
@@ -116,6 +120,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._silence.stop()
         await self.membership.stop()
         await self._watermarks.close()
         await self._partitions.close(self._settings.shutdown_seconds * PARTITION_SHARE)
@@ -206,25 +211,9 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _run_idle(self) -> None:
         while True:
             await asyncio.sleep(_IDLE_INTERVAL)
-            now = time.monotonic()
             if self._assigned_once:
                 self.gaps.report(self.consumer.passed_gaps())
-            await asyncio.gather(*(self._idle_one(task, now) for task in self._partitions.at_work()))
-
-    async def _idle_one(self, task: Task, now: float) -> None:
-        try:
-            self._measures.state(task.partition, task.handler.gauges())
-            task.refusals.report()
-            if (
-                task.idle_due(now)
-                and await task.inputs.caught_up(self.consumer, self._watermarks)
-                and task not in self._in_hand
-            ):
-                await task.idle(now)
-        except TaskClosed:
-            return
-        except Exception as error:  # noqa: BLE001 # every fault here is retried, visibly
-            await self._partitions.recover(task, error)
+            self._silence.look(time.monotonic())
 
     async def _run_lag(self) -> None:
         while True:
