@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -17,6 +18,12 @@ from tunestream.streams.embedded import EmbeddedKafka
 
 # The brokers of tests live for minutes: what the JVM's second compiler makes faster costs more than it gains.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# How long an example takes, or is looked for, is the machine's affair; the same ones come at every run.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 # What loads torch stays on one worker, what shares the deployment on the other: each is started once.
 # They come first, so that each worker begins with one of them; the other files follow where there is room.

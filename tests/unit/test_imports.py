@@ -92,7 +92,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         | {"PYTHONPATH": f"{ROOT / 'shared'}:{ROOT}", "KAFKA_BOOTSTRAP_SERVERS": "broker:9092"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -80,6 +80,6 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
     write_lines(str(pipe), [b"1", b"2"])
-    reader.join(30)
+    reader.join(90)
     assert got == [b"1\n2\n"]
     assert pipe.is_fifo()

@@ -262,7 +262,7 @@ def test_a_pipe_is_written_and_not_replaced(config: str, tmp_path: Path) -> None
     with ThreadPoolExecutor() as pool:
         read = pool.submit(pipe.read_text)
         assert run("pairs", "-c", config, "-", "-o", str(pipe), stdin=TURN).exit_code == 0
-        assert rows(read.result(timeout=10)) == [PAIR]
+        assert rows(read.result(timeout=90)) == [PAIR]
     assert pipe.is_fifo()
 
 

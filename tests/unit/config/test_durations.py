@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.config.run.durations import format_duration, milliseconds, parse_duration
@@ -53,7 +53,6 @@ def test_what_is_no_length_of_time_is_refused(written: object) -> None:
         parse_duration(written)
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=366 * 86_400_000))
 def test_the_canonical_spelling_reads_back(count: int) -> None:
     duration = timedelta(milliseconds=count)

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -262,7 +262,6 @@ def shuffled(value: Any, draw: st.DataObject) -> Any:
     return {key: shuffled(value[key], draw) for key in draw.draw(st.permutations(list(value)))}
 
 
-@settings(deadline=None)
 @given(documents, st.data())
 def test_the_digest_does_not_depend_on_how_a_file_is_written(
     document: dict[str, Any], data: st.DataObject
@@ -274,7 +273,6 @@ def test_the_digest_does_not_depend_on_how_a_file_is_written(
     assert len(config.digest) == 32
 
 
-@settings(deadline=None)
 @given(documents)
 def test_a_record_reads_back(document: dict[str, Any]) -> None:
     config = RunConfig.model_validate(document)

@@ -19,7 +19,7 @@ def open_journal(path: Path) -> Journal[TestRow]:
 
 
 @given(cut=st.integers(min_value=0))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_file_torn_anywhere_goes_on_to_the_same_file(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:

@@ -82,7 +82,6 @@ def all_metrics() -> dict[str, Metric]:
 
 
 @given(first=TEXTS, second=TEXTS)
-@settings(deadline=None)
 def test_jaccard_is_symmetric_and_a_share(all_metrics: dict[str, Metric], first: str, second: str) -> None:
     jaccard = all_metrics["jaccard_similarity"]
     there = jaccard(prompt="?", ground_truth=first, predicted=second)
@@ -92,7 +91,7 @@ def test_jaccard_is_symmetric_and_a_share(all_metrics: dict[str, Metric], first:
 
 
 @given(text=st.text(max_size=60), other=st.text(max_size=60))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_every_metric_takes_every_text(all_metrics: dict[str, Metric], text: str, other: str) -> None:
     for name, metric in all_metrics.items():
         found = measure(metric, prompt="?", ground_truth=text, predicted=other)

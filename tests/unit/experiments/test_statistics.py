@@ -16,7 +16,7 @@ def of(
 
 
 @given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=20))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_interval_holds_the_mean_and_stays_within_the_values(values: list[float]) -> None:
     found = of(values)
     assert found.low is not None

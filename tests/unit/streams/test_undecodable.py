@@ -225,7 +225,7 @@ def test_a_batch_that_the_fetch_cut_off_is_left_for_the_next() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_is_told_and_harms_no_neighbour(data: st.DataObject) -> None:
     codec = data.draw(st.sampled_from(sorted(CODECS)))
     made = bytearray(batch(4, VALUES, codec=codec))

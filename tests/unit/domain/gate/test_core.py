@@ -180,7 +180,7 @@ class Windows(RuleBasedStateMachine):
 
 
 TestWindows = Windows.TestCase
-TestWindows.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestWindows.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 def test_each_window_is_an_epoch_of_the_curriculum_even_across_a_restart() -> None:

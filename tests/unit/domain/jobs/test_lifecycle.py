@@ -129,7 +129,7 @@ class JobLife(RuleBasedStateMachine):
 
 
 TestJobLife = JobLife.TestCase
-TestJobLife.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestJobLife.settings = settings(max_examples=60, stateful_step_count=20)
 
 
 def test_a_batch_delivered_twice_names_one_job() -> None:

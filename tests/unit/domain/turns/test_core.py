@@ -218,7 +218,7 @@ class TurnLife(RuleBasedStateMachine):
 
 
 TestTurnLife = TurnLife.TestCase
-TestTurnLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTurnLife.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
