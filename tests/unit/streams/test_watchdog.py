@@ -68,6 +68,12 @@ def test_a_restart_is_asked_for_what_moved_and_has_no_explanation(name: str) -> 
     assert [stall.dead for stall in after(100 * DEADLINE, never)] == [False]
 
 
+def test_what_moved_before_the_first_look_has_moved() -> None:
+    stuck = replace(FINE, high=17, stable=17, moved=True)
+    assert [stall.dead for stall in after(4 * DEADLINE, stuck)] == [True]
+    assert [stall.dead for stall in after(4 * DEADLINE, replace(stuck, moved=False))] == [False]
+
+
 @pytest.mark.parametrize("name", EXPLAINED)
 def test_no_restart_is_asked_for_what_is_explained(name: str) -> None:
     assert [stall.dead for stall in after(100 * DEADLINE, MOVED, FINE, EXPLAINED[name][0])] == [False]

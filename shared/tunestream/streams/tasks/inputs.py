@@ -43,6 +43,7 @@ class Inputs:
         names: catalogue names, by topic.
         letter_limits: how many bytes the dead-letter topic takes, by topic.
         positions: of the next record of each input; empty until they are found.
+        moved: whether records were handled since.
     """
 
     def __init__(self, plan: Plan, partition: int) -> None:
@@ -52,6 +53,7 @@ class Inputs:
             full: topic(dlq_of(name)).max_message_bytes for full, name in self.names.items()
         }
         self.positions: dict[TopicPartition, int] = {}
+        self.moved = False
         self._service = plan.service
         self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
         self._ours = {full for full, name in self.names.items() if not topic(name).from_outside}
@@ -73,6 +75,11 @@ class Inputs:
         return {
             self.places[full]: reached[name].offset for full, name in self.names.items() if name in reached
         }
+
+    def move(self, reached: Mapping[str, Reached]) -> None:
+        """Note that a transaction has handled records up to here, by catalogue name."""
+        self.moved |= bool(reached)
+        self.positions = self.positions | self.offsets(reached)
 
     def reached(self, records: Sequence[ConsumerRecord]) -> dict[str, Reached]:
         """Return how far each input is handled after the records, by catalogue name."""

@@ -80,11 +80,16 @@ class Positions:
                 position=self._standing_at(place, position),
                 stable=None,
                 high=None,
+                moved=self._has_moved(place),
                 waits=waits(place.partition),
                 fault=words(errors[place].error) if place in errors else None,
             )
             for place, position in consumer.positions().items()
         ]
+
+    def _has_moved(self, place: TopicPartition) -> bool:
+        task = self._partitions.tasks.get(place.partition)
+        return task is not None and task.inputs.moved
 
     def _standing_at(self, place: TopicPartition, position: int | None) -> int | None:
         """Return where a partition stands: the client's position is behind the records that are in hand."""

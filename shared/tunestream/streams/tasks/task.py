@@ -218,7 +218,7 @@ class Task:
     async def _commit(self, work: Transaction) -> None:
         assert self._state is not None
         await self._transactions_of_open().commit(work, self._state)
-        self.inputs.positions = self.inputs.positions | self.inputs.offsets(work.reached)
+        self.inputs.move(work.reached)
         self.handler.committed()
         for record, refusal in work.refused:
             self.refusals.note(record, refusal)

@@ -35,6 +35,7 @@ class Sighting:
             transactions and aborted records, which are never handled.
         stable: the end of what is committed (the last stable offset), None when the broker is away.
         high: the end of what was written (the high watermark), None when the broker is away.
+        moved: whether its task has handled records.
         waits: what it waits for, where that is known.
         fault: why its fetch cannot be read, None when it can.
     """
@@ -44,6 +45,7 @@ class Sighting:
     position: int | None
     stable: int | None
     high: int | None
+    moved: bool = False
     waits: str | None = None
     fault: str | None = None
 
@@ -120,6 +122,7 @@ class Judge:
         return [stall for stall in found if stall is not None]
 
     def _one(self, seen: Sighting, record: _Record, elapsed: float) -> Stall | None:
+        record.moved |= seen.moved
         if seen.opened and seen.position is not None:
             record.moved |= record.position not in {None, seen.position}
             record.position = seen.position
