@@ -19,6 +19,7 @@ from tunestream.events.registry import model_of
 from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.broker.unavailable import reaching
+from tunestream.streams.broker.watermarks import Watermarks
 from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import topic
 
@@ -30,6 +31,10 @@ __all__ = ["RecordReader", "StoredEvent", "latest_bodies", "stored_events"]
 log = logging.getLogger(__name__)
 _POLL_MS: Final = 500
 _SILENCE: Final = 30.0
+# How long what is written and not committed is waited for: a commit is confirmed some milliseconds before it
+# can be read, and the transaction of an agent that hangs stays open for minutes. Seconds.
+_COMMITTING: Final = 1.0
+_LOOK: Final = 0.01
 
 
 class RecordReader:
@@ -55,6 +60,7 @@ class RecordReader:
         self._run_id = run_id
         self._settings = settings
         self._partitions: list[TopicPartition] = []
+        self._written = Watermarks(settings)
         self._consumer: AIOKafkaConsumer
 
     async def __aenter__(self) -> Self:
@@ -76,6 +82,7 @@ class RecordReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._written.close()
         await self._consumer.stop()
 
     async def _find_partitions(self) -> list[TopicPartition]:
@@ -85,12 +92,12 @@ class RecordReader:
         return [TopicPartition(self._name, partition) for partition in range(count)]
 
     async def to_end(self) -> AsyncIterator[ConsumerRecord]:
-        """Yield the records up to the end of the topic as it is now.
+        """Yield the records up to the end of the topic as it is now, with those that are being committed.
 
         Raises:
             TimeoutError: when the broker gives nothing for half a minute before the end.
         """
-        ends = await self._consumer.end_offsets(self._partitions)
+        ends = await self._ends()
         heard = monotonic()
         while not await self._reached(ends):
             records = await self._poll()
@@ -107,6 +114,15 @@ class RecordReader:
         while True:
             for record in await self._poll():
                 yield record
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        written = await self._written.ends(self._partitions)
+        began = monotonic()
+        while True:
+            ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
+            if monotonic() - began > _COMMITTING or all(ends[at] >= end for at, end in written.items()):
+                return ends
+            await asyncio.sleep(_LOOK)
 
     async def _poll(self) -> list[ConsumerRecord]:
         fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)

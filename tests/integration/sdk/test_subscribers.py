@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
@@ -18,6 +19,7 @@ from tunestream.events.models import CurrentModel
 from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
 from tunestream.sdk import ModelSubscriber, StatusSubscriber
+from tunestream.streams import reading
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.atomic import await_readable
 from tunestream.streams.broker.client import MissingTopic, make_transactional_producer
@@ -104,6 +106,46 @@ async def test_aborted_ones_are_never_seen(settings: KafkaSettings) -> None:
     await write(settings, "training.status", status("a", 1))
     async with StatusSubscriber("a", from_beginning=True, settings=settings) as statuses:
         assert [event.sequence async for event in statuses.so_far()] == [1]
+
+
+@asynccontextmanager
+async def uncommitted(
+    settings: KafkaSettings, *statuses: TrainingJobStatus
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Write statuses in a transaction that is open, as a commit of which nobody has heard."""
+    async with make_transactional_producer(settings, settings.topic("other")) as producer:
+        await producer.begin_transaction()
+        for body in statuses:
+            run, headers = encode_key(body.run_id), Envelope(id="x", type=type_of(body), source="/t")
+            place = partition_for(run, settings.partitions)
+            await producer.send_and_wait(
+                settings.topic("training.status"), body.to_json(), run, place, headers=headers.to_headers()
+            )
+        yield producer
+
+
+async def test_what_is_being_committed_is_waited_for(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_COMMITTING", 90.0)
+    async with (
+        StatusSubscriber("a", from_beginning=True, settings=settings) as statuses,
+        uncommitted(settings, status("a", 0)) as producer,
+    ):
+        so_far = asyncio.create_task(take(statuses.so_far(), 1))
+        await asyncio.wait({so_far}, timeout=0.5)  # as long as one takes that does not wait
+        await producer.commit_transaction()
+        assert await so_far == [status("a", 0)]
+
+
+async def test_a_transaction_that_stays_open_holds_up_no_reader(settings: KafkaSettings) -> None:
+    await write(settings, "training.status", status("a", 0))
+    async with (
+        StatusSubscriber("a", from_beginning=True, settings=settings) as statuses,
+        uncommitted(settings, status("a", 1)) as producer,
+    ):
+        assert [event.sequence async for event in statuses.so_far()] == [0]
+        await producer.abort_transaction()
 
 
 async def test_a_newer_services_field_is_left_out(settings: KafkaSettings) -> None:
