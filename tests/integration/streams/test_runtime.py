@@ -255,7 +255,8 @@ async def test_workers_are_refused(kafka: KafkaSettings) -> None:
 async def test_a_killed_replica_comes_back_and_no_partition_moves(
     kafka: KafkaSettings, tmp_path: Path
 ) -> None:
-    first, second = (ServiceProcess("ttc_collector", kafka, tmp_path, replica) for replica in "01")
+    patient = {"TUNESTREAM_SESSION_TIMEOUT_SECONDS": "45"}  # a busy machine starts a process that slowly
+    first, second = (ServiceProcess("ttc_collector", kafka, tmp_path, replica, patient) for replica in "01")
     async with first, second:
         await _spread(first, second)
         before = _opened(second)
