@@ -20,10 +20,12 @@ from tunestream.streams.letters.dead_letters import (
     DLQ_TOPIC,
     DLQ_URI,
     dead_letter,
+    dead_letter_headers,
     original_headers,
     shortened,
     why_final,
 )
+from tunestream.streams.letters.letter import DeadLetter
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,9 @@ LIMIT = 1 << 20
 REFUSED = Refused("schema.missing", "field run_id: Field required")
 
 
-def _record(value: bytes, key: bytes = b"k", headers: Sequence[tuple[str, bytes]] = (("h", b"1"),)) -> Any:
+def _record(
+    value: bytes, key: bytes = b"k", headers: Sequence[tuple[str, bytes | None]] = (("h", b"1"),)
+) -> Any:
     return ConsumerRecord("ttc.events", 3, 17, 0, 0, key, value, None, 1, len(value), tuple(headers))
 
 
@@ -89,3 +93,26 @@ def test_a_letter_that_fits_no_topic_keeps_its_place_and_its_beginning(
     message = (marks[DLQ_MESSAGE] or b"").decode()
     assert message.startswith(REFUSED.message)
     assert (uri or "no store") in message
+
+
+def test_headers_that_only_a_letter_has_are_not_its_senders() -> None:
+    headers = (("ts_dlq_junk", b"j" * 2 * LIMIT), ("h", b"1"), (DLQ_TOPIC, b"another"))
+    letter = dead_letter(_record(b"v", headers=headers), REFUSED, "ttc-collector")
+    assert letter.size < LIMIT
+    assert [value for name, value in letter.headers if name == DLQ_TOPIC] == [b"ttc.events"]
+    assert original_headers(letter.headers) == [("h", b"1")]
+
+
+def test_a_letter_that_no_service_wrote_is_shown_and_never_sent_again() -> None:
+    ours = dead_letter_headers(_record(b"v"), REFUSED, "ttc-collector")
+    assert DeadLetter.of("ttc.events", _record(b"v", headers=ours)).code == "schema.missing"
+    for name, value in (
+        (DLQ_REASON, b"\xff"),
+        (DLQ_MESSAGE, None),
+        (DLQ_OFFSET, b"seven"),
+        (DLQ_OFFSET, None),
+    ):
+        headers = [*ours, (name, value)]
+        letter = DeadLetter.of("ttc.events", _record(b"v", headers=headers))
+        assert (letter.code, letter.partition, letter.offset, letter.final) == ("foreign", 3, 17, True)
+    assert DeadLetter.of("ttc.events", _record(b"v", b"\xff", headers=[])).code == "foreign"

@@ -51,3 +51,9 @@ def test_fields_of_a_later_release_are_ignored() -> None:
     assert record.value is not None
     later = replace(record, value=record.value[:-1] + b',"by":"somebody"}')
     assert taken(later).replayed(LETTER) == NOW
+
+
+def test_a_record_that_no_replay_wrote_leaves_the_mark_before_it() -> None:
+    mark = mark_record(LETTER, NOW)
+    for value in (b"garbage", b"", b'{"topic": 1}', b"\xff"):
+        assert taken(mark, replace(mark, value=value)).replayed(LETTER) == NOW

@@ -46,9 +46,9 @@ class Reached(NamedTuple):
     time: int | None = None
 
     @classmethod
-    def after(cls, offset: int, time: int) -> Reached:
+    def after(cls, offset: int, time: int | None) -> Reached:
         """Return where an input stands after a record; a time before the epoch is none: a damaged batch's."""
-        return cls(offset + 1, time if time >= 0 else None)
+        return cls(offset + 1, time if time is not None and time >= 0 else None)
 
 
 def keeps_positions(changelog: str | None) -> bool:

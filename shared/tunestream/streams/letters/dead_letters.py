@@ -6,7 +6,7 @@ and where the record was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,7 @@ __all__ = [
     "DLQ_TOPIC",
     "DLQ_URI",
     "DLQ_VERSION",
+    "FOREIGN",
     "REASONS",
     "Letter",
     "dead_letter",
@@ -42,6 +43,9 @@ __all__ = [
 
 # As they may come: Kafka has headers without a value.
 Headers = list[tuple[str, bytes | None]]
+
+FOREIGN: Final = "foreign"
+"""The code of a record of a dead-letter topic that no service wrote; none is refused with it."""
 
 DLQ_REASON: Final = "ts_dlq_reason"
 DLQ_MESSAGE: Final = "ts_dlq_message"
@@ -98,6 +102,7 @@ _WHY_FINAL: Final[Mapping[str, str]] = {
     "late": "its turn was closed and trained on; opening it again would count it twice",
     "turn_full": "its turn had reached max_candidates_per_turn and is closed",
     "contradiction": "it contradicts an event with the same id, which counted",
+    FOREIGN: "no service wrote it, so nobody knows where it was",
 }
 
 
@@ -153,7 +158,7 @@ def shortened(letter: Letter, limit: int, uri: str | None) -> Letter:
 
 
 def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) -> Headers:
-    """Return the original headers and the refusal's."""
+    """Return the original headers and the refusal's; names that only a refusal has are not the sender's."""
     reasons = {
         DLQ_REASON: refused.code,
         DLQ_MESSAGE: refused.message,
@@ -164,17 +169,21 @@ def dead_letter_headers(record: ConsumerRecord, refused: Refused, service: str) 
         DLQ_VERSION: __version__,
     }
     return [
-        *record.headers,
+        *original_headers(record.headers),
         *((name, value.encode("utf-8", "replace")) for name, value in reasons.items()),
     ]
 
 
-def is_for_another(record: ConsumerRecord, service: str) -> bool:
-    """Return whether a record was sent again for a service other than this one, which has handled it."""
-    for name, value in record.headers:
-        if name == DLQ_REPLAY_FOR:
-            return value is not None and bool(value != service.encode())
-    return False
+def is_for_another(record: ConsumerRecord, service: str, readers: Collection[str]) -> bool:
+    """Return whether a record was sent again for a service other than this one, which has handled it.
+
+    Args:
+        record: as consumed.
+        service: this one.
+        readers: the services that read its topic; a record for anybody else is for all of them.
+    """
+    meant = next((value for name, value in record.headers if name == DLQ_REPLAY_FOR), None)
+    return meant is not None and any(meant == one.encode() for one in readers if one != service)
 
 
 def original_headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:

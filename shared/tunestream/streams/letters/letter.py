@@ -16,6 +16,7 @@ from tunestream.streams.letters.dead_letters import (
     DLQ_SERVICE,
     DLQ_SHA256,
     DLQ_VERSION,
+    FOREIGN,
     why_final,
 )
 from tunestream.topics import CATALOGUE
@@ -25,6 +26,8 @@ __all__ = ["SOURCES", "DeadLetter"]
 SOURCES: Final = tuple(entry.source for entry in CATALOGUE if entry.source is not None)
 """The topics that have dead letters, by catalogue name."""
 
+_TEXTS: Final = (DLQ_REASON, DLQ_MESSAGE, DLQ_SERVICE, DLQ_VERSION)
+_NOWHERE: Final = -1
 _TOO_LARGE: Final = "only its beginning is kept, as it was too large: the agent has to send it again, smaller"
 
 
@@ -77,26 +80,20 @@ class DeadLetter:
 
     @classmethod
     def of(cls, source: str, record: ConsumerRecord) -> Self:
-        """Read the headers of a record of the dead-letter topic of ``source``."""
+        """Read the headers of a record of the dead-letter topic of ``source``.
+
+        One that no service wrote is shown as a letter of its own reason, which stops no reader of others.
+        """
         headers = dict(record.headers)
-        return cls(
-            source,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            _run_of(record.key),
-            _text(headers[DLQ_REASON]),
-            _text(headers[DLQ_MESSAGE]),
-            _text(headers[DLQ_SERVICE]),
-            _text(headers[DLQ_VERSION]),
-            int(headers[DLQ_PARTITION]),
-            int(headers[DLQ_OFFSET]),
-            DLQ_SHA256 not in headers,
-        )
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
+        place = (source, record.partition, record.offset, record.timestamp, _run_of(record.key))
+        try:
+            code, message, service, version = (headers[name].decode() for name in _TEXTS)
+            partition, offset = int(headers[DLQ_PARTITION]), int(headers[DLQ_OFFSET])
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            message = f"it has not the headers of a dead letter: {error!r}; `tunestream dlq purge` deletes it"
+            return cls(*place, FOREIGN, message, "unknown", "unknown", record.partition, _NOWHERE)
+        whole = DLQ_SHA256 not in headers
+        return cls(*place, code, message, service, version, partition, offset, whole)
 
 
 def _run_of(key: bytes | None) -> str | None:

@@ -8,6 +8,7 @@ the places of earlier ones, and no marks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -27,6 +28,7 @@ from tunestream.streams.publish import EncodedRecord
 
 __all__ = ["Marks", "mark_record", "read_all_marks", "read_marks", "tombstone"]
 
+log = logging.getLogger(__name__)
 _TOPIC: Final = "dlq.marks"
 _SOURCE: Final = "/tunestream/dlq"
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -43,7 +45,10 @@ class Marks:
         if record.value is None:
             self._by_key.pop(record.key, None)
         else:
-            self._by_key[record.key] = DeadLetterMark.model_validate_json(record.value, extra="ignore")
+            try:
+                self._by_key[record.key] = DeadLetterMark.model_validate_json(record.value, extra="ignore")
+            except ValueError as error:  # no replay wrote it; the mark before it counts
+                log.warning("topic %s: the record of key %r is passed over: %s", _TOPIC, record.key, error)
 
     def replayed(self, letter: DeadLetter) -> datetime | None:
         """Return when a letter was sent again, None when it was not."""

@@ -49,7 +49,9 @@ class SpanReader:
         self._consumer: AIOKafkaConsumer
 
     async def __aenter__(self) -> Self:
-        self._consumer = make_consumer(self._settings, max_partition_fetch_bytes=_FETCH_BYTES)
+        self._consumer = make_consumer(
+            self._settings, undecodable=True, max_partition_fetch_bytes=_FETCH_BYTES
+        )
         try:
             async with reaching(self._settings):
                 counts = await partition_counts(self._settings, self._topics)

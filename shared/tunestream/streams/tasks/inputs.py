@@ -10,10 +10,10 @@ from tunestream.streams.broker.deadlines import STEP_DEADLINE, deadline
 from tunestream.streams.broker.watermarks import Watermarks
 from tunestream.streams.changelog.values import Reached
 from tunestream.streams.letters.dead_letters import is_for_another
-from tunestream.streams.tasks.decoding import decode
+from tunestream.streams.tasks.decoding import broker_time, decode
 from tunestream.streams.tasks.handler import Inbound
 from tunestream.streams.tasks.plan import Plan
-from tunestream.topics import dlq_of, topic
+from tunestream.topics import INPUTS, dlq_of, topic
 
 __all__ = ["Inputs", "WentBack"]
 
@@ -55,12 +55,17 @@ class Inputs:
         self.positions: dict[TopicPartition, int] = {}
         self.moved = False
         self._service = plan.service
+        self._readers = {
+            full: {reader for reader, inputs in INPUTS.items() if name in inputs}
+            for full, name in self.names.items()
+        }
         self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
+        self._timed = {full for full, name in self.names.items() if topic(name).log_append_time}
         self._ours = {full for full, name in self.names.items() if not topic(name).from_outside}
 
     def takes(self, record: ConsumerRecord) -> bool:
         """Return whether a record is meant for this service: a replayed one may be for another."""
-        return not is_for_another(record, self._service)
+        return not is_for_another(record, self._service, self._readers[record.topic])
 
     def decode(self, record: ConsumerRecord) -> Inbound:
         """Return a record with its body.
@@ -83,7 +88,11 @@ class Inputs:
 
     def reached(self, records: Sequence[ConsumerRecord]) -> dict[str, Reached]:
         """Return how far each input is handled after the records, by catalogue name."""
-        return {self.names[one.topic]: Reached.after(one.offset, one.timestamp) for one in records}
+        return {self.names[one.topic]: Reached.after(one.offset, self._time(one)) for one in records}
+
+    def _time(self, record: ConsumerRecord) -> int | None:
+        """Return when a record was taken; an agent's own time decides nothing."""
+        return broker_time(record) if record.topic in self._timed else int(record.timestamp)
 
     def is_next(self, record: ConsumerRecord) -> bool:
         """Return whether a record is still to be handled."""
