@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import BaseModel
 
+from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import model_of
@@ -20,6 +21,7 @@ from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.broker.unavailable import reaching
 from tunestream.streams.broker.watermarks import Watermarks
+from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import topic
 
@@ -35,6 +37,7 @@ _SILENCE: Final = 30.0
 # can be read, and the transaction of an agent that hangs stays open for minutes. Seconds.
 _COMMITTING: Final = 1.0
 _LOOK: Final = 0.01
+_LONGEST_REASON: Final = 500
 
 
 class RecordReader:
@@ -64,7 +67,7 @@ class RecordReader:
         self._consumer: AIOKafkaConsumer
 
     async def __aenter__(self) -> Self:
-        self._consumer = make_consumer(self._settings)
+        self._consumer = make_consumer(self._settings, undecodable=True)
         try:
             async with reaching(self._settings):
                 self._partitions = await self._find_partitions()
@@ -145,21 +148,26 @@ class StoredEvent:
 async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator[StoredEvent]:
     """Decode the records of a topic that the services write.
 
-    Types and fields that a newer service may have added are left out; a type is logged once.
-
-    Raises:
-        HeaderError: when a record's headers are not a CloudEvent's.
-        pydantic.ValidationError: when a body does not fit its type.
+    Types and fields that a newer service may have added are left out; a type is logged once. A record that
+    cannot be read, which no service wrote, is passed over and logged: it takes nothing from the others.
     """
     skipped: set[str] = set()
     async for record in records:
         if record.value is None:
             yield StoredEvent(record, None, None)
             continue
-        envelope = Envelope.from_headers(record.headers)
-        model = model_of(envelope.type)
-        if model is not None:
-            body = model.model_validate_json(record.value, extra="ignore")
+        try:
+            envelope, body = _decoded(record)
+        except (Refused, ValueError) as error:
+            log.warning(
+                "topic %s, partition %d: the record at offset %d is passed over, since it cannot be read: %s",
+                record.topic,
+                record.partition,
+                record.offset,
+                str(error)[:_LONGEST_REASON],
+            )
+            continue
+        if body is not None:
             yield StoredEvent(record, envelope, body)
         elif envelope.type not in skipped:
             skipped.add(envelope.type)
@@ -168,6 +176,20 @@ async def stored_events(records: AsyncIterator[ConsumerRecord]) -> AsyncIterator
                 record.topic,
                 envelope.type,
             )
+
+
+def _decoded(record: ConsumerRecord) -> tuple[Envelope, BaseModel | None]:
+    """Return a record's envelope and body, None for a type that this release does not have.
+
+    Raises:
+        Refused: when the client cannot decode it.
+        ValueError: when its headers are not a CloudEvent's, or the body does not fit its type.
+    """
+    if isinstance(record, Undecodable):
+        raise record.refusal
+    envelope = Envelope.from_headers(record.headers)
+    model = model_of(envelope.type)
+    return envelope, None if model is None else model.model_validate_json(record.value, extra="ignore")
 
 
 async def latest_bodies(settings: KafkaSettings, name: str, run_id: str | None = None) -> list[BaseModel]:

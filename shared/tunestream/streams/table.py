@@ -28,6 +28,9 @@ __all__ = ["Table", "TableTimeout"]
 READ_DEADLINE: Final = 60.0
 _POLL_MS: Final = 200
 _AFTER_ERROR: Final = 1.0
+# A record that cannot be read may have a key of any size.
+_LONGEST_NAME: Final = 200
+_LONGEST_REASON: Final = 1000
 
 Value = TypeVar("Value")
 log = structlog.get_logger(__name__)
@@ -100,7 +103,7 @@ class Table(Generic[Value]):
             found.append(f"topic {self._topic} cannot be read on: {self._stopped_by}")
         if self._skipped:
             key, reason = next(iter(self._skipped.items()))
-            count, name = len(self._skipped), key.decode(errors="replace")
+            count, name = len(self._skipped), key[:_LONGEST_NAME].decode(errors="replace")
             found.append(
                 f"topic {self._topic}: the latest records of {count} keys were skipped, e.g. {name}: {reason}"
             )
@@ -264,9 +267,9 @@ class Table(Generic[Value]):
         self._values.pop(key, None)
 
     def _skip(self, key: bytes, reason: str) -> None:
+        name = key[:_LONGEST_NAME].decode(errors="replace")
+        reason = reason[:_LONGEST_REASON]
         self._skipped[key] = reason
-        log.warning(
-            "table.record_skipped", topic=self._topic, key=key.decode(errors="replace"), message=reason
-        )
+        log.warning("table.record_skipped", topic=self._topic, key=name, message=reason)
         if self._on_skip is not None:
             self._on_skip(self._topic)

@@ -14,6 +14,8 @@ from tunestream.domain.effects import Refused
 __all__ = ["RefusalLog"]
 
 _INTERVAL: Final = 30.0
+# A key may be as large as a record.
+_LONGEST_KEY: Final = 200
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class RefusalLog:
             "record.refused",
             topic=record.topic,
             offset=record.offset,
-            key=(record.key or b"").decode(errors="replace"),
+            key=(record.key or b"")[:_LONGEST_KEY].decode(errors="replace"),
             code=refusal.code,
             message=refusal.message,
         )
