@@ -9,9 +9,10 @@ import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.output import JsonOption, note, show
-from tunestream.config.settings import KafkaSettings
+from tunestream.config.settings import KafkaSettings, LogSettings
 from tunestream.events.runs import FORMAT
 from tunestream.streams.runs import RunDirectory, write_format
+from tunestream.telemetry import configure_logging
 
 __all__ = ["register"]
 
@@ -62,6 +63,7 @@ def finish(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
 
 
 async def _standing(settings: KafkaSettings) -> dict[str, Any]:
+    configure_logging(LogSettings(level="warning", format="console"))
     async with RunDirectory(settings) as runs:
         number = runs.format
     return {"writes": number, "release": FORMAT, "finished": number == FORMAT}

@@ -7,11 +7,11 @@ gone as well. A reader that is under way for longer may have read the value and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from tunestream.config.settings import KafkaSettings
@@ -19,6 +19,7 @@ from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.deadlines import deadline
 from tunestream.streams.changelog.progress import Progress
 from tunestream.streams.changelog.tombstones import keep_tombstones, tombstone_seconds
+from tunestream.streams.changelog.unreadable import unknown_type, why_unreadable
 from tunestream.topics import TOMBSTONE_MS
 from tunestream.topics import topic as catalogued
 
@@ -42,11 +43,13 @@ class Snapshot:
         values: latest value by key, without tombstones.
         end: offset after the last record read.
         read: records read, superseded ones included.
+        skipped: why, by the keys whose latest record is none of a service; they keep what they had.
     """
 
     values: dict[bytes, bytes]
     end: int
     read: int
+    skipped: dict[bytes, str] = field(default_factory=dict)
 
 
 def _unseen(_progress: Progress) -> None:
@@ -124,8 +127,9 @@ async def _read(settings: KafkaSettings, name: str, partition: int, progress: Pr
     place = TopicPartition(progress.topic, partition)
     values: dict[bytes, bytes] = {}
     foreign: set[bytes] = set()
+    skipped: dict[bytes, str] = {}
     read = 0
-    async with make_consumer(settings) as consumer:
+    async with make_consumer(settings, undecodable=bool(catalogued(name).types)) as consumer:
         consumer.assign([place])
         async with deadline(STALL_SECONDS, f"asking for the ends of {place.topic}"):
             first = (await consumer.beginning_offsets([place]))[place]
@@ -143,24 +147,18 @@ async def _read(settings: KafkaSettings, name: str, partition: int, progress: Pr
                 read += 1
                 if record.value is None:
                     values.pop(record.key, None)
-                elif (unknown := _unknown_type(name, record)) is None:
-                    values[record.key] = record.value
-                else:
+                elif (unknown := unknown_type(name, record)) is not None:
                     foreign.add(unknown)
+                elif (reason := why_unreadable(name, record)) is not None:
+                    skipped[record.key or b""] = reason
+                else:
+                    values[record.key] = record.value
+                    skipped.pop(record.key, None)
     progress.reach(progress.total)
     if foreign:
         types = sorted(found.decode(errors="replace") for found in foreign)
         log.info("restore.types_skipped", topic=progress.topic, partition=partition, types=types)
-    return Snapshot(values, end, read)
-
-
-def _unknown_type(name: str, record: ConsumerRecord) -> bytes | None:
-    """Return the type of a record that a later release added to a topic of the wire."""
-    types = catalogued(name).types
-    if not types:
-        return None
-    found = dict(record.headers).get("ce_type")
-    return found if found is not None and found.decode(errors="replace") not in types else None
+    return Snapshot(values, end, read, skipped)
 
 
 async def changelog_end(settings: KafkaSettings, topic: str, partition: int) -> int:

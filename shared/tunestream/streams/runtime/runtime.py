@@ -23,7 +23,6 @@ from tunestream.streams.runtime.health import Health, why_ended
 from tunestream.streams.runtime.lifecycle import PARTITION_SHARE, Stage
 from tunestream.streams.runtime.replicas import Replicas, ReplicaTaken
 from tunestream.streams.runtime.silence import Silence
-from tunestream.streams.tasks.handler import Handler
 from tunestream.streams.tasks.in_hand import InHand
 from tunestream.streams.tasks.membership import Membership
 from tunestream.streams.tasks.partitions import Partitions
@@ -276,13 +275,17 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def warnings(self) -> list[str]:
         """Return what is wrong without making the service unready: gaps, and what the handlers find."""
-        return [*self.gaps.warnings(), *self._lines(lambda handler: handler.warnings())]
+        return [
+            *self.gaps.warnings(),
+            *self._lines(Task.warnings),
+            *self._lines(lambda task: task.handler.warnings()),
+        ]
 
-    def _lines(self, find: Callable[[Handler], list[str]]) -> list[str]:
+    def _lines(self, find: Callable[[Task], list[str]]) -> list[str]:
         return [
             f"partition {task.partition}: {line}"
             for task in self._partitions.at_work()
-            for line in find(task.handler)
+            for line in find(task)
         ]
 
     async def ready(self) -> Health:
@@ -299,7 +302,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reasons += self._watch.reasons()
         reasons += self.membership.reasons()
         reasons += self._missing.reasons()
-        reasons += self._lines(lambda handler: handler.reasons())
+        reasons += self._lines(lambda task: task.handler.reasons())
         reasons += self._partitions.reasons()
         try:
             async with asyncio.timeout(_PING_DEADLINE):

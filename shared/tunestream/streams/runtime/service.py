@@ -37,6 +37,7 @@ from tunestream.streams.table import Table
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.watch import metrics
 from tunestream.telemetry import configure_logging
+from tunestream.topics import topic
 
 __all__ = ["build_app"]
 
@@ -71,6 +72,8 @@ def build_app(
     configure_logging(LogSettings(), service=plan.service, replica=settings.replica)
     stage = Stage()
     runtime = Runtime(plan, settings, stage)
+    if plan.changelog is not None and topic(plan.changelog).types:
+        metrics.TABLE_SKIPPED.labels(plan.kafka.topic(plan.changelog))
     tables = [resource for resource in resources if isinstance(resource, Table)]
     for table in tables:
         metrics.TABLE_SKIPPED.labels(table.topic)

@@ -73,6 +73,7 @@ class Opening:
         started = time.monotonic()
         snapshot = await read_changelog(self._plan.kafka, self._plan.changelog, self._partition, begun)
         await _take_back(snapshot, state)
+        self._note_skipped(snapshot.skipped, state)
         metrics.RESTORED.labels(self._plan.service, self._partition).inc(snapshot.read)
         self._log.info(
             "task.restored",
@@ -80,6 +81,15 @@ class Opening:
             read=snapshot.read,
             seconds=round(time.monotonic() - started, 3),
         )
+
+    def _note_skipped(self, skipped: Mapping[bytes, str], state: State) -> None:
+        """Report records that no service can have written: none of them stops the others."""
+        state.skipped = skipped
+        assert self._plan.changelog is not None
+        name = self._plan.kafka.topic(self._plan.changelog)
+        for key, reason in skipped.items():
+            metrics.TABLE_SKIPPED.labels(name).inc()
+            self._log.warning("restore.record_skipped", topic=name, key=repr(key), message=reason)
 
     async def find_starts(self, reached: Mapping[str, Reached]) -> tuple[dict[str, Reached], list[Gap]]:
         """Return where each input goes on, by catalogue name, and which of its records were deleted."""

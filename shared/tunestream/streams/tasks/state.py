@@ -19,11 +19,13 @@ class State:
         handler: holds the service's part of it.
         logged: keys that the changelog holds.
         reached: how far each input was handled, by catalogue name.
+        skipped: why records of the changelog were passed over, by key.
     """
 
     handler: Handler
     logged: set[bytes] = field(default_factory=set)
     reached: dict[str, Reached] = field(default_factory=dict)
+    skipped: Mapping[bytes, str] = field(default_factory=dict)
 
     def note_logged(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Note that the changelog holds changes; None is a tombstone."""

@@ -96,6 +96,14 @@ class Task:
         assert self._state is not None
         return self._state.handler
 
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the state and what the handler finds, a line each."""
+        assert self._state is not None
+        return self.handler.warnings() + [
+            f"the latest record of {key!r} in {self._plan.changelog} was passed over: {reason}"
+            for key, reason in self._state.skipped.items()
+        ]
+
     async def open(self, consumer: AIOKafkaConsumer, dormant: Dormant | None = None) -> None:
         """Take steps 1 to 4.
 
