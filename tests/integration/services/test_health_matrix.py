@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +28,7 @@ from tests.helpers.faults import (
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
+from tests.helpers.surfaces import Fault, Shown, assert_named, is_above_zero
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.overview.deployment import UP_FILE, Deployment, ServiceRecord, write_deployment
@@ -41,40 +41,6 @@ PATIENCE = 90.0
 # Each fault has a partition of its own.
 HANGS, GAP, REFUSED, NEWER = range(4)
 STALL = {"TUNESTREAM_STALL_SECONDS": "2"}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What an operator sees.
-
-    Attributes:
-        health: reasons and warnings of readiness.
-        metrics: in Prometheus' text form.
-        log: of the service.
-        doctor: names, findings and remedies of what is not well.
-    """
-
-    health: str
-    metrics: str
-    log: str
-    doctor: str
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault, and the pattern by which each place names it; None where it is not looked for.
-
-    Attributes:
-        health: among reasons and warnings.
-        metric: of a sample that is above 0.
-        log: of a line.
-        doctor: of a finding that is not well.
-    """
-
-    health: str | None
-    metric: str
-    log: str
-    doctor: str
 
 
 FAULTS = {
@@ -173,16 +139,11 @@ async def _metrics(service: ServiceProcess, wanted: list[str]) -> str:
     """Return the metrics once they have what is wanted, or when patience ends."""
     text = await service.metrics()
     for _ in range(int(PATIENCE / 0.5)):
-        if all(_is_above_zero(pattern, text) for pattern in wanted):
+        if all(is_above_zero(pattern, text) for pattern in wanted):
             break
         await asyncio.sleep(0.5)  # a partition stands still for a while before it is shown as one that does
         text = await service.metrics()
     return text
-
-
-def _is_above_zero(pattern: str, metrics: str) -> bool:
-    samples = (line for line in metrics.splitlines() if not line.startswith("#"))
-    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in samples if re.search(pattern, line))
 
 
 def _doctor(settings: KafkaSettings, folder: Path, collector: ServiceProcess) -> str:
@@ -213,7 +174,4 @@ def _doctor(settings: KafkaSettings, folder: Path, collector: ServiceProcess) ->
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_it_is_named_everywhere(shown: Shown, fault: Fault) -> None:
-    assert fault.health is None or re.search(fault.health, shown.health), shown.health
-    assert _is_above_zero(fault.metric, shown.metrics), shown.metrics
-    assert any(re.search(fault.log, line) for line in shown.log.splitlines()), shown.log[-4000:]
-    assert re.search(fault.doctor, shown.doctor), shown.doctor
+    assert_named(shown, fault)

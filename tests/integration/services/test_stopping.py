@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.helpers.services import ServiceProcess, free_port
+from tests.helpers.surfaces import Fault, until_named
 from tunestream.cli.service_server import BROKER_AWAY
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
@@ -46,6 +47,14 @@ def nowhere() -> KafkaSettings:
     return KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
 
 
+WAITING = Fault(
+    health="it waits for the broker at",
+    metric="tunestream_unready_reasons",
+    log='"broker.away"',
+    doctor="it waits for the broker at",
+)
+
+
 @pytest.mark.parametrize("name", ["ttc-collector", "trainer"])
 async def test_a_service_is_live_while_it_waits_for_the_broker_and_obeys_a_signal(
     tmp_path: Path, name: str
@@ -57,6 +66,8 @@ async def test_a_service_is_live_while_it_waits_for_the_broker_and_obeys_a_signa
         ready = await answer(service, "/health/ready")
         assert ready.status_code == 503
         assert f"waits for the broker at {kafka.bootstrap_servers}" in ready.json()["reasons"][0]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as client:
+            await until_named(client, kafka, service.log, WAITING, name.replace("-", "_"))
         service.signal(signal.SIGTERM)
         assert await ended(service) == 0
     finally:

@@ -11,6 +11,7 @@ from aiokafka import ConsumerRecord
 
 from tests.helpers.counting import OUTPUT, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import read_until
+from tests.helpers.surfaces import Fault, until_named
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.fetch.undecodable import _WalkedRecords
@@ -41,6 +42,14 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return partitions
 
 
+FAILED_POLL = Fault(
+    health="a poll failed: UnicodeDecodeError: .*no text",
+    metric="tunestream_poll_failures_total",
+    log=r'(?=.*"poll\.failed").*no text',
+    doctor="pair_builder: .*a poll failed: UnicodeDecodeError",
+)
+
+
 def _reached(count: int, *partitions: int) -> Any:
     return lambda found: all(len(numbers(found, f"run{number}")) >= count for number in partitions)
 
@@ -65,10 +74,13 @@ async def test_the_records_of_the_other_partitions_are_kept(kafka: KafkaSettings
         assert numbers(found, f"run{number}") == list(range(1, 22))
 
 
-async def test_nothing_is_read_twice_when_everything_raises(kafka: KafkaSettings, broken: set[int]) -> None:
+async def test_nothing_is_read_twice_when_everything_raises(
+    kafka: KafkaSettings, broken: set[int], log_lines: list[str]
+) -> None:
     broken.update(range(4))
     await _send(kafka, 5, *GOOD, BAD)
-    async with running(plan(kafka, Board())):
+    async with running(plan(kafka, Board())) as client:
+        await until_named(client, kafka, log_lines, FAILED_POLL)
         broken.difference_update(GOOD)
         await read_until(kafka, OUTPUT, _reached(5, *GOOD))
         broken.clear()

@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.counting import OUTPUT, SERVICE, Board, example_end, numbers, plan, running, send
 from tests.helpers.log import read_until
 from tests.helpers.services import ServiceProcess
+from tests.helpers.surfaces import Fault, until_named
 from tunestream.cli.service_processes import REPLICA_TAKEN
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
@@ -18,7 +19,7 @@ from tunestream.streams.runtime import replicas
 
 
 async def test_the_later_of_two_processes_with_one_replica_number_ends(
-    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     monkeypatch.setattr(replicas, "_YOUNG_SESSIONS", 0)  # of this process, which is the earlier one
     await apply_topics(kafka_settings)
@@ -33,10 +34,19 @@ async def test_the_later_of_two_processes_with_one_replica_number_ends(
         finally:
             later.stop()
         assert "TUNESTREAM_REPLICA=0" in later.log.read_text()
+        await until_named(client, kafka_settings, log_lines, SHARED)
         await send(kafka_settings, [example_end("run", 1)])
         found = await read_until(kafka_settings, OUTPUT, bool)
         await _ready(client)
     assert numbers(found, "run") == [1]
+
+
+SHARED = Fault(
+    health="another process of .* runs with TUNESTREAM_REPLICA=0",
+    metric="tunestream_replica_conflicts_total",
+    log=r'"replica\.shared"',
+    doctor="pair_builder: another process of .* runs with TUNESTREAM_REPLICA=0",
+)
 
 
 async def _ready(client: httpx.AsyncClient) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +25,7 @@ from tests.helpers.counting import (
     until_answer,
 )
 from tests.helpers.log import read_until
+from tests.helpers.surfaces import Fault, until_named
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.client import make_transactional_producer
@@ -55,22 +56,6 @@ def consumers(monkeypatch: pytest.MonkeyPatch) -> list[GroupConsumer]:
 
     monkeypatch.setattr(GroupConsumer, "start", noted)
     return found
-
-
-@pytest.fixture
-def logged() -> Iterator[list[dict[str, Any]]]:
-    """The log lines of the package, as they are before they become text."""
-    lines: list[dict[str, Any]] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if isinstance(record.msg, dict):
-                lines.append(record.msg)
-
-    collector = Collector()
-    logging.getLogger("tunestream").addHandler(collector)
-    yield lines
-    logging.getLogger("tunestream").removeHandler(collector)
 
 
 async def _until_ready(client: httpx.AsyncClient) -> None:
@@ -111,27 +96,42 @@ async def _send_one_each(kafka: KafkaSettings, count: int) -> None:
     await read_until(kafka, OUTPUT, _counts(count, *PARTITIONS))
 
 
+def _is_of(place: TopicPartition, line: dict[str, Any]) -> bool:
+    return (line.get("topic"), line.get("partition")) == place
+
+
+def _stall(partition: int, reason: str, event: str = "partition.stalled") -> Fault:
+    """A partition that stands still for a reason, which a line of the log names."""
+    return Fault(
+        health=rf"partition {partition} of \S+ stands still.*{reason}",
+        metric=rf'tunestream_partition_stalled\{{partition="{partition}"',
+        log=rf'(?=.*"{re.escape(event)}").*{reason}',
+        doctor=rf"pair_builder: .*partition {partition} of \S+ stands still.*{reason}",
+    )
+
+
 async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
-    kafka: KafkaSettings, consumers: list[GroupConsumer], logged: list[dict[str, Any]]
+    kafka: KafkaSettings, consumers: list[GroupConsumer], log_lines: list[str]
 ) -> None:
     place = TopicPartition(kafka.topic(INPUT), 2)
     async with running(plan(kafka, Board()), QUICK) as client:
         await _send_one_each(kafka, 1)
         await _until_ready(client)
         await _until_gauges(client, kafka, 0, 0, 0, 0)
-        logged.clear()  # a busy machine may have held up any of them
+        log_lines.clear()  # a busy machine may have held up any of them
         consumers[0].pause(place)  # stands for whatever the client does not do any more
         await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
         line = await _stalled(client, f"partition 2 of {place.topic} stands still at offset 1 ")
         assert "1 offsets wait" in line
         await _until_gauges(client, kafka, 0, 0, 1, 0)
+        await until_named(client, kafka, log_lines, _stall(2, "1 offsets wait"))
         answer = await until_answer(client, "/health/live", lambda answer: answer.status_code == 503)
         assert f"partition 2 of {place.topic}" in answer.text
         consumers[0].resume(place)
         await _until_ready(client)
         assert (await client.get("/health/live")).json()["reasons"] == []
         await _until_gauges(client, kafka, 0, 0, 0, 0)
-    of_it = [line for line in logged if line.get("topic") == place.topic and line.get("partition") == 2]
+    of_it = [one for one in map(json.loads, log_lines) if _is_of(place, one)]
     stalled, moving = (line for line in of_it if line["event"] in {"partition.stalled", "partition.moving"})
     expected = {"topic": place.topic, "partition": 2, "offset": 1, "explained": False}
     assert expected.items() <= stalled.items()
@@ -139,7 +139,7 @@ async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
 
 
 async def test_a_fetch_that_cannot_be_read_is_named(
-    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     broken: set[int] = set()
     original = _WalkedRecords._unpack_records
@@ -158,6 +158,8 @@ async def test_a_fetch_that_cannot_be_read_is_named(
         line = await _stalled(client, "ValueError: no batch")
         assert "partition 1 of" in line
         assert "at offset 1 " in line
+        await until_named(client, kafka, log_lines, _stall(1, "ValueError: no batch"))
+        await until_named(client, kafka, log_lines, _stall(1, "no batch", "poll.failed"))
         await _until_gauges(client, kafka, 0, 1, 0, 0)
         broken.clear()
         found = await read_until(kafka, OUTPUT, _counts(2, *PARTITIONS))
@@ -184,21 +186,39 @@ async def test_an_open_transaction_is_an_explanation(kafka: KafkaSettings) -> No
         await _until_ready(client)
 
 
-async def test_a_fault_that_is_retried_is_an_explanation(kafka: KafkaSettings) -> None:
+async def test_a_fault_that_is_retried_is_an_explanation(kafka: KafkaSettings, log_lines: list[str]) -> None:
     board = Board()
     async with running(plan(kafka, board), QUICK) as client:
         await _send_one_each(kafka, 1)
         board.failing[3] = "the store is away"
         await send(kafka, [example_end("run3", 3)])
         await _stalled(client, "the store is away", times=8)
+        await until_named(client, kafka, log_lines, _stall(3, "the store is away", "partition.fault"))
         assert (await client.get("/health/live")).json()["reasons"] == []
         board.failing.clear()
         await read_until(kafka, OUTPUT, _counts(2, 3))
         await _until_ready(client)
 
 
+async def test_a_transaction_that_hangs_is_named_and_the_others_go_on(
+    kafka: KafkaSettings, log_lines: list[str]
+) -> None:
+    board = Board()
+    async with running(plan(kafka, board), QUICK) as client:
+        await _send_one_each(kafka, 1)
+        board.held[1] = asyncio.Event()
+        await send(kafka, [example_end(f"run{number}", number) for number in PARTITIONS])
+        await read_until(kafka, OUTPUT, _counts(2, 0, 2, 3))
+        await _stalled(client, "its batch is in hand", times=8)
+        await until_named(client, kafka, log_lines, _stall(1, "its batch is in hand"))
+        assert (await client.get("/health/live")).json()["reasons"] == []
+        board.held.pop(1).set()
+        await read_until(kafka, OUTPUT, _counts(2, *PARTITIONS))
+        await _until_ready(client)
+
+
 async def test_an_assignment_that_could_not_be_taken_is_named_and_taken_late(
-    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     """The client swallows what its rebalance listener raises."""
     broken = [True]
@@ -216,19 +236,29 @@ async def test_an_assignment_that_could_not_be_taken_is_named_and_taken_late(
             client, "/health/ready", lambda answer: "OSError: no pause" in answer.text
         )
         assert "an assignment could not be taken" in answer.text
+        not_taken = Fault(
+            health="an assignment could not be taken: OSError: no pause",
+            metric="tunestream_unready_reasons",
+            log=r'(?=.*"assignment\.failed").*no pause',
+            doctor="pair_builder: .*an assignment could not be taken: OSError: no pause",
+        )
+        await until_named(client, kafka, log_lines, not_taken)
         broken[0] = False
         found = await read_until(kafka, OUTPUT, _counts(1, *PARTITIONS))
         assert all(numbers(found, f"run{number}") == [1] for number in PARTITIONS)
         await _until_ready(client)
 
 
-async def test_a_broker_that_is_away_is_an_explanation(own_kafka: EmbeddedKafka) -> None:
+async def test_a_broker_that_is_away_is_an_explanation(
+    own_kafka: EmbeddedKafka, log_lines: list[str]
+) -> None:
     kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
     await apply_topics(kafka)
     async with running(plan(kafka, Board()), QUICK) as client:
         await _send_one_each(kafka, 1)
         await asyncio.to_thread(own_kafka.stop)
         await _stalled(client, "the broker does not answer", times=2)
+        await until_named(client, kafka, log_lines, _stall(0, "the broker does not answer"))
         assert (await client.get("/health/live")).json()["reasons"] == []
         await asyncio.to_thread(own_kafka.start)
         await _send_one_each(kafka, 2)

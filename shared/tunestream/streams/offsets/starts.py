@@ -15,12 +15,14 @@ from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.changelog.values import Reached
 from tunestream.streams.fetch.resets import Gap
 from tunestream.streams.offsets.gaps import gap_before
+from tunestream.streams.offsets.moves import Move
 from tunestream.topics import Topic
 
 __all__ = ["Starts"]
 
 log = structlog.get_logger(__name__)
 _READ_SECONDS: Final = 10.0
+_CHANGED: Final = "the topic was truncated, restored or created again: what was read here is not in it"
 
 
 class Starts:
@@ -33,6 +35,7 @@ class Starts:
 
     Attributes:
         gaps: what was found to be deleted before it was read.
+        moves: inputs that do not go on where their group's offset stands.
     """
 
     def __init__(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, service: str) -> None:
@@ -40,6 +43,7 @@ class Starts:
         self._consumer = consumer
         self._log = log.bind(service=service)
         self.gaps: list[Gap] = []
+        self.moves: list[Move] = []
 
     async def find(
         self, place: TopicPartition, topic: Topic, committed: int | None, reached: Reached | None
@@ -54,7 +58,10 @@ class Starts:
         """
         first = int((await self._consumer.beginning_offsets([place]))[place])
         if committed is None and reached is None:
-            return await self._without(place, topic, first)
+            start = await self._without(place, topic, first)
+            what = f"neither the group nor the state had a position: reading began at {start}, and not before"
+            self.moves.append(Move(place, "missing", what if start else None))
+            return start
         known = self._larger(place, committed, reached)
         end = (await self._consumer.end_offsets([place]))[place]
         if known.offset > end or await self._younger_before(place, known):
@@ -66,8 +73,10 @@ class Starts:
                 offset=known.offset,
                 to=moved,
                 end=end,
-                reason="the topic was truncated, restored or created again: what was read here is not in it",
+                reason=_CHANGED,
             )
+            what = f"reading went on at {moved}, and the position was {known.offset}: {_CHANGED}"
+            self.moves.append(Move(place, "moved", what))
             return moved
         if gap := gap_before(place, known.offset, first):
             self.gaps.append(gap)
@@ -101,6 +110,12 @@ class Starts:
                 offset=reached.offset,
                 reason="the state is further than the group's offset; `tunestream streams seek` sets both",
             )
+            group = "has no offset" if committed is None else f"is at offset {committed}"
+            what = (
+                f"the group {group}, and the state at {reached.offset}, which counts: the group's offsets "
+                "were deleted or set by hand; `tunestream streams seek` sets both"
+            )
+            self.moves.append(Move(place, "from_state", what))
         return reached
 
     async def _younger_before(self, place: TopicPartition, known: Reached) -> bool:

@@ -15,8 +15,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from tunestream.config.settings import KafkaSettings, ServiceSettings
+from tunestream.config.settings import ServiceSettings
 from tunestream.streams.broker.administration import administration
+from tunestream.streams.tasks.plan import Plan
+from tunestream.streams.watch import metrics
 
 __all__ = ["ReplicaTaken", "Replicas"]
 
@@ -24,6 +26,7 @@ log = structlog.get_logger(__name__)
 # So many session time-outs after its start a process is the earlier one: by then it was dropped, if at all.
 _YOUNG_SESSIONS: Final = 3
 _ASK_SECONDS: Final = 5.0
+_SHOWN_SECONDS: Final = 600.0
 
 
 class ReplicaTaken(Exception):
@@ -34,18 +37,17 @@ class Replicas:
     """Watches whether this process is alone with its replica number.
 
     Args:
-        kafka: the broker.
-        group: the consumer group.
+        plan: of the service.
         settings: of this replica.
     """
 
-    def __init__(self, kafka: KafkaSettings, group: str, settings: ServiceSettings) -> None:
-        self._kafka = kafka
-        self._group = group
+    def __init__(self, plan: Plan, settings: ServiceSettings) -> None:
+        self._plan = plan
         self._settings = settings
-        self._client_id = f"{group}-{settings.replica}"
+        self._client_id = f"{plan.group}-{settings.replica}"
         self._began = monotonic()
         self._member: str | None = None
+        self._found: tuple[float, str] | None = None  # when another process was found, and what it is
 
     def joined(self, consumer: AIOKafkaConsumer) -> None:
         """Note under which name the group knows this process."""
@@ -60,18 +62,26 @@ class Replicas:
         if self._member is None or _member_of(consumer) or not await self._is_taken():
             return
         what = (
-            f"another process of {self._group} runs with TUNESTREAM_REPLICA={self._settings.replica}; give "
-            "each replica its own number, or stop the other process"
+            f"another process of {self._plan.group} runs with TUNESTREAM_REPLICA={self._settings.replica}; "
+            "give each replica its own number, or stop the other process"
         )
+        metrics.REPLICA_CONFLICTS.labels(self._plan.service).inc()
+        self._found = (monotonic(), what)
         young = monotonic() - self._began < _YOUNG_SESSIONS * self._settings.session_timeout_seconds
         if young:
             raise ReplicaTaken(what)
         log.error("replica.shared", message=f"{what}; the later one ends")
 
+    def warnings(self) -> list[str]:
+        """Return that another process was found, for ten minutes."""
+        if self._found is None or monotonic() - self._found[0] > _SHOWN_SECONDS:
+            return []
+        return [f"{self._found[1]}; the later one ends"]
+
     async def _is_taken(self) -> bool:
         try:
-            async with asyncio.timeout(_ASK_SECONDS), administration(self._kafka) as admin:
-                (described,) = await admin.describe_consumer_groups([self._group])
+            async with asyncio.timeout(_ASK_SECONDS), administration(self._plan.kafka) as admin:
+                (described,) = await admin.describe_consumer_groups([self._plan.group])
         except (KafkaError, OSError, TimeoutError):
             return False  # it is found out the next time
         members = described.to_object()["groups"][0]["members"]

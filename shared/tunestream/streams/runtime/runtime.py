@@ -29,6 +29,7 @@ from tunestream.streams.tasks.partitions import Partitions
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.tasks.positions import Positions
 from tunestream.streams.tasks.task import Task
+from tunestream.streams.watch import metrics
 from tunestream.streams.watch.measuring import Measures
 from tunestream.streams.watch.missing import MissingInputs
 from tunestream.streams.watch.watchdog import Sighting
@@ -76,13 +77,14 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             plan.service, plan.kafka, settings.stall_seconds, self._sight, self._open_unopened
         )
         self._assignment_fault: str | None = None
-        self._replicas = Replicas(plan.kafka, plan.group, settings)
+        self._replicas = Replicas(plan, settings)
         self._assigned_once = False
         self._watermarks = Watermarks(plan.kafka)
         self._silence = Silence(
             self._partitions, self._in_hand, self._measures, lambda: self.consumer, self._watermarks
         )
         self._log = log.bind(service=plan.service, replica=settings.replica)
+        metrics.UNREADY.labels(plan.service).set_function(lambda: len(self._reasons()))
 
     def attach(self, subscription: Subscription) -> None:
         """Take the subscription whose records come to :meth:`consume`."""
@@ -195,6 +197,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def put_back(self, place: TopicPartition | None) -> None:
         """Put back what a failed poll of a partition has moved; of all partitions when it is None."""
+        metrics.POLL_FAILURES.labels(self._plan.service).inc()
         self._positions.put_back(self.consumer, place)
 
     async def _process(self, task: Task, records: Sequence[ConsumerRecord]) -> None:
@@ -274,9 +277,11 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         return [why_ended(loop) for loop in loops if loop.done()]
 
     def warnings(self) -> list[str]:
-        """Return what is wrong without making the service unready: gaps, and what the handlers find."""
+        """Return what is wrong without making the service unready."""
         return [
             *self.gaps.warnings(),
+            *self._partitions.moves.warnings(),
+            *self._replicas.warnings(),
             *self._lines(Task.warnings),
             *self._lines(lambda task: task.handler.warnings()),
         ]
@@ -290,8 +295,19 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def ready(self) -> Health:
         """Whether the broker answers, partitions were assigned, and all of them are open."""
+        reasons = self._reasons()
+        if self._stage.waiting is None:
+            try:
+                async with asyncio.timeout(_PING_DEADLINE):
+                    await self.consumer.topics()
+            except (KafkaError, TimeoutError, LookupError) as error:
+                reasons.append(f"broker not reachable: {words(error)}")
+        return Health(ok=not reasons, reasons=tuple(reasons))
+
+    def _reasons(self) -> list[str]:
+        """Return why the service is not ready, as far as that shows without a question to the broker."""
         if self._stage.waiting is not None:
-            return Health(ok=False, reasons=(self._stage.waiting,))
+            return [self._stage.waiting]
         reasons = list(self._partitions.faults.values())
         if not self._assigned_once:
             reasons.append("no assignment yet")
@@ -304,9 +320,4 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         reasons += self._missing.reasons()
         reasons += self._lines(lambda task: task.handler.reasons())
         reasons += self._partitions.reasons()
-        try:
-            async with asyncio.timeout(_PING_DEADLINE):
-                await self.consumer.topics()
-        except (KafkaError, TimeoutError, LookupError) as error:
-            reasons.append(f"broker not reachable: {words(error)}")
-        return Health(ok=not reasons, reasons=tuple(reasons))
+        return reasons

@@ -14,7 +14,6 @@ from tunestream.streams.broker.deadlines import STEP_DEADLINE, deadline
 from tunestream.streams.changelog.progress import Progress
 from tunestream.streams.changelog.restoring import Snapshot, changelog_end, read_changelog
 from tunestream.streams.changelog.values import POSITIONS_KEY, Reached, decode_positions, unwrap
-from tunestream.streams.fetch.resets import Gap
 from tunestream.streams.offsets.starts import Starts
 from tunestream.streams.tasks.inputs import Inputs
 from tunestream.streams.tasks.plan import Plan
@@ -91,8 +90,8 @@ class Opening:
             metrics.TABLE_SKIPPED.labels(name).inc()
             self._log.warning("restore.record_skipped", topic=name, key=repr(key), message=reason)
 
-    async def find_starts(self, reached: Mapping[str, Reached]) -> tuple[dict[str, Reached], list[Gap]]:
-        """Return where each input goes on, by catalogue name, and which of its records were deleted."""
+    async def find_starts(self, reached: Mapping[str, Reached]) -> tuple[dict[str, Reached], Starts]:
+        """Return where each input goes on, by catalogue name, and what was found on the way."""
         starts = Starts(self._plan.kafka, self._consumer, self._plan.service)
         found = dict(reached)
         async with deadline(STEP_DEADLINE, "finding where the inputs stand"):
@@ -101,7 +100,7 @@ class Opening:
                 start = await starts.find(place, topic(name), self._committed[place], known)
                 if known is None or known.offset != start:
                     found[name] = Reached(start)
-        return found, starts.gaps
+        return found, starts
 
 
 async def _take_back(snapshot: Snapshot, state: State) -> None:

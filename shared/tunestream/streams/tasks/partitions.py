@@ -13,6 +13,7 @@ from tunestream.config.settings import ServiceSettings
 from tunestream.streams.broker.deadlines import words
 from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.offsets.gaps import Gaps
+from tunestream.streams.offsets.moves import Moves
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.tasks.state import Dormant
 from tunestream.streams.tasks.task import Task
@@ -42,6 +43,7 @@ class Partitions:
         tasks: those that are open or opening.
         openings: the work of those that are opening, or wait to.
         faults: why a partition was not opened, or is opened again.
+        moves: inputs that did not go on where their group's offset stands.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Partitions:
         self._consumer = consumer
         self._measures = measures
         self._gaps = gaps
+        self.moves = Moves(plan.service)
         self.tasks: dict[int, Task] = {}
         self.openings: dict[int, asyncio.Task[None]] = {}
         self.faults: dict[int, str] = {}
@@ -157,6 +160,8 @@ class Partitions:
         self._gaps.watch(task.positions)
         self._gaps.report(task.gaps)
         self._measures.state(task.partition, task.handler.gauges())
+        self.moves.watch(task.positions)
+        self.moves.report(task.moves)
         for place, position in task.positions.items():
             self._consumer().seek(place, position)
         self._consumer().resume(*task.positions)

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from tunestream.domain.effects import Effects
 from tunestream.streams.changelog.progress import Progress
 from tunestream.streams.fetch.resets import Gap
+from tunestream.streams.offsets.moves import Move
 from tunestream.streams.tasks.handler import Handler, TaskContext
 from tunestream.streams.tasks.handling import handle
 from tunestream.streams.tasks.inputs import Inputs, WentBack
@@ -64,6 +65,7 @@ class Task:
         inputs: this partition number of each.
         progress: of the restore that is under way, else None.
         gaps: records that were found to be deleted when it was opened.
+        moves: inputs that were found to go on elsewhere than at their group's offset.
 
     Args:
         plan: of the service.
@@ -76,6 +78,7 @@ class Task:
         self._on_fault = on_fault
         self.progress: Progress | None = None
         self.gaps: list[Gap] = []
+        self.moves: list[Move] = []
         self._plan = plan
         self.inputs = Inputs(plan, partition)
         self._transactions: Transactions | None = None
@@ -123,7 +126,8 @@ class Task:
         else:
             self._state = State(self._plan.new_handler(self.partition))
             await self._restore(opening, self._state)
-        self._state.reached, self.gaps = await opening.find_starts(self._state.reached)
+        self._state.reached, found = await opening.find_starts(self._state.reached)
+        self.gaps, self.moves = found.gaps, found.moves
         self.inputs.positions = self.inputs.offsets(self._state.reached)
         context = TaskContext(self.partition, self._transact_for_handler, self._transactions.partitions)
         await self.handler.start(context)

@@ -51,6 +51,8 @@ class Measures:
             metrics.DEAD_LETTERS.labels(service, reason)
         for fault in _FAULTS:
             metrics.ABORTS.labels(service, fault)
+        metrics.POLL_FAILURES.labels(service)
+        metrics.REPLICA_CONFLICTS.labels(service)
         for name in counted:
             metrics.DOMAIN_EVENTS.labels(service, name)
 

@@ -13,12 +13,16 @@ __all__ = [
     "GAPS",
     "INPUT_MISSING",
     "LAG",
+    "MOVES",
+    "POLL_FAILURES",
     "RECORDS",
+    "REPLICA_CONFLICTS",
     "RESTORED",
     "STALLED",
     "STATE",
     "TABLE_SKIPPED",
     "TRANSACTION_SECONDS",
+    "UNREADY",
 ]
 
 RECORDS: Final = Counter(
@@ -56,6 +60,24 @@ GAPS: Final = Counter(
     "tunestream_gap_records_total",
     "Offsets of inputs that retention deleted before they were read.",
     ["service", "topic", "partition"],
+)
+MOVES: Final = Counter(
+    "tunestream_position_moves_total",
+    "Openings of inputs that did not go on at their group's offset, by reason: missing, from_state or moved.",
+    ["service", "topic", "partition", "reason"],
+)
+POLL_FAILURES: Final = Counter(
+    "tunestream_poll_failures_total", "Polls that raised; every position was put back.", ["service"]
+)
+REPLICA_CONFLICTS: Final = Counter(
+    "tunestream_replica_conflicts_total",
+    "Times that another process with this replica's number was found.",
+    ["service"],
+)
+UNREADY: Final = Gauge(
+    "tunestream_unready_reasons",
+    "Reasons that /health/ready has; 0 when a service is ready.",
+    ["service"],
 )
 TABLE_SKIPPED: Final = Counter(
     "tunestream_table_records_skipped_total",
