@@ -267,21 +267,18 @@ _BESIDE: Final = (
     ),
 )
 
-# The trainer's state is in topics that others read as well.
-_STATEFUL: Final = tuple(service for service in INPUTS if service != "trainer")
-
 
 def _changelogs() -> Iterator[Topic]:
     sizes = {entry.name: entry.max_message_bytes for entry in _LINE}
-    for service in _STATEFUL:
-        (source,) = INPUTS[service]
+    for service, sources in INPUTS.items():
         yield Topic(
             name=changelog_of(service),
-            description=f"The state of {service}, partition by partition of {source}.",
+            description=f"The state of {service}, partition by partition of {' and '.join(sources)}.",
             key=KeyRule.STATE,
             cleanup=Cleanup.COMPACT,
             retention_ms=None,
-            max_message_bytes=sizes[source] + MIB,  # it holds what its service read
+            # It holds what its service read.
+            max_message_bytes=max(sizes[source] for source in sources) + MIB,
             service=service,
         )
 

@@ -85,11 +85,11 @@ async def counted(kafka: KafkaSettings) -> list[int]:
     return numbers(await read_all(kafka, OUTPUT), RUN)
 
 
-async def forget_group(kafka: KafkaSettings) -> None:
-    group = kafka.topic(SERVICE)
+async def forget_group(kafka: KafkaSettings, service: str = SERVICE, topic: str = INPUT) -> None:
+    group = kafka.topic(service)
     async with make_consumer(kafka, group_id=group) as consumer, asyncio.timeout(90):
         # The end of a transaction that came later would bring its offsets back.
-        while await consumer.committed(TopicPartition(kafka.topic(INPUT), 0)) is None:  # noqa: ASYNC110
+        while await consumer.committed(TopicPartition(kafka.topic(topic), 0)) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     async with administration(kafka) as admin:
         coordinator = await admin.find_coordinator(group)
@@ -183,6 +183,26 @@ async def test_old_commands_are_not_obeyed_again(kafka: KafkaSettings) -> None:
             starts.append(task.positions[TopicPartition(kafka.topic(control), partition)])
             await task.close(10.0, keep=False)
     assert starts == [0, 1]
+
+
+async def test_a_trainer_knows_where_it_stands_beside_its_jobs(kafka: KafkaSettings) -> None:
+    """Its changelog is a topic that others read, and holds its jobs alone."""
+    control = "training.control"
+    inputs = plan(kafka, Board(), "training.batches", control)
+    made = replace(inputs, service="trainer", changelog="training.jobs")
+    for expected in (0, 2):
+        await send(kafka, [EncodedRecord(control, b"k", b"{}", [], 0) for _ in range(2)])
+        async with make_consumer(kafka, group_id=made.group) as consumer:
+            task = Task(made, 0, lambda _task, _error: None)
+            await task.open(consumer)
+            assert task.positions[TopicPartition(kafka.topic(control), 0)] == expected
+            unread = [one for one in await read_all(kafka, control) if one.offset >= expected]
+            await task.process(unread)
+            await task.close(10.0, keep=False)
+        await forget_group(kafka, "trainer", control)
+    assert await read_all(kafka, "training.jobs") == []
+    assert {record.key for record in await read_all(kafka, "trainer.changelog")} == {POSITIONS_KEY}
+    assert (await seek(kafka, "trainer", control, 0, 1)).before == 4
 
 
 @pytest.mark.parametrize("count", [2, 9])

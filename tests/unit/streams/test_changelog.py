@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.helpers.runs import run_config
+from tunestream.config.settings import KafkaSettings
 from tunestream.domain.turns.memory import Closed
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FIRST_FORMAT, FORMAT, NewerFormat
@@ -13,11 +14,12 @@ from tunestream.streams.changelog.values import (
     Reached,
     decode_positions,
     encode_positions,
-    keeps_positions,
     unwrap,
     wrap,
 )
-from tunestream.topics import CATALOGUE
+from tunestream.streams.tasks.handler import Handler
+from tunestream.streams.tasks.plan import Plan
+from tunestream.topics import INPUTS, changelog_of
 
 OLD_VALUES = [
     b"1767225600123 -1",
@@ -63,9 +65,13 @@ def test_no_handler_can_make_the_key_of_the_positions() -> None:
 
 
 def test_topics_that_others_read_hold_no_positions() -> None:
-    keeping = {entry.name for entry in CATALOGUE if keeps_positions(entry.name)}
-    assert keeping == {"ttc-collector.changelog", "pair-builder.changelog", "curriculum-gate.changelog"}
-    assert not keeps_positions(None)
+    def state_topic(service: str, changelog: str | None) -> str | None:
+        return Plan(service, INPUTS[service], changelog, lambda _: Handler(), KafkaSettings()).state_topic
+
+    for service in ("ttc-collector", "pair-builder", "curriculum-gate"):
+        assert state_topic(service, changelog_of(service)) == changelog_of(service)
+    assert state_topic("trainer", "training.jobs") == changelog_of("trainer")
+    assert state_topic("trainer", None) is None
 
 
 def test_a_record_without_a_time_leaves_none() -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from tunestream.events.runs import NewerFormat
-from tunestream.topics import KeyRule, topic
 
 __all__ = [
     "POSITIONS_KEY",
@@ -19,7 +18,6 @@ __all__ = [
     "Reached",
     "decode_positions",
     "encode_positions",
-    "keeps_positions",
     "unwrap",
     "wrap",
 ]
@@ -49,14 +47,6 @@ class Reached(NamedTuple):
     def after(cls, offset: int, time: int | None) -> Reached:
         """Return where an input stands after a record; a time before the epoch is none: a damaged batch's."""
         return cls(offset + 1, time if time is not None and time >= 0 else None)
-
-
-def keeps_positions(changelog: str | None) -> bool:
-    """Return whether a changelog holds where the inputs stand.
-
-    A topic of the wire does not, which the trainer's ``training.jobs`` is: others read it too.
-    """
-    return changelog is not None and topic(changelog).key is KeyRule.STATE
 
 
 def wrap(value: bytes | None, number: int) -> bytes | None:

@@ -23,14 +23,13 @@ from tunestream.streams.changelog.values import (
     wrap,
 )
 from tunestream.streams.runs import RunDirectory
-from tunestream.topics import CATALOGUE, INPUTS, changelog_of
+from tunestream.topics import INPUTS, changelog_of
 
 __all__ = ["SeekRefused", "Sought", "Target", "find_place", "position_of", "seek"]
 
 Target = int | Literal["earliest", "latest"]
 
 _DEADLINE: Final = 60.0
-_CHANGELOGS: Final = frozenset(entry.name for entry in CATALOGUE if entry.service is not None)
 
 
 class SeekRefused(Exception):
@@ -142,7 +141,7 @@ async def _seek(
         committed = await consumer.committed(place)
     async with deadline(_DEADLINE, f"setting the position of {service}"):
         await producer.begin_transaction()
-        if changelog in _CHANGELOGS and number >= VERSIONED:
+        if number >= VERSIONED:
             value = wrap(encode_positions(state | {topic: Reached(offset)}), number)
             await producer.send_and_wait(
                 settings.topic(changelog), value, POSITIONS_KEY, partition=place.partition
@@ -153,8 +152,6 @@ async def _seek(
 
 
 async def _positions(settings: KafkaSettings, changelog: str, partition: int) -> dict[str, Reached]:
-    if changelog not in _CHANGELOGS:
-        return {}
     value = (await read_changelog(settings, changelog, partition)).values.get(POSITIONS_KEY)
     return {} if value is None else decode_positions(unwrap(value))
 

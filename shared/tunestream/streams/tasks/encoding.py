@@ -87,7 +87,7 @@ class TransactionWriter:
         partition: of the task: where its changelog and its dead letters lie.
         prefix: of the deployment's topic names.
         partitions: partition counts by catalogue name.
-        changelog: catalogue name of the service's changelog, None for a service without state.
+        changelog: catalogue name of the topic of its state values, None for a service without state.
     """
 
     def __init__(

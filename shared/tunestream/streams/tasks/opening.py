@@ -67,15 +67,19 @@ class Opening:
             state: with a new handler.
             begun: called with the progress whenever a reading begins.
         """
-        if self._plan.changelog is None:
-            return
+        for name in dict.fromkeys((self._plan.changelog, self._plan.state_topic)):
+            if name is not None:
+                await self._restore_from(name, state, begun)
+
+    async def _restore_from(self, name: str, state: State, begun: Callable[[Progress], None]) -> None:
         started = time.monotonic()
-        snapshot = await read_changelog(self._plan.kafka, self._plan.changelog, self._partition, begun)
+        snapshot = await read_changelog(self._plan.kafka, name, self._partition, begun)
         await _take_back(snapshot, state)
         self._note_skipped(snapshot.skipped, state)
         metrics.RESTORED.labels(self._plan.service, self._partition).inc(snapshot.read)
         self._log.info(
             "task.restored",
+            topic=name,
             live=len(snapshot.values),
             read=snapshot.read,
             seconds=round(time.monotonic() - started, 3),
@@ -104,7 +108,7 @@ class Opening:
 
 
 async def _take_back(snapshot: Snapshot, state: State) -> None:
-    state.logged = set(snapshot.values)
+    state.logged.update(snapshot.values)
     for number, (key, value) in enumerate(snapshot.values.items()):
         if key == POSITIONS_KEY:
             state.reached = decode_positions(unwrap(value))

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
 from tunestream.streams.tasks.handler import Handler
+from tunestream.topics import KeyRule, changelog_of, topic
 
 __all__ = ["Plan"]
 
@@ -21,7 +22,7 @@ class Plan:
     Attributes:
         service: name, also of the consumer group (after the prefix).
         inputs: catalogue names of the co-partitioned input topics.
-        changelog: catalogue name of the topic that holds the state, None without state.
+        changelog: catalogue name of the topic that the state comes back from, None without state.
         new_handler: makes the handler of a partition number.
         kafka: the broker.
         format: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
@@ -45,6 +46,16 @@ class Plan:
     def group(self) -> str:
         """The consumer group and the stem of the transactional ids."""
         return self.kafka.topic(self.service)
+
+    @property
+    def state_topic(self) -> str | None:
+        """Catalogue name of the topic that holds state values and where the inputs stand, None without state.
+
+        It is the changelog, or lies beside one that others read too, which holds events: the trainer's.
+        """
+        if self.changelog is None or topic(self.changelog).key is KeyRule.STATE:
+            return self.changelog
+        return changelog_of(self.service)
 
     def input_partitions(self, partition: int) -> list[TopicPartition]:
         """Return this partition number of every input."""

@@ -17,7 +17,6 @@ from tunestream.streams.changelog.values import (
     VERSIONED,
     Reached,
     encode_positions,
-    keeps_positions,
 )
 from tunestream.streams.letters.dead_letters import Letter, dead_letter, shortened
 from tunestream.streams.tasks.encoding import BatchSet, TransactionWriter
@@ -98,7 +97,7 @@ class Transactions:
         batches, effects, came = transaction.batches, transaction.effects, transaction.reached
         number = self._plan.format()
         reached = state.reached | came
-        if came and number >= VERSIONED and keeps_positions(self._plan.changelog):
+        if came and number >= VERSIONED and self._plan.state_topic is not None:
             effects.put(POSITIONS_KEY, encode_positions(reached))
         self._writer.changes(batches, effects, number, state.logged)
         for record, refusal in transaction.refused:
@@ -151,4 +150,4 @@ async def _new_writer(plan: Plan, partition: int, producer: AIOKafkaProducer) ->
         if not known:
             raise MissingTopic(plan.kafka.topic(entry.name))
         counts[entry.name] = len(known)
-    return TransactionWriter(plan.service, partition, plan.kafka.topic_prefix, counts, plan.changelog)
+    return TransactionWriter(plan.service, partition, plan.kafka.topic_prefix, counts, plan.state_topic)
