@@ -18,7 +18,8 @@ from tunestream.domain.effects import Refused
 from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.deadlines import words
 from tunestream.streams.broker.metadata import partition_count
-from tunestream.streams.changelog.absence import Absence, SecondReading
+from tunestream.streams.changelog.absence import Absence, Reading
+from tunestream.streams.changelog.restoring import is_too_old, make_room
 from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.tasks.decoding import decode
 from tunestream.topics import topic as catalogued
@@ -81,7 +82,8 @@ class Table(Generic[Value]):
         self._watchers: list[Callable[[], None]] = []
         self._absence = Absence()
         self._stale = False
-        self._again: SecondReading | None = None
+        self._reading: Reading | None = None
+        self._slow = False
 
     @property
     def topic(self) -> str:
@@ -101,6 +103,11 @@ class Table(Generic[Value]):
         found = []
         if self._stopped_by is not None:
             found.append(f"topic {self._topic} cannot be read on: {self._stopped_by}")
+        if self._slow:
+            found.append(
+                f"topic {self._topic} is read again: the last time took longer than half of how long its "
+                "tombstones live; raise its delete.retention.ms"
+            )
         if self._skipped:
             key, reason = next(iter(self._skipped.items()))
             count, name = len(self._skipped), key[:_LONGEST_NAME].decode(errors="replace")
@@ -127,8 +134,7 @@ class Table(Generic[Value]):
             await self._consumer.start()
             await self._asker.start()
             self._consumer.assign(self._partitions)
-            self._positions = await self._asker.beginning_offsets(self._partitions)
-            self._seek(self._consumer)
+            await self._begin(self._consumer)
             self._follower = asyncio.create_task(self._follow(self._consumer), name=f"table {self._topic}")
             await self.refresh()
         except BaseException:
@@ -215,12 +221,16 @@ class Table(Generic[Value]):
 
         The values stay meanwhile: most of them are right.
         """
+        log.warning("table.read_again", topic=self._topic, reason="tombstones came and went meanwhile")
+        await self._begin(consumer)
+        self._stale = False
+
+    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
+        """Go to the beginning of the topic."""
         assert self._asker is not None
-        log.warning("table.read_again", topic=self._topic, reason="it was away longer than tombstones last")
-        self._again = SecondReading(await self._asker.end_offsets(self._partitions))
+        self._reading = Reading(await self._asker.end_offsets(self._partitions), self._topic)
         self._positions = await self._asker.beginning_offsets(self._partitions)
         self._seek(consumer)
-        self._stale = False
 
     async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -234,8 +244,10 @@ class Table(Generic[Value]):
         async with self._moved:
             for partition in self._partitions:
                 self._positions[partition] = await consumer.position(partition)
-            self._forget_gone()
+            done = self._forget_gone()
             self._moved.notify_all()
+        if done is not None:
+            await self._judge(done)
         if fetched:
             for changed in self._watchers:
                 changed()
@@ -245,8 +257,8 @@ class Table(Generic[Value]):
         if key is None and not isinstance(record, Undecodable):
             return
         key = key or b""
-        if self._again is not None:
-            self._again.note(key)
+        if self._reading is not None:
+            self._reading.note(key)
         try:
             if record.value is None:
                 self._remove(key)
@@ -256,12 +268,26 @@ class Table(Generic[Value]):
         except Exception as error:  # noqa: BLE001 # what was there before stays: one bad record stops nobody
             self._skip(key, str(error) if isinstance(error, Refused | ValueError) else repr(error))
 
-    def _forget_gone(self) -> None:
-        gone = self._again.gone(self._values.keys(), self._positions) if self._again is not None else None
-        if gone is not None:
-            self._again = None
-            for key in gone:
-                self._remove(key)
+    def _forget_gone(self) -> Reading | None:
+        """Forget what the topic does not hold any more, when it is read to its end; returns the reading."""
+        reading = self._reading
+        gone = reading.gone(self._values.keys(), self._positions) if reading is not None else None
+        if gone is None:
+            return None
+        self._reading = None
+        for key in gone:
+            self._remove(key)
+        return reading
+
+    async def _judge(self, reading: Reading) -> None:
+        """Have the topic read again when its reading took so long that it may have missed tombstones."""
+        if not reading.was_slow:
+            self._slow = False
+            return
+        self._slow = self._stale = True  # also when the broker does not answer now
+        self._slow = self._stale = await is_too_old(self._settings, reading.progress)
+        if self._slow:
+            await make_room(self._settings, reading.progress)
 
     def _remove(self, key: bytes) -> None:
         self._values.pop(key, None)

@@ -16,10 +16,13 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FormatRecord, RunPointer
+from tunestream.streams import table as table_module
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.atomic import write_together
 from tunestream.streams.broker.client import MissingTopic
 from tunestream.streams.changelog import absence
+from tunestream.streams.changelog.absence import Reading
+from tunestream.streams.changelog.tombstones import tombstone_seconds
 from tunestream.streams.publish import EncodedRecord, EventProducer
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.table import Table
@@ -241,9 +244,35 @@ async def test_a_follower_that_was_away_for_long_forgets_what_the_topic_does_not
         table._values[b"gone"] = "1"
         monkeypatch.setattr(absence, "_LONGEST_MS", -1)  # the next answer of the broker comes too late
         async with asyncio.timeout(90):
-            while not table._stale and table._again is None:  # noqa: ASYNC110
+            while not table._stale and table._reading is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             monkeypatch.undo()
             while table.get(b"gone") is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert table.get(b"kept") == "1"
+
+
+async def test_a_reading_that_took_too_long_is_done_again_with_tombstones_kept_longer(
+    applied: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have read a value and missed its tombstone, which the cleaner has removed meanwhile."""
+    begun: list[Reading] = []
+
+    class Slow(Reading):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            begun.append(self)
+            if len(begun) == 1:
+                self.progress.began -= 3600
+                self.progress.started -= 3600
+
+    monkeypatch.setattr(table_module, "Reading", Slow)
+    async with EventProducer(applied) as producer:
+        await producer.send(_record("kept", "1"))
+    async with _table(applied) as table, asyncio.timeout(90):
+        table._values[b"gone"] = "1"
+        while table.get(b"gone") is not None or len(begun) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert table.get(b"kept") == "1"
+        assert await tombstone_seconds(applied, table.topic) >= 4 * 3600
+        assert table.warnings() == []

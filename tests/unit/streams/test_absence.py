@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from tunestream.streams.changelog.absence import Absence, SecondReading
+from tunestream.streams.changelog.absence import Absence, Reading
 
 FIRST, SECOND = TopicPartition("runs", 0), TopicPartition("runs", 1)
 MINUTE = 60_000
@@ -36,7 +36,7 @@ def test_one_partition_away_for_more_than_a_quarter_of_an_hour_is_enough() -> No
 
 
 def test_what_did_not_come_again_until_the_end_is_gone() -> None:
-    again = SecondReading({FIRST: 3, SECOND: 0})
+    again = Reading({FIRST: 3, SECOND: 0}, "runs")
     again.note(b"kept")
     assert again.gone({b"kept", b"gone"}, {FIRST: 2, SECOND: 0}) is None
     assert again.gone({b"kept", b"gone"}, {FIRST: 3, SECOND: 0}) == {b"gone"}

@@ -8,22 +8,28 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tunestream.streams.changelog.progress import Progress
 from tunestream.topics import TOMBSTONE_MS
 
-__all__ = ["Absence", "SecondReading"]
+__all__ = ["Absence", "Reading"]
 
 # As for a restore: half of the time that tombstones are kept.
 _LONGEST_MS: Final = TOMBSTONE_MS // 2
 
 
-class SecondReading:
-    """What a topic still holds, read again from its beginning.
+class Reading:
+    """What a topic holds, read from its beginning.
 
     Args:
         ends: where the topic ends as of now.
+        topic: its name, with the prefix.
+
+    Attributes:
+        progress: of the reading.
     """
 
-    def __init__(self, ends: Mapping[TopicPartition, int]) -> None:
+    def __init__(self, ends: Mapping[TopicPartition, int], topic: str) -> None:
+        self.progress = Progress(topic)
         self._ends = ends
         self._seen: set[bytes] = set()
 
@@ -38,6 +44,11 @@ class SecondReading:
         if any(positions[place] < end for place, end in self._ends.items()):
             return None
         return keys - self._seen
+
+    @property
+    def was_slow(self) -> bool:
+        """Whether it may have missed tombstones, as far as the catalogue defines how long they are kept."""
+        return self.progress.age * 1000 > _LONGEST_MS
 
 
 class Absence:

@@ -23,7 +23,7 @@ from tunestream.streams.changelog.unreadable import unknown_type, why_unreadable
 from tunestream.topics import TOMBSTONE_MS
 from tunestream.topics import topic as catalogued
 
-__all__ = ["Snapshot", "changelog_end", "read_changelog"]
+__all__ = ["Snapshot", "changelog_end", "is_too_old", "make_room", "read_changelog"]
 
 log = structlog.get_logger(__name__)
 _POLL_MS: Final = 200
@@ -78,14 +78,14 @@ async def read_changelog(
     progress = Progress(settings.topic(name))
     begun(progress)
     snapshot = await _read(settings, name, partition, progress)
-    if not snapshot.read or not await _too_old(settings, progress):
+    if not snapshot.read or not await is_too_old(settings, progress):
         return snapshot
     log.warning("restore.too_old", partition=partition, progress=str(progress), action="reading it again")
-    await _make_room(settings, progress)
+    await make_room(settings, progress)
     again = Progress(settings.topic(name))
     begun(again)
     snapshot = await _read(settings, name, partition, again)
-    if await _too_old(settings, again):
+    if await is_too_old(settings, again):
         raise TimeoutError(
             f"{again}: this is longer than half of the topic's delete.retention.ms, for the second time; "
             f"raise delete.retention.ms of {again.topic}"
@@ -93,7 +93,8 @@ async def read_changelog(
     return snapshot
 
 
-async def _too_old(settings: KafkaSettings, progress: Progress) -> bool:
+async def is_too_old(settings: KafkaSettings, progress: Progress) -> bool:
+    """Return whether a reading may have missed a tombstone: it took longer than half of their time."""
     return progress.age > await _kept(settings, progress.topic) / 2
 
 
@@ -104,7 +105,7 @@ async def _kept(settings: KafkaSettings, topic: str) -> float:
         return TOMBSTONE_MS / 1000
 
 
-async def _make_room(settings: KafkaSettings, progress: Progress) -> None:
+async def make_room(settings: KafkaSettings, progress: Progress) -> None:
     """Have tombstones kept long enough for a reading that takes as long again."""
     kept = await _kept(settings, progress.topic)
     if progress.took <= kept / 2:  # the machine slept: its calendar went on, and a second reading is faster
