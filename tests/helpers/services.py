@@ -87,22 +87,28 @@ class ServiceProcess:
 
     async def ready(self) -> None:
         """Wait until the service says that it is ready."""
-        async with asyncio.timeout(READY_DEADLINE), self.client() as client:
-            while True:
-                says_ready = await self._says_ready(client)
-                assert self.process is not None
-                if (code := self.process.poll()) is not None:  # who answers now is another
-                    raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
-                if says_ready:
-                    return
-                await asyncio.sleep(_POLL)
-
-    async def _says_ready(self, client: httpx.AsyncClient) -> bool:
+        answer: httpx.Response | None = None
         try:
-            answer = await client.get("/health/ready")
+            async with asyncio.timeout(READY_DEADLINE), self.client() as client:
+                while True:
+                    answer = await self._readiness(client)
+                    assert self.process is not None
+                    if (code := self.process.poll()) is not None:  # who answers now is another
+                        raise AssertionError(
+                            f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}"
+                        )
+                    if answer is not None and answer.status_code == 200:
+                        return
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            says = "does not answer" if answer is None else answer.text
+            raise AssertionError(f"{self.name} {says}:\n{self.log.read_text()[-4000:]}") from None
+
+    async def _readiness(self, client: httpx.AsyncClient) -> httpx.Response | None:
+        try:
+            return await client.get("/health/ready")
         except httpx.TransportError:
-            return False
-        return answer.status_code == 200
+            return None
 
     async def metrics(self) -> str:
         """Return what the service tells Prometheus."""

@@ -97,7 +97,7 @@ async def _send_one_each(kafka: KafkaSettings, count: int) -> None:
 
 
 def _is_of(place: TopicPartition, line: dict[str, Any]) -> bool:
-    return (line.get("topic"), line.get("partition")) == place
+    return bool((line.get("topic"), line.get("partition")) == place)
 
 
 def _stall(partition: int, reason: str, event: str = "partition.stalled") -> Fault:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.streams.broker.client import make_consumer
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = ["Watermarks"]
 
