@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import Any, Literal, Self
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+
+from tunestream.streams.embedded.ports import free_port
 
 __all__ = ["BASE", "FakeModelServer"]
 
@@ -48,8 +49,8 @@ class FakeModelServer:
     port: int = 0
 
     def __post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", self.port)) as free:
-            self.port = free.getsockname()[1]
+        # None from which outgoing connections are given: who asks while it is away must not take its port.
+        self.port = self.port or free_port()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from tests.helpers.deployments import deployment
 from tests.helpers.devserver import PROMPT
+from tunestream.streams.embedded.ports import free_port
 
 __all__ = ["deployment"]
 
@@ -29,8 +29,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def policy_url(tiny_model: Path) -> Iterator[str]:
     """A real policy server in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tunestream", "serve", str(tiny_model)]
     process = subprocess.Popen([*command, "--name", "player", "--port", str(port)])
     url = f"http://127.0.0.1:{port}"
