@@ -240,7 +240,7 @@ async def test_workers_are_refused(kafka: KafkaSettings) -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             seen = b""
             while b"TUNESTREAM_REPLICA, instead of --workers" not in seen:
                 line = await process.stdout.readline()

@@ -132,7 +132,10 @@ async def test_a_partition_that_is_not_fetched_is_named_and_asks_for_a_restart(
         assert (await client.get("/health/live")).json()["reasons"] == []
         await _until_gauges(client, kafka, 0, 0, 0, 0)
     of_it = [one for one in map(json.loads, log_lines) if _is_of(place, one)]
-    stalled, moving = (line for line in of_it if line["event"] in {"partition.stalled", "partition.moving"})
+    # Between them it may be told that a batch is in hand, which is an explanation.
+    stalled, *_, moving = [
+        line for line in of_it if line["event"] in {"partition.stalled", "partition.moving"}
+    ]
     expected = {"topic": place.topic, "partition": 2, "offset": 1, "explained": False}
     assert expected.items() <= stalled.items()
     assert (stalled["event"], moving["event"]) == ("partition.stalled", "partition.moving")
