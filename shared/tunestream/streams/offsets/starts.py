@@ -22,7 +22,10 @@ __all__ = ["Starts"]
 
 log = structlog.get_logger(__name__)
 _READ_SECONDS: Final = 10.0
-_CHANGED: Final = "the topic was truncated, restored or created again: what was read here is not in it"
+_CHANGED: Final = (
+    "the topic was truncated, restored or created again, or the group's offset was set: "
+    "what was read here is not in it"
+)
 
 
 class Starts:
@@ -129,7 +132,11 @@ class Starts:
     async def _after(
         self, place: TopicPartition, topic: Topic, reached: Reached | None, first: int, end: int
     ) -> int:
-        if reached is None or reached.time is None:
+        if reached is None:
+            return await self._without(place, topic, first)
+        if reached.offset <= end and not await self._younger_before(place, reached):
+            return max(reached.offset, first)  # the group's offset alone is wrong
+        if reached.time is None:
             return await self._without(place, topic, first)
         return min(await self._first_after(place, reached.time), end)
 
