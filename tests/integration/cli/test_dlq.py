@@ -18,6 +18,7 @@ from tests.helpers.letters import BODY, ORIGINAL, write_letters
 from tests.helpers.log import read_all
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import format_time
+from tunestream.streams.broker.client import make_producer
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -267,3 +268,24 @@ def test_replay_needs_a_choice_and_known_letters(
     assert tunestream("dlq", "replay", "ttc.events/0/99").exit_code == 1
     assert tunestream("dlq", "replay", "nothing/0/0").exit_code == 1
     assert tunestream("dlq", "show", "ttc.events/zero/0").exit_code == 1
+
+
+def test_records_that_no_service_wrote_hide_no_others(
+    settings: KafkaSettings, data: Callable[..., Any], tunestream: Callable[..., Result]
+) -> None:
+    refuse(settings, "unknown_run")
+    topics = ("ttc.events.dlq", "dlq.marks", "runs", "models", "training.jobs")
+    asyncio.run(write_garbage(settings, *topics))
+    assert {row["reason"]: row["count"] for row in data("dlq")} == {"unknown_run": 1, "foreign": 1}
+    done = data("dlq", "replay", "--all")
+    assert (len(sent_again(settings)), len(data("dlq", "list"))) == (1, 2), done
+    assert data("jobs", "list") == []
+    shown = json.loads(tunestream("doctor", "--json").stdout)
+    assert "foreign" in json.dumps(shown)
+    assert "cannot be read" not in json.dumps(shown)
+
+
+async def write_garbage(settings: KafkaSettings, *topics: str) -> None:
+    async with make_producer(settings) as producer:
+        for topic in topics:
+            await producer.send_and_wait(settings.topic(topic), b"garbage", b"\xff", partition=0)
