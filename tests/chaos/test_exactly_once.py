@@ -144,10 +144,11 @@ async def _settings(broker: EmbeddedKafka, prefix: str) -> KafkaSettings:
 
 
 async def _every_pair_is_in_one_batch(settings: KafkaSettings, folder: Path, turns: int) -> None:
-    batches = [
+    found = [
         TrainingBatch.model_validate_json(record.value)
         for record in await read_all(settings, "training.batches")
     ]
+    batches = [batch for batch in found if batch.run_id != QUIET]  # whose windows fill in a long soak only
     windows = turns // len(RUNS) // WINDOW_TURNS
     epochs = sorted((batch.run_id, batch.epoch) for batch in batches)
     assert epochs == [(run, epoch) for run in sorted(RUNS) for epoch in range(windows)]

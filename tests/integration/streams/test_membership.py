@@ -6,13 +6,27 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import NewPartitions
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from tests.helpers.counting import INPUT, OUTPUT, Board, example_end, numbers, plan, running, send
+from tests.helpers.counting import (
+    CHANGELOG,
+    INPUT,
+    OUTPUT,
+    Board,
+    example_end,
+    numbers,
+    plan,
+    running,
+    send,
+    until_answer,
+)
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
+from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import client_options
+from tunestream.streams.runtime import service
 
 
 async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
@@ -29,6 +43,24 @@ async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
                 await asyncio.sleep(0.05)
     line, *_ = [line for line in capfd.readouterr().err.splitlines() if "group.joining_anew" in line]
     assert f'"lacking": ["{kafka_settings.topic("training.control")}"]' in line
+
+
+async def test_a_partition_that_somebody_adds_to_an_input_is_noticed_and_stops_no_other(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_METADATA_AGE_MS", 500)
+    await apply_topics(kafka_settings)
+    made = plan(kafka_settings, Board())
+    new = kafka_settings.partitions
+    async with running(made) as client:
+        async with administration(kafka_settings) as admin:
+            await admin.create_partitions({kafka_settings.topic(INPUT): NewPartitions(new + 1)})
+        wanted = (
+            f"partition {new}: MissingPartition: topic {kafka_settings.topic(CHANGELOG)} has no partition"
+        )
+        await until_answer(client, "/health/ready", lambda answer: wanted in answer.text)
+        await send(kafka_settings, [example_end("run", 0)])
+        await read_until(kafka_settings, OUTPUT, lambda found: numbers(found, "run") == [1])
 
 
 async def be_the_release_before(kafka: KafkaSettings, group: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REQUEST_TIMEOUT_MS",
+    "MissingPartition",
     "MissingTopic",
     "client_options",
     "make_consumer",
@@ -38,6 +39,17 @@ class MissingTopic(Exception):
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"topic {topic} does not exist on the broker; run `tunestream topics apply`")
+        self.topic = topic
+
+
+class MissingPartition(Exception):
+    """A topic of the catalogue has fewer partitions than an input."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        super().__init__(
+            f"topic {topic} has no partition {partition}, and an input has: what is written there waits; "
+            "partitions are added under another prefix: docs/operations.md, Topics"
+        )
         self.topic = topic
 
 

@@ -33,6 +33,7 @@ from aiokafka.errors import (
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.atomic import await_readable
 from tunestream.streams.broker.client import make_transactional_producer
+from tunestream.streams.broker.unavailable import reaching
 from tunestream.streams.letters.dead_letters import DLQ_REPLAY_FOR
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record, read_all_marks
@@ -48,6 +49,8 @@ _TRANSACTION_MS: Final = 30_000
 # Of one transaction: few enough to be in memory, many enough that commits cost nothing.
 _LETTERS: Final = 2000
 _BYTES: Final = 8 << 20
+# The start waits for the end of a transaction that a killed replay left open.
+_START_SECONDS: Final = 2 * _TRANSACTION_MS / 1000
 _STOP_SECONDS: Final = 10.0
 
 _FENCED: Final = (InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState, ProducerFenced)
@@ -118,7 +121,8 @@ async def _fencing(settings: KafkaSettings, source: str, partition: int) -> Asyn
     # A topic's limit is on what is compressed: some of the records were let in by their compression alone.
     producer = make_transactional_producer(settings, name, timeout_ms=_TRANSACTION_MS, compression="zstd")
     try:
-        await producer.start()
+        async with reaching(settings, _START_SECONDS):
+            await producer.start()
         yield producer
     finally:
         # One that was fenced raises that again, or waits for what it will never deliver.

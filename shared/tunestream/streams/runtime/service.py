@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 # How long the broker may hold an empty fetch: bounds how late silence is noticed.
 _FETCH_WAIT_MS = 100
+# How soon partitions that somebody adds to an input are noticed: until then nobody reads them.
+_METADATA_AGE_MS = 10_000
 
 
 def build_app(
@@ -156,6 +158,7 @@ def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBro
         client_id=f"{plan.group}-{settings.replica}",
         security=_security(plan.kafka),
         allow_auto_create_topics=False,
+        metadata_max_age_ms=_METADATA_AGE_MS,
         graceful_timeout=settings.shutdown_seconds * HANDLER_SHARE,
         middlewares=[KafkaPrometheusMiddleware(registry=REGISTRY, app_name=plan.service)],
         apply_types=False,

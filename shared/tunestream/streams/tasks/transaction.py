@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from tunestream.domain.effects import Effects, Refused
-from tunestream.streams.broker.client import MissingTopic, make_transactional_producer
+from tunestream.streams.broker.client import MissingPartition, MissingTopic, make_transactional_producer
 from tunestream.streams.broker.deadlines import STEP_DEADLINE, deadline
 from tunestream.streams.changelog.values import (
     POSITIONS_KEY,
@@ -69,6 +69,7 @@ class Transactions:
 
         Raises:
             MissingTopic: when one of the catalogue does not exist.
+            MissingPartition: when the state has no partition of this number.
             KafkaError: when the broker refuses; TimeoutError: when it does not answer.
         """
         async with deadline(STEP_DEADLINE, "starting the transactional producer"):
@@ -150,4 +151,7 @@ async def _new_writer(plan: Plan, partition: int, producer: AIOKafkaProducer) ->
         if not known:
             raise MissingTopic(plan.kafka.topic(entry.name))
         counts[entry.name] = len(known)
+    state = plan.state_topic
+    if state is not None and partition >= counts[state]:
+        raise MissingPartition(plan.kafka.topic(state), partition)
     return TransactionWriter(plan.service, partition, plan.kafka.topic_prefix, counts, plan.state_topic)
