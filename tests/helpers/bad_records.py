@@ -179,8 +179,6 @@ def _fields() -> Iterator[Kind]:
     yield kind("metadata deeper than any stage keeps", "undecodable.nesting", metadata=nested(101))
     yield kind("metadata that a later stage cannot read", "undecodable.nesting", metadata=nested(198))
     yield kind("NaN inside metadata", "non_finite", metadata={"usage": [{"seconds": float("nan")}]})
-    yield kind("integer of 400 digits inside metadata", "non_finite", metadata={"n": 10**399})
-    yield kind("candidate_index of 400 digits", "non_finite", candidate_index=10**399)
     yield kind("infinity inside metadata", "non_finite", metadata={"seconds": float("-inf")})
     yield kind("unknown field", "schema.unknown_field", reward=1)
     yield kind("long turn_id", "schema.bounds", turn_id="t" * 513)
@@ -260,8 +258,6 @@ def _nat() -> Iterator[Kind]:
     yield kind(name, "non_finite", nat(name, data | {"score": float("nan")}))
     name = "NAT NaN inside metadata"
     yield kind(name, "non_finite", nat(name, data, step={"metadata": {"seconds": float("nan")}}))
-    name = "NAT candidate_index of 400 digits"
-    yield kind(name, "non_finite", nat(name, data | {"candidate_index": 10**399}))
     name = "NAT deep metadata"
     yield kind(name, "undecodable.nesting", nat(name, data, step={"metadata": nested(150)}))
     name = "NAT score is text"

@@ -7,7 +7,6 @@ tolerant: a newer producer may add fields. Neither accepts NaN or infinity in a 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -33,7 +32,6 @@ __all__ = [
     "Identifier",
     "Metadata",
     "NotKept",
-    "SentInteger",
     "SentMetadata",
     "Sparse",
     "Wire",
@@ -49,9 +47,6 @@ Metadata = dict[str, Any]
 NESTING_LIMIT: Final = 100
 """The most levels of lists and objects in a value of any shape; what later stages put around it has room:
 they read bodies of 199 levels."""
-# Readers of JSON take numbers as doubles: a larger integer is infinity to them, or an error.
-_LARGEST_INTEGER: Final = int(sys.float_info.max)
-_DIGITS_A_BIT: Final = math.log10(2)
 
 
 class NotKept(ValueError):
@@ -70,9 +65,8 @@ def check_kept(value: object) -> None:
     """Make sure that every stage can write and read a value of any shape, as it is.
 
     Raises:
-        NotKept: at a number that is not finite, which JSON would write as null; at an integer beyond the
-            range of doubles; at more levels of lists and objects than :data:`NESTING_LIMIT`. The message
-            names the place.
+        NotKept: at a number that is not finite, which JSON would write as null; at more levels of lists
+            and objects than :data:`NESTING_LIMIT`. The message names the place.
     """
     level: list[object] = [value]
     for _ in range(NESTING_LIMIT + 1):
@@ -86,17 +80,10 @@ def check_kept(value: object) -> None:
                 deeper += one.values()
             elif isinstance(one, list | tuple):
                 deeper += one
-            elif isinstance(one, int) and abs(one) > _LARGEST_INTEGER:
-                raise NotKept("non_finite", f"{_place_of(one, value)}{_too_long(one)}")
         if not deeper:
             return
         level = deeper
     raise NotKept("undecodable.nesting", f"it is nested deeper than {NESTING_LIMIT} levels; send it flatter")
-
-
-def _too_long(number: int) -> str:
-    digits = int(number.bit_length() * _DIGITS_A_BIT) + 1  # Python itself writes 4,300 of them at most
-    return f"an integer of about {digits} digits is infinity to readers of JSON; send a smaller one, or text"
 
 
 def _place_of(found: object, value: object) -> str:
@@ -127,8 +114,6 @@ def kept(value: Value) -> Value:
     return value
 
 
-SentInteger = Annotated[int, AfterValidator(kept)]
-"""An integer as agents send it: of a size that every reader of JSON takes."""
 SentMetadata = Annotated[Metadata, AfterValidator(kept)]
 """Metadata as agents send it: what every later stage keeps as it is."""
 

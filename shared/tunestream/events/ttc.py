@@ -13,16 +13,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from tunestream.events.base import (
-    FiniteFloat,
-    Foreign,
-    Identifier,
-    Metadata,
-    SentInteger,
-    SentMetadata,
-    Wire,
-    kept,
-)
+from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, SentMetadata, Wire, kept
 from tunestream.events.registry import event_type
 from tunestream.events.trajectories import EpisodeItem, Message, Prompt
 
@@ -104,11 +95,11 @@ class TTCCandidate(Wire):
     example_id: Identifier
     turn_id: Identifier
     candidate_id: Identifier = Field(description="unique within the turn; a repeat counts once")
-    candidate_index: SentInteger | None = None
+    candidate_index: int | None = None
     prompt: PublishedPrompt
     response: PublishedResponse
     score: FiniteFloat
-    expected_candidates: Annotated[int, Field(ge=1), AfterValidator(kept)] | None = None
+    expected_candidates: int | None = Field(default=None, ge=1)
     policy_version: str | None = None
     metadata: SentMetadata | None = None
 

@@ -140,12 +140,7 @@ def _milliseconds(stamped: float) -> int:
 def _check_candidate(step: IntermediateStep) -> None:
     payload = step.payload
     if payload.event_type is IntermediateStepType.TTC_END:
-        sent = payload.data
-        data = sent and {
-            "input": sent.input,
-            "output": sent.output,
-            "candidate_index": getattr(sent, "candidate_index", None),
-        }
+        data = payload.data and {"input": payload.data.input, "output": payload.data.output}
         check_kept({"payload": {"metadata": payload.metadata, "data": data}})
 
 

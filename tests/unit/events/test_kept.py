@@ -70,27 +70,6 @@ def test_a_number_that_is_not_finite_is_named(value: object, place: str) -> None
     assert refused.value.code == "non_finite"
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**70), 10**308])
-def test_an_integer_that_readers_take_goes_on_digit_by_digit(number: int) -> None:
-    sent = TTCCandidate.model_validate_json(json.dumps(candidate("e", metadata={"n": number})))
-    step = normalise_native(sent)
-    assert isinstance(step, CandidateStep)
-    assert CandidateStep.model_validate_json(step.to_json()).raw_metadata == {"n": number}
-
-
-@pytest.mark.parametrize(("digits", "sign"), [(400, 1), (400, -1), (5001, 1)])
-def test_an_integer_that_is_infinity_to_readers_is_named(digits: int, sign: int) -> None:
-    with pytest.raises(NotKept, match=rf"^usage\.1: an integer of about {digits} digits") as refused:
-        check_kept({"usage": [1, sign * 10 ** (digits - 1)]})
-    assert refused.value.code == "non_finite"
-
-
-@pytest.mark.parametrize("field", ["candidate_index", "expected_candidates"])
-def test_a_field_of_whole_numbers_takes_no_such_integer(field: str) -> None:
-    with pytest.raises(ValidationError, match=rf"{field}\n.*400 digits"):
-        TTCCandidate(**candidate("e", **{field: 10**399}))
-
-
 def test_a_value_that_holds_itself_is_refused() -> None:
     value: list[object] = []
     value.append(value)

@@ -134,8 +134,7 @@ def candidate_of_data(
             "schema.missing", "payload.UUID is missing; without it a repeat looks like a new candidate"
         )
     if not parity:
-        _check_kept("payload.metadata", metadata)
-        _check_kept("payload.data.candidate_index", fields.candidate_index)
+        _check_metadata(metadata)
     check_name("run_id", run_id)
     check_name("example_id", example_id)
     return CandidateStep.of_valid(
@@ -240,11 +239,11 @@ def _message(item: object) -> OpenAIMessage | None:
     return None
 
 
-def _check_kept(field: str, value: object) -> None:
+def _check_metadata(metadata: Mapping[str, Any] | None) -> None:
     try:
-        check_kept(value)
+        check_kept(metadata)
     except NotKept as error:
-        raise Refused(error.code, f"{field}: {error}") from None
+        raise Refused(error.code, f"payload.metadata: {error}") from None
 
 
 def _policy_version(metadata: Mapping[str, Any] | None) -> str | None:
