@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 
+import pytest
 import pytest_asyncio
 
 from tests.helpers.counting import (
@@ -33,7 +34,7 @@ from tunestream.streams.letters.reading import Choice, chosen_letters
 from tunestream.streams.letters.replaying import Overtaken, replay
 from tunestream.streams.letters.spans import SpanReader
 from tunestream.streams.publish import EncodedRecord
-from tunestream.topics import dlq_of, topic
+from tunestream.topics import INPUTS, dlq_of, topic
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -117,7 +118,11 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(kafka: KafkaSettings
     assert await marked(kafka) == Counter(letter.name for letter in found)
 
 
-async def test_only_the_service_that_refused_a_record_takes_it_again(kafka: KafkaSettings) -> None:
+async def test_only_the_service_that_refused_a_record_takes_it_again(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(INPUTS, "reward", (INPUT,))
+
     def sent_again(run: str, service: str, value: bytes | None = None) -> EncodedRecord:
         record = example_end(run, 0)
         headers = [*record.headers, (DLQ_REPLAY_FOR, service.encode())]
@@ -128,6 +133,7 @@ async def test_only_the_service_that_refused_a_record_takes_it_again(kafka: Kafk
         sent_again("theirs", "reward"),
         sent_again("theirs", "reward", b"not JSON"),
         sent_again("ours", "pair-builder"),
+        sent_again("nobodys", "gone"),
         example_end("last", 0),
     ]
     passed_on = 'tunestream_domain_events_total{name="replayed_for_another",service="pair-builder"} 2.0'
@@ -136,9 +142,9 @@ async def test_only_the_service_that_refused_a_record_takes_it_again(kafka: Kafk
         found = await read_until(kafka, OUTPUT, lambda found: numbers(found, "last") == [1])
         # Counted when the transaction has committed, a moment after its output is to be read.
         await until_answer(client, "/metrics", lambda answer: passed_on in answer.text)
-    assert (numbers(found, "theirs"), numbers(found, "ours")) == ([], [1])
+    assert [numbers(found, run) for run in ("theirs", "ours", "nobodys")] == [[], [1], [1]]
     assert await read_all(kafka, f"{INPUT}.dlq") == []
-    assert board.handlers[0].counts.keys() == {"ours", "last"}
+    assert board.handlers[0].counts.keys() == {"ours", "nobodys", "last"}
 
 
 async def test_a_letter_goes_to_its_partition_and_names_the_service(kafka: KafkaSettings) -> None:
