@@ -13,6 +13,9 @@ from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.runtime.lifecycle import Stage
 from tunestream.streams.runtime.runtime import Runtime
 from tunestream.streams.runtime.silence import Silence
+from tunestream.streams.tasks.partitions import Partitions
+from tunestream.streams.tasks.state import State
+from tunestream.streams.tasks.task import Task
 from tunestream.streams.watch.measuring import Measures
 
 
@@ -36,6 +39,16 @@ async def test_a_loop_that_has_ended_is_a_reason_and_no_life(monkeypatch: pytest
         live, ready = runtime.live(), await runtime.ready()
     assert (live.ok, live.reasons) == (False, ("loop idle pair-builder ended: KeyError: 'gone'",))
     assert live.reasons[0] in ready.reasons
+
+
+async def test_what_a_handler_warns_of_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(KafkaSettings(), Board())
+    task = Task(made, 3, lambda _task, _error: None)
+    task._state = State(made.new_handler(3), skipped={b"key": "not JSON"})
+    monkeypatch.setattr(type(task.handler), "warnings", lambda _self: ["it is slow"])
+    monkeypatch.setattr(Partitions, "at_work", lambda _self: [task])
+    passed_over = f"the latest record of {b'key'!r} in {made.changelog} was passed over: not JSON"
+    assert new_runtime().warnings() == ["partition 3: it is slow", f"partition 3: {passed_over}"]
 
 
 class FakeTask:

@@ -283,7 +283,6 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             *self._partitions.moves.warnings(),
             *self._replicas.warnings(),
             *self._lines(Task.warnings),
-            *self._lines(lambda task: task.handler.warnings()),
         ]
 
     def _lines(self, find: Callable[[Task], list[str]]) -> list[str]:
