@@ -130,11 +130,11 @@ async def _read(settings: KafkaSettings, name: str, partition: int, progress: Pr
     foreign: set[bytes] = set()
     skipped: dict[bytes, str] = {}
     read = 0
+    end = await changelog_end(settings, progress.topic, partition)
     async with make_consumer(settings, undecodable=bool(catalogued(name).types)) as consumer:
         consumer.assign([place])
-        async with deadline(STALL_SECONDS, f"asking for the ends of {place.topic}"):
+        async with deadline(STALL_SECONDS, f"asking for the beginning of {place.topic}"):
             first = (await consumer.beginning_offsets([place]))[place]
-            end = await changelog_end(settings, progress.topic, partition)
         progress.total = end - first
         consumer.seek(place, first)
         while first < end and (position := await consumer.position(place)) < end:

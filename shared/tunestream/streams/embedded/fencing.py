@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import psutil
 import structlog
 
 from tunestream.streams.embedded.folder import DataFolder
@@ -34,20 +35,23 @@ def fence(folder: DataFolder, jars: str) -> None:
     A controller that does not start, or finds nothing to fence, is no fault here: the broker is started
     after it, and shows what is wrong.
     """
-    begun = time.monotonic()
     guard = Guard()
     process = launch(folder, jars)
     try:
         guard.watch(process.pid)
-        active: float | None = None
-        while process.poll() is None and _FENCING not in (text := folder.log_text()):
-            now = time.monotonic()
-            if active is None and _ACTIVE in text:
-                active = now
-            if now > begun + _START_SECONDS or (active is not None and now > active + _SESSION_SECONDS):
-                break
-            time.sleep(_POLL_SECONDS)
+        fenced = _await(process, folder, _ACTIVE, _START_SECONDS)
+        fenced = fenced and _await(process, folder, _FENCING, _SESSION_SECONDS)
     finally:
         end(process, _STOP_SECONDS)
         guard.dismiss()
-    log.info("kafka_fenced", data=str(folder.path), seconds=round(time.monotonic() - begun, 1))
+    log.info("kafka_fenced" if fenced else "kafka_not_fenced", data=str(folder.path))
+
+
+def _await(process: psutil.Popen, folder: DataFolder, line: str, seconds: float) -> bool:
+    """Return whether the controller logs a line within so many seconds, and before it ends."""
+    deadline = time.monotonic() + seconds
+    while line not in folder.log_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True

@@ -50,13 +50,9 @@ def server_properties(log_dir: Path, *, port: int, controller_port: int) -> str:
         port: for clients, on 127.0.0.1.
         controller_port: for the broker itself, on 127.0.0.1.
     """
-    placed = {
-        "log.dirs": log_dir.as_posix(),
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-    }
-    return _text(_CONSTANT | placed)
+    clients = f"PLAINTEXT://{HOST}:{port}"
+    listeners = {"listeners": f"{clients},{_controller(controller_port)}", "advertised.listeners": clients}
+    return _text(_placed(log_dir, controller_port) | listeners)
 
 
 def controller_properties(log_dir: Path, *, controller_port: int) -> str:
@@ -66,15 +62,22 @@ def controller_properties(log_dir: Path, *, controller_port: int) -> str:
         log_dir: where Kafka keeps its records.
         controller_port: on 127.0.0.1.
     """
-    placed = {
+    alone = {
         "process.roles": "controller",
-        "log.dirs": log_dir.as_posix(),
-        "listeners": f"CONTROLLER://{HOST}:{controller_port}",
-        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "listeners": _controller(controller_port),
         "broker.heartbeat.interval.ms": "100",
         "broker.session.timeout.ms": "500",
     }
-    return _text(_CONSTANT | placed)
+    return _text(_placed(log_dir, controller_port) | alone)
+
+
+def _placed(log_dir: Path, controller_port: int) -> dict[str, str]:
+    voters = f"1@{HOST}:{controller_port}"
+    return _CONSTANT | {"log.dirs": log_dir.as_posix(), "controller.quorum.voters": voters}
+
+
+def _controller(port: int) -> str:
+    return f"CONTROLLER://{HOST}:{port}"
 
 
 def _text(properties: dict[str, str]) -> str:
