@@ -26,7 +26,6 @@ from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import client_options
-from tunestream.streams.runtime import service
 
 
 async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
@@ -46,9 +45,8 @@ async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
 
 
 async def test_a_partition_that_somebody_adds_to_an_input_is_noticed_and_stops_no_other(
-    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    kafka_settings: KafkaSettings,
 ) -> None:
-    monkeypatch.setattr(service, "_METADATA_AGE_MS", 500)
     await apply_topics(kafka_settings)
     made = plan(kafka_settings, Board())
     new = kafka_settings.partitions

@@ -39,7 +39,6 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import make_consumer, make_producer
 from tunestream.streams.changelog.values import POSITIONS_KEY
-from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.offsets.seeking import SeekRefused, seek
 from tunestream.streams.publish import EncodedRecord
 from tunestream.streams.tasks.plan import Plan
@@ -411,25 +410,14 @@ async def test_a_topic_made_anew_under_a_running_service_is_read_from_its_first_
 
 
 async def test_an_input_that_was_deleted_is_missed_and_read_when_it_is_there_again(
-    kafka: KafkaSettings, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaSettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The group was joined without it, and the client would look for it after five minutes."""
-    consumers: list[GroupConsumer] = []
-    start = GroupConsumer.start
-
-    async def noted(self: GroupConsumer) -> None:
-        consumers.append(self)
-        await start(self)
-
-    monkeypatch.setattr(GroupConsumer, "start", noted)
+    """The group is joined without it, and again with it."""
     gauge = f'tunestream_input_missing{{service="{SERVICE}",topic="{kafka.topic(INPUT)}"}}'
     await publish(kafka, 5)
     async with running(plan(kafka, Board())) as service:
         await read_until(kafka, OUTPUT, lambda found: numbers(found, RUN) == [1, 2, 3, 4, 5])
         await delete_input(kafka)
-        async with asyncio.timeout(90):
-            while consumers[0].assignment():
-                await consumers[0].refresh_topics()
         missed = f"topic {kafka.topic(INPUT)} is not on the broker"
         answer = await until_answer(service, "/health/ready", lambda answer: missed in answer.text)
         assert answer.status_code == 503

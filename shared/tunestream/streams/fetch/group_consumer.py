@@ -82,10 +82,6 @@ class GroupConsumer(Consumer):
         self.failure = None
         return polled
 
-    async def refresh_topics(self) -> None:
-        """Have the client ask which partitions its topics have; a change makes it join the group again."""
-        await self._client.force_metadata_update()
-
     async def _poll_one_by_one(self, timeout_ms: int, max_records: int | None) -> Polled:
         places = sorted(self.assignment())
         share = None if max_records is None else max(1, max_records // max(1, len(places)))

@@ -222,7 +222,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(_LAG_INTERVAL)
             try:
                 if self._assigned_once:
-                    await self._missing.look(self.consumer)
+                    self._missing.look(self.consumer)
                 if self._partitions.tasks:
                     self._positions.note_handled(self.consumer)
                 await self._measures.lag(self.consumer, dict(self._positions.handled))

@@ -45,8 +45,9 @@ log = structlog.get_logger(__name__)
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 # How long the broker may hold an empty fetch: bounds how late silence is noticed.
 _FETCH_WAIT_MS = 100
-# How soon partitions that somebody adds to an input are noticed: until then nobody reads them.
-_METADATA_AGE_MS = 10_000
+# How soon an input is noticed that was deleted or created, or to which somebody added partitions: until then
+# nobody reads it.
+_METADATA_AGE_MS = 2_000
 
 
 def build_app(

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from typing import Final
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
 
-from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.watch import metrics
 
 __all__ = ["MissingInputs"]
 
 log = structlog.get_logger(__name__)
-_ASK_SECONDS: Final = 5.0
 
 
 class MissingInputs:
-    """Shows which inputs are missing, and has the client look for them.
+    """Shows which inputs are missing.
 
     A group that is joined while a topic is missing assigns nothing of it. The client joins again when it
-    sees the topic, which it would look for every five minutes.
+    sees the topic.
 
     Args:
         service: name, for metrics and logs.
@@ -34,22 +30,17 @@ class MissingInputs:
         self._names = tuple(names)
         self._missing: tuple[str, ...] = ()
         for name in self._names:
-            metrics.INPUT_MISSING.labels(service, name).set(0)
+            metrics.INPUT_MISSING.labels(service, name)
 
-    async def look(self, consumer: GroupConsumer) -> None:
-        """Look which inputs are missing, by what the client knows, and have it ask the broker for them."""
+    def look(self, consumer: AIOKafkaConsumer) -> None:
+        """Look which inputs are missing, by what the client learnt last."""
         before = self._missing
         self._missing = tuple(name for name in self._names if not consumer.partitions_for_topic(name))
         for name in self._names:
             metrics.INPUT_MISSING.labels(self._service, name).set(name in self._missing)
-        for name in sorted({*self._missing} - {*before}):
-            log.error("input.missing", service=self._service, topic=name)
-        if self._missing:
-            try:
-                async with asyncio.timeout(_ASK_SECONDS):
-                    await consumer.refresh_topics()
-            except (KafkaError, OSError, TimeoutError):
-                return  # readiness shows that the broker is away
+        for name in self._missing:
+            if name not in before:
+                log.error("input.missing", service=self._service, topic=name)
 
     def reasons(self) -> list[str]:
         """Return a line for each input that is missing."""
