@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 import typer
+from pydantic_core import to_json
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
@@ -127,7 +128,7 @@ def make_pairs_file(
     with read_lines(source, file_type) as lines, _without_collector():
         trajectories = make(lines, config, summary, _Refusals(summary))
         to_row = _ROWS[form]
-        write_lines(output, (orjson.dumps(to_row(trajectory)) for trajectory in trajectories))
+        write_lines(output, (_written(to_row(trajectory)) for trajectory in trajectories))
     return summary
 
 
@@ -143,6 +144,13 @@ def make_curriculum(
     with read_lines(source, file_type) as lines:
         results = run_epochs(lines, config.curriculum_learning, config.batching.seed)
         write_lines(output, (orjson.dumps(result) for result in results))
+
+
+def _written(row: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # an integer of more than 64 bits
+        return to_json(row)
 
 
 class _Refusals:

@@ -21,6 +21,7 @@ from tunestream.experiments.templates import read_templates
 from tunestream.rows.cells import Reading
 from tunestream.rows.formats import read_formatted
 from tunestream.rows.left_out import LeftOut, Unusable
+from tunestream.rows.messages import writable
 from tunestream.rows.reading import Row
 from tunestream.rows.values import find_surrogate
 
@@ -112,7 +113,7 @@ def _columns(data: DataConfig) -> dict[str, str]:
 
 
 def _check_columns(wanted: Mapping[str, str], row: Values) -> None:
-    columns = [str(name) for name in row]
+    columns = [writable(name) for name in row]
     for name, field in wanted.items():
         if name not in row:
             close = get_close_matches(name, columns, n=1)

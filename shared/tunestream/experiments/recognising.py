@@ -14,7 +14,7 @@ from tunestream.config.experiment.loading import ArmConfig, LoadedExperiment
 from tunestream.config.experiment.row_format import RowFormat
 from tunestream.experiments.sources import read_data
 from tunestream.experiments.stages import StageFailed
-from tunestream.rows.formats import FormatUnknown, recognise
+from tunestream.rows.columns import FormatUnknown, recognise
 
 __all__ = ["format_of", "recognised", "recognised_or_open"]
 

@@ -13,6 +13,7 @@ from tunestream.events.trajectories import Prompt
 from tunestream.rows.cells import Reading, read_answer, read_conversation, read_prompt, unwritten
 from tunestream.rows.left_out import Unusable
 from tunestream.rows.messages import are_messages
+from tunestream.rows.tables import written_as
 
 __all__ = ["read_templates"]
 
@@ -31,7 +32,7 @@ def read_templates(row: Values, data: DataConfig, dropped: Counter[str]) -> Read
         dropped: counts the keys of messages that are left out.
 
     Raises:
-        Unusable: when messages are none that can be trained on.
+        Unusable: when messages are none that can be trained on, or a value is no text of its template.
     """
     if data.messages is not None and data.chosen is None:
         return read_conversation(row[data.messages], data.messages, dropped)
@@ -77,8 +78,20 @@ def _rendered(template: str, row: Values) -> str:
 def _text(value: object, column: str, spec: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        raise Unusable("not_text", f"{column}: holds bytes that are no text in UTF-8")
     if not isinstance(value, dict | list):
-        return format(value, spec)
+        return _formatted(value, column, spec)
     if are_messages(value) or are_messages([value]):
         raise Unusable("bad_messages", f"{column}: holds messages, which are no part of a text")
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=written_as)
+    except TypeError as error:
+        raise Unusable("not_text", f"{column}: {error}") from None
+
+
+def _formatted(value: object, column: str, spec: str) -> str:
+    try:
+        return format(value, spec)
+    except (TypeError, ValueError) as error:
+        raise Unusable("not_text", f"{column}: cannot be written as {{{column}:{spec}}}: {error}") from None

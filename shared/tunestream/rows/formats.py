@@ -1,4 +1,4 @@
-"""Formats of training data: recognised from the columns of a row, and read."""
+"""Rows of each format of training data, read as prompts and answers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 from tunestream.config.experiment.row_format import RowFormat
 from tunestream.events.trajectories import OpenAIMessage, Prompt
 from tunestream.rows.cells import Reading, read_answer, read_conversation, read_prompt, unwritten
+from tunestream.rows.columns import CHATS, COMPLETIONS, holds_chat
 from tunestream.rows.left_out import Unusable
 from tunestream.rows.messages import writable
 
-__all__ = ["FormatUnknown", "read_formatted", "recognise"]
+__all__ = ["read_formatted"]
 
 Values = Mapping[str, Any]
 
@@ -23,6 +24,9 @@ _SPEAKERS: Final[Mapping[str, str]] = MappingProxyType(
         "user": "user",
         "gpt": "assistant",
         "chatgpt": "assistant",
+        "bing": "assistant",
+        "bard": "assistant",
+        "bot": "assistant",
         "assistant": "assistant",
         "model": "assistant",
         "system": "system",
@@ -32,59 +36,34 @@ _SPEAKERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Who speaks in ShareGPT's conversations → role."""
 
-_CHATS: Final = ("messages", "conversations", "conversation")
-_COMPLETIONS: Final = ("completion", "response")
-
-
-class FormatUnknown(ValueError):
-    """The columns stand for no format, or for several; the message has the setting to write."""
-
-
-def recognise(row: Values) -> RowFormat:
-    """Return the format that a row's columns stand for.
-
-    Raises:
-        FormatUnknown: when that is none, or several.
-    """
-    found = [name for name, fits in _FITS.items() if fits(row)]
-    columns = ", ".join(map(writable, row))
-    if len(found) == 1:
-        _check_one_of_each(found[0], row)
-        return found[0]
-    if found:
-        ways = " or ".join(f"data.format: {name}" for name in found)
-        raise FormatUnknown(f"the columns {columns} stand for several formats; write {ways}")
-    raise FormatUnknown(
-        f"the columns {columns} stand for no format; write data.prompt and data.prompt_stub, "
-        "templates with columns in braces, or data.messages, or data.chosen and data.rejected"
-    )
-
-
-def _check_one_of_each(form: RowFormat, row: Values) -> None:
-    """Refuse two columns of which either may be meant."""
-    if form is RowFormat.MESSAGES:
-        there, setting = [name for name in _CHATS if _chat(row, "role", name)], "data.messages"
-    elif form in {RowFormat.PROMPT_COMPLETION, RowFormat.KTO}:
-        there = [name for name in _COMPLETIONS if row.get(name) is not None]
-        setting = "data.prompt and data.prompt_stub"
-    else:
-        return
-    if len(there) > 1:
-        raise FormatUnknown(f"either of the columns {' and '.join(there)} may be meant; write {setting}")
-
 
 def read_formatted(form: RowFormat, row: Values, dropped: Counter[str]) -> Reading:
     """Read a row of a format.
 
     Args:
-        form: e.g. of :func:`recognise`.
+        form: e.g. of :func:`~tunestream.rows.columns.recognise`.
         row: its values by column.
         dropped: counts the keys of messages, and the columns, that are left out.
 
     Raises:
         Unusable: when the row is not what its format is.
     """
-    return _READERS[form](row, dropped)
+    if row.get("tools"):
+        dropped["tools"] += 1
+    read = _READERS[form](row, dropped)
+    return read._replace(prompt=_instructed(read.prompt, _plain(row, "system")))
+
+
+def _instructed(prompt: Prompt, system: str) -> Prompt:
+    """Return a prompt with the text of a column ``system`` in front, if there is any."""
+    if not system or not prompt or (isinstance(prompt, str) and prompt.isspace()):
+        return prompt
+    messages = [OpenAIMessage(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+    if messages[0].role != "system":
+        return [OpenAIMessage(role="system", content=system), *messages]
+    if messages[0].content != system:
+        raise Unusable("bad_messages", "system: differs from the system message of the prompt; keep one")
+    return messages
 
 
 def _alpaca(row: Values, dropped: Counter[str]) -> Reading:
@@ -98,8 +77,8 @@ def _alpaca(row: Values, dropped: Counter[str]) -> Reading:
 
 
 def _earlier(row: Values) -> list[OpenAIMessage]:
-    """Return what comes before an instruction: a system message, and turns of a history."""
-    messages = [OpenAIMessage(role="system", content=row["system"])] if _plain(row, "system") else []
+    """Return the turns of a history, which come before an instruction."""
+    messages = []
     for turn in row.get("history") or []:
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
             raise Unusable("bad_messages", "history: is no list of pairs of texts, question and answer")
@@ -111,13 +90,12 @@ def _earlier(row: Values) -> list[OpenAIMessage]:
 
 
 def _sharegpt(row: Values, dropped: Counter[str]) -> Reading:
-    said = row.get("conversations")
+    column = next((name for name in CHATS if holds_chat(row, "from", name)), "conversations")
+    said = row.get(column)
     if not isinstance(said, list):
-        raise Unusable("bad_messages", "conversations: is no list of messages with from and value")
-    messages = [_spoken(one, f"conversations.{number}", dropped) for number, one in enumerate(said)]
-    if _plain(row, "system"):
-        messages.insert(0, {"role": "system", "content": row["system"]})
-    return read_conversation(messages, "conversations", dropped)
+        raise Unusable("bad_messages", f"{column}: is no list of messages with from and value")
+    messages = [_spoken(one, f"{column}.{number}", dropped) for number, one in enumerate(said)]
+    return read_conversation(messages, column, dropped)
 
 
 def _spoken(one: object, field: str, dropped: Counter[str]) -> dict[str, Any]:
@@ -131,25 +109,23 @@ def _spoken(one: object, field: str, dropped: Counter[str]) -> dict[str, Any]:
 
 
 def _messages(row: Values, dropped: Counter[str]) -> Reading:
-    column = next((name for name in _CHATS if name in row), _CHATS[0])
-    if row.get("tools"):
-        dropped["tools"] += 1
+    column = next((name for name in CHATS if row.get(name)), CHATS[0])
     return read_conversation(row.get(column), column, dropped)
 
 
 def _prompt_completion(row: Values, dropped: Counter[str]) -> Reading:
-    column = next((name for name in _COMPLETIONS if name in row), _COMPLETIONS[0])
+    column = next((name for name in COMPLETIONS if name in row), COMPLETIONS[0])
     return Reading(
         read_prompt(row.get("prompt"), "prompt", dropped), read_answer(row.get(column), column, dropped)
     )
 
 
 def _kto(row: Values, dropped: Counter[str]) -> Reading:
-    label = row.get("label")
-    if not isinstance(label, bool):
-        label = _TRUTH.get(str(label).lower())
+    given = row.get("label")
+    label = _TRUTH.get(given.lower() if isinstance(given, str) else given) if _is_scalar(given) else None
     if label is None:
-        raise Unusable("bad_label", f"label: is {row.get('label')!r}; write true or false")
+        found = "missing" if given is None else repr(given)
+        raise Unusable("bad_label", f"label: is {found}; write true or false")
     return _prompt_completion(row, dropped)._replace(label=label)
 
 
@@ -161,7 +137,11 @@ def _preference(row: Values, dropped: Counter[str]) -> Reading:
     given = row.get("prompt", row.get("messages"))
     if given is None:
         if not before:
-            raise Unusable("empty_prompt", "prompt: is missing, and the answers have nothing before them")
+            raise Unusable(
+                "empty_prompt",
+                "prompt: is missing, and the answers have nothing before them; "
+                "write data.prompt, data.chosen and data.rejected",
+            )
         return Reading(before, chosen, rejected)
     prompt = read_prompt(given, "prompt", dropped)
     if before and not _begins_as(before, prompt):
@@ -198,43 +178,14 @@ def _plain(row: Values, column: str) -> str:
     return value
 
 
-def _chat(row: Values, key: str, *columns: str) -> bool:
-    """Return whether one of the columns holds messages, known by a key."""
-    for column in columns:
-        value = row.get(column)
-        if isinstance(value, str) and value.lstrip().startswith("["):
-            return key == "role" and key in value
-        if isinstance(value, list):
-            return bool(value) and isinstance(value[0], Mapping) and key in value[0]
-    return False
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float)
 
 
-def _has(row: Values, *columns: str) -> bool:
-    return all(column in row for column in columns)
-
-
-def _completes(row: Values) -> bool:
-    return "prompt" in row and any(name in row for name in _COMPLETIONS)
-
-
-_TRUTH: Final[Mapping[str, bool]] = MappingProxyType({"true": True, "1": True, "false": False, "0": False})
-
-_FITS_BUT_TEXT: Final[Mapping[RowFormat, Callable[[Values], bool]]] = MappingProxyType(
-    {
-        RowFormat.ALPACA: lambda row: _has(row, "instruction", "output"),
-        RowFormat.SHAREGPT: lambda row: _chat(row, "from", "conversations"),
-        RowFormat.MESSAGES: lambda row: _chat(row, "role", *_CHATS),
-        RowFormat.PROMPT_COMPLETION: lambda row: _completes(row) and "label" not in row,
-        RowFormat.PREFERENCE: lambda row: _has(row, "chosen", "rejected"),
-        RowFormat.KTO: lambda row: _completes(row) and "label" in row,
-    }
+_TRUTH: Final[Mapping[object, bool]] = MappingProxyType(
+    {"true": True, "1": True, 1: True, "false": False, "0": False, 0: False}
 )
-_FITS: Final[Mapping[RowFormat, Callable[[Values], bool]]] = MappingProxyType(
-    {
-        **_FITS_BUT_TEXT,
-        RowFormat.TEXT: lambda row: "text" in row and not any(fits(row) for fits in _FITS_BUT_TEXT.values()),
-    }
-)
+"""What a label may be; true and 1.0 are the same key as 1."""
 
 _READERS: Final[Mapping[RowFormat, Callable[[Values, Counter[str]], Reading]]] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ from itertools import count
 from typing import IO, Any, Final
 
 from tunestream.rows.errors import Place, RowError
-from tunestream.rows.values import DECODER, fault_of, not_utf8
+from tunestream.rows.values import decoder, fault_of, not_utf8
 
 __all__ = ["array_items"]
 
@@ -18,15 +18,20 @@ _WHITE: Final = " \t\n\r"
 _AT_THE_END: Final = 12  # characters: a literal, an escape or a mark that the end of what is read may cut
 
 
-def array_items(file: IO[bytes], source: str) -> Iterator[tuple[Place, Any]]:
+def array_items(file: IO[bytes], source: str, *, keep_numbers: bool = False) -> Iterator[tuple[Place, Any]]:
     """Yield the items of the array, numbered.
 
     The document is an array, or an object of which exactly one key holds an array.
 
+    Args:
+        file: the open document.
+        source: its name.
+        keep_numbers: whether NaN and infinity stay what they are; otherwise they are missing, None.
+
     Raises:
         RowError: when it is neither, or no JSON.
     """
-    text = _Text(file, source)
+    text = _Text(file, source, decoder(keep_numbers=keep_numbers))
     opening = text.peek()
     if opening == "[":
         yield from _items(text)
@@ -70,8 +75,8 @@ def _items_of_object(text: _Text) -> Iterator[tuple[Place, Any]]:
 class _Text:
     """A window on a document, moved forward value by value."""
 
-    def __init__(self, file: IO[bytes], source: str) -> None:
-        self._file, self.source = file, source
+    def __init__(self, file: IO[bytes], source: str, values: json.JSONDecoder) -> None:
+        self._file, self.source, self._values = file, source, values
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._at, self._line, self._ended = "", 0, 1, False
 
@@ -120,7 +125,7 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = DECODER.raw_decode(self._text, self._at)
+                value, end = self._values.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if self._may_be_cut(error) and self._more():
                     continue

@@ -55,7 +55,7 @@ def prompt_of(value: object, field: str, dropped: Counter[str]) -> Prompt:
         return ""
     if isinstance(value, str):
         return value
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
         raise MessageError(
             field, f"is {_kind(value)}; send text, or a list of messages with role and content"
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time
 from typing import IO, Any, Final
 
 from tunestream.rows.errors import Place, RowError
 from tunestream.rows.opening import lines_of
-from tunestream.rows.values import not_utf8
+from tunestream.rows.values import CR_ALONE, not_utf8
 
-__all__ = ["parquet_rows", "separated_rows"]
+__all__ = ["parquet_rows", "separated_rows", "written_as"]
 
 _SEPARATORS: Final = {
     "\t": "tabs separate the columns of the type tsv",
@@ -60,8 +61,11 @@ def separated_rows(file: IO[bytes], source: str, separator: str) -> Iterator[tup
 def parquet_rows(file: IO[bytes], source: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the rows of a Parquet file, a thousand read at a time.
 
+    Bytes that are UTF-8 are text, as not every writer marks its texts; a map is an object.
+
     Raises:
-        RowError: when it is no Parquet, names a column twice, or pyarrow is not installed.
+        RowError: when it is no Parquet, names a column twice, holds a moment or a map that Python cannot, or
+            pyarrow is not installed.
     """
     try:
         from pyarrow import ArrowException  # noqa: PLC0415 - half a second, which other formats do not pay
@@ -75,11 +79,38 @@ def parquet_rows(file: IO[bytes], source: str) -> Iterator[tuple[Place, dict[str
         with ParquetFile(file) as table:
             _columns(table.schema_arrow.names, source)
             for batch in table.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
+                for row in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
-                    yield Place(source, number, "row"), row
+                    yield Place(source, number, "row"), _as_text(row)
     except ArrowException as error:
         raise RowError(source, f"is not Parquet: {error}") from error
+    except (OverflowError, KeyError) as error:  # a moment out of range; a map with a key twice
+        raise RowError(source, f"behind row {number} a value cannot be read: {error}") from error
+
+
+def written_as(value: object) -> str:
+    """Return what JSON has no kind for as text; for ``json.dumps``.
+
+    Raises:
+        TypeError: for bytes that are no text.
+    """
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        raise TypeError("holds bytes that are no text in UTF-8")
+    return str(value)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value with text for all bytes that are UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, dict):
+        return {name: _as_text(each) for name, each in value.items()}
+    return [_as_text(each) for each in value] if isinstance(value, list) else value
 
 
 class _Lines:
@@ -119,7 +150,7 @@ def _check_separator(columns: Sequence[str], place: Place, separator: str) -> No
 
 def _reason(error: csv.Error) -> str:
     if "new-line" in str(error):
-        return "has a line end of CR alone; write LF, or CR and LF"
+        return CR_ALONE
     if "unexpected end of data" in str(error):
         return "a quote opens in this row and is never closed"
     return f"is not a table: {error}; write a quote inside quotes twice"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tunestream.events.base import NESTING_LIMIT
 from tunestream.rows.errors import Place, RowError
 
 __all__ = [
-    "DECODER",
+    "CR_ALONE",
     "check_depth",
     "clean",
+    "decoder",
     "fault_of",
     "find_surrogate",
     "json_value",
+    "kind_of",
     "not_utf8",
 ]
 
@@ -40,22 +43,24 @@ def json_value(text: bytes, place: Place, *, keep_numbers: bool = False) -> Any:
         RowError: when it is no JSON, repeats a key, or is nested too deeply.
     """
     try:
-        return (_PLAIN if keep_numbers else DECODER).decode(_decoded(text.rstrip(), place))
+        return decoder(keep_numbers=keep_numbers).decode(_decoded(text.rstrip(), place))
     except (ValueError, RecursionError) as error:
         raise fault_of(error, place) from error
 
 
 def fault_of(error: Exception, place: Place) -> RowError:
-    """Return what an error of :data:`DECODER` means."""
+    """Return what an error of a :func:`decoder` means."""
     if isinstance(error, RowError):
         return error
     if isinstance(error, _Repeated):
         return RowError(place, "is there twice in one object; keep one", field=str(error))
     if isinstance(error, RecursionError):
         return RowError(place, f"is nested deeper than {NESTING_LIMIT} levels")
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    return RowError(place, f"is not JSON: {reason}{column}")
+    if not isinstance(error, json.JSONDecodeError):  # the only other one
+        return RowError(place, f"holds an integer of more than {sys.get_int_max_str_digits():,} digits")
+    if error.doc[: error.pos].rstrip(" \t").endswith("\r"):
+        return RowError(place, CR_ALONE)
+    return RowError(place, f"is not JSON: {error.msg} at column {error.colno}")
 
 
 def clean(value: Any, place: Place, *, field: str = "", depth: int = 0) -> Any:
@@ -138,6 +143,30 @@ def _no_number(_name: str) -> None:
     return None
 
 
+def kind_of(value: object) -> str:
+    """Return what a value of JSON is, for people."""
+    return next(words for kind, words in _KINDS if isinstance(value, kind))
+
+
+def decoder(*, keep_numbers: bool) -> json.JSONDecoder:
+    """Return a decoder that refuses an object with a key twice.
+
+    Args:
+        keep_numbers: whether NaN and infinity stay what they are; otherwise they are None.
+    """
+    return _PLAIN if keep_numbers else _FINITE
+
+
+CR_ALONE: Final = "has a line end of CR alone; write LF, or CR and LF"
+_KINDS: Final[Sequence[tuple[type, str]]] = (
+    (type(None), "null"),
+    (str, "text"),
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (Mapping, "an object"),
+    (object, "no value of JSON"),
+)
 _PLAIN: Final = json.JSONDecoder(object_pairs_hook=_object)
-DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
-"""Reads NaN and infinity as None; refuses an object with a key twice."""
+_FINITE: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)

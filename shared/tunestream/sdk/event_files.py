@@ -140,7 +140,8 @@ def _milliseconds(stamped: float) -> int:
 def _check_candidate(step: IntermediateStep) -> None:
     payload = step.payload
     if payload.event_type is IntermediateStepType.TTC_END:
-        data = payload.data and {"input": payload.data.input, "output": payload.data.output}
+        sent = payload.data
+        data = sent and {name: getattr(sent, name, None) for name in ("input", "output", "score")}
         check_kept({"payload": {"metadata": payload.metadata, "data": data}})
 
 
@@ -169,4 +170,8 @@ def _dumps(value: object) -> bytes:
 
 def _fields(error: ValidationError, name: str) -> str:
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or name}: {one['msg']}" for one in details)
+    return "; ".join(f"{_place(one['loc']) or name}: {one['msg']}" for one in details)
+
+
+def _place(fields: tuple[str | int, ...]) -> str:
+    return ".".join(str(field) or "(a column without a name)" for field in fields)

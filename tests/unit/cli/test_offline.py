@@ -195,6 +195,14 @@ def test_a_score_that_is_not_finite_is_refused_in_parity_too(config: str) -> Non
         assert "line 4: non_finite: payload.data.score" in result.stderr
 
 
+@pytest.mark.parametrize("flags", [[], ["--nat-parity"]])
+def test_an_index_of_more_than_64_bits_is_written(config: str, flags: list[str]) -> None:
+    long = TURN.replace('"candidate_index": 1', f'"candidate_index": {1 << 70}')
+    assert long != TURN
+    result = run("pairs", "-c", config, "-", *flags, stdin=long)
+    assert str(1 << 70) in result.stdout
+
+
 def test_empty_input_gives_nothing(config: str, write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for source in (write("empty", ""), write("blank", "\n  \n"), write("empty.gz", gzip.compress(b""))):
@@ -224,7 +232,7 @@ def test_a_damaged_gzip_file_is_said_and_leaves_no_output(
     ("line", "reason"),
     [
         ("{", "is not JSON"),
-        (b"\xff\xfe", "is not JSON"),
+        (b"\xff\xfe", "is not UTF-8 text"),
         ("[1]", "must be an object"),
         ('{"step": {"payload": {}}}', "field example_id is missing"),
         ('{"example_id": "", "step": {"payload": {}}}', "field example_id is missing"),

@@ -7,6 +7,8 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,21 @@ def test_values_that_are_no_text_are_rendered(tmp_path: Path) -> None:
     rows = [{"q": {"a": [1, "ü"]}, "n": 1.5, "a": True} for _ in range(4)]
     of_rows(tmp_path, rows, prompt="{{{q}}} {n}", prompt_stub="{a}", train_size=2, test_size=2)
     assert trained(tmp_path)[0] == ResponseRow(prompt='{{"a": [1, "ü"]}} 1.5', response="True")
+
+
+def test_what_is_no_text_leaves_its_row_out(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    data = {"path": str(path), "prompt": "{q} {n:.2f}", "prompt_stub": "{n}"} | SOME
+    raw = [b"x", b"x", b"x", b"\xff"]
+    values = [{"day": date(2026, 1, 2), "sum": Decimal("2.5"), "raw": one} for one in raw]
+    write_parquet(path, [{"q": value, "n": 1.0} for value in values])
+    first = run(tmp_path, **data).first_left_out["not_text"]
+    assert first.endswith("row 4: q: holds bytes that are no text in UTF-8")
+    assert '{"day": "2026-01-02", "sum": "2.5", "raw": "x"} 1.00' in {row.prompt for row in trained(tmp_path)}
+    write_parquet(path, [{"q": one, "n": 1.0} for one in raw])
+    assert run(tmp_path, **data).left_out == {"not_text": 1}
+    write_parquet(path, [{"q": "x", "n": "1.0"}])
+    assert "not_text" in failure(lambda: run(tmp_path, **data)).message
 
 
 def test_too_few_rows_are_told(tmp_path: Path) -> None:

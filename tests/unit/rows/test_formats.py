@@ -11,13 +11,16 @@ import pytest
 from tunestream.config.experiment.row_format import RowFormat
 from tunestream.events.trajectories import OpenAIMessage
 from tunestream.rows.cells import Reading
-from tunestream.rows.formats import FormatUnknown, read_formatted, recognise
+from tunestream.rows.columns import FormatUnknown, recognise
+from tunestream.rows.formats import read_formatted
 from tunestream.rows.left_out import LeftOut, Unusable
 
 USER, GOOD, BAD = (
     {"role": role, "content": text} for role, text in (("user", "q"), ("assistant", "a"), ("assistant", "b"))
 )
 ASKED = [OpenAIMessage(role="user", content="q")]
+SYSTEM = [{"role": "system", "content": "s"}]
+INSTRUCTED = [OpenAIMessage(role="system", content="s"), *ASKED]
 SAID = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "weight": 1}]
 
 ROWS: list[tuple[RowFormat, dict[str, Any], Reading]] = [
@@ -43,7 +46,31 @@ ROWS: list[tuple[RowFormat, dict[str, Any], Reading]] = [
         {"conversations": SAID, "system": "s"},
         Reading([OpenAIMessage(role="system", content="s"), *ASKED], "a"),
     ),
+    (RowFormat.SHAREGPT, {"conversation": SAID}, Reading(ASKED, "a")),
+    (RowFormat.SHAREGPT, {"messages": SAID, "conversations": []}, Reading(ASKED, "a")),
+    (
+        RowFormat.SHAREGPT,
+        {"conversations": [{"from": "Human", "value": "q"}, {"from": "bing", "value": "a"}]},
+        Reading(ASKED, "a"),
+    ),
+    (RowFormat.MESSAGES, {"messages": [], "conversation": [USER, GOOD]}, Reading(ASKED, "a")),
     (RowFormat.MESSAGES, {"messages": [USER, GOOD]}, Reading(ASKED, "a")),
+    (RowFormat.MESSAGES, {"messages": [*SYSTEM, USER, GOOD], "system": "s"}, Reading(INSTRUCTED, "a")),
+    (RowFormat.MESSAGES, {"messages": [USER, GOOD], "system": "s"}, Reading(INSTRUCTED, "a")),
+    (RowFormat.PROMPT_COMPLETION, {"prompt": "q", "completion": "a", "system": ""}, Reading("q", "a")),
+    (
+        RowFormat.PROMPT_COMPLETION,
+        {"prompt": "q", "completion": "a", "system": "s"},
+        Reading(INSTRUCTED, "a"),
+    ),
+    (
+        RowFormat.PREFERENCE,
+        {"prompt": "q", "chosen": "a", "rejected": "b", "system": "s"},
+        Reading(INSTRUCTED, "a", "b"),
+    ),
+    (RowFormat.PROMPT_COMPLETION, {"prompt": " ", "completion": "a", "system": "s"}, Reading(" ", "a")),
+    (RowFormat.KTO, {"prompt": "q", "completion": "a", "label": 1.0}, Reading("q", "a", label=True)),
+    (RowFormat.KTO, {"prompt": "q", "completion": "a", "label": 0}, Reading("q", "a", label=False)),
     (RowFormat.MESSAGES, {"conversations": [USER, GOOD]}, Reading(ASKED, "a")),
     (RowFormat.MESSAGES, {"messages": json.dumps([USER, GOOD])}, Reading(ASKED, "a")),
     (RowFormat.PROMPT_COMPLETION, {"prompt": "q", "completion": "a"}, Reading("q", "a")),
@@ -106,6 +133,14 @@ def test_what_is_left_out_of_a_row_is_counted() -> None:
             {"messages": [USER, GOOD], "conversation": [USER, GOOD]},
             "either of the columns messages and conversation may be meant; write data.messages",
         ),
+        (
+            {"conversations": SAID, "conversation": SAID},
+            "either of the columns conversations and conversation may be meant; keep one",
+        ),
+        (
+            {"messages": [USER, GOOD], "conversations": SAID},
+            "write data.format: sharegpt or data.format: messages",
+        ),
     ],
 )
 def test_columns_that_stand_for_none_or_several_ask(row: dict[str, Any], said: str) -> None:
@@ -120,7 +155,7 @@ def test_columns_that_stand_for_none_or_several_ask(row: dict[str, Any], said: s
         ("alpaca", {"instruction": 7, "output": "a"}, "bad_messages", "instruction: is no text"),
         ("alpaca", {"instruction": "q", "output": "a", "history": [["x"]]}, "bad_messages", "history: "),
         ("sharegpt", {"conversations": None}, "bad_messages", "conversations: is no list"),
-        ("sharegpt", {"conversations": [{"from": "bot"}]}, "bad_messages", "conversations.0.from: is 'bot'"),
+        ("sharegpt", {"conversations": [{"from": "x"}]}, "bad_messages", "conversations.0.from: is 'x'"),
         ("sharegpt", {"conversations": SAID[:1]}, "bad_messages", "has 1 messages"),
         ("sharegpt", {"conversations": [*SAID, SAID[0]]}, "bad_messages", "conversations.2.role: is 'user'"),
         ("messages", {"messages": None}, "bad_messages", "messages: is text or missing"),
@@ -147,7 +182,15 @@ def test_columns_that_stand_for_none_or_several_ask(row: dict[str, Any], said: s
             "bad_messages",
             "does not begin with the prompt",
         ),
-        ("kto", {"prompt": "q", "completion": "a", "label": None}, "bad_label", "label: is None"),
+        ("kto", {"prompt": "q", "completion": "a", "label": None}, "bad_label", "label: is missing"),
+        ("kto", {"prompt": "q", "completion": "a", "label": 0.5}, "bad_label", "label: is 0.5"),
+        ("kto", {"prompt": "q", "completion": "a", "label": [1]}, "bad_label", "label: is [1]"),
+        (
+            "messages",
+            {"messages": [{"role": "system", "content": "x"}, USER, GOOD], "system": "s"},
+            "bad_messages",
+            "system: differs",
+        ),
         ("text", {"text": "x"}, "no_answer", "text: holds prompt and answer as one"),
     ],
 )

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,7 +132,7 @@ def test_gzip_is_known_by_its_content_too(write: Write) -> None:
         ("a.json", '[{"q": 1},\n{"q": 2},\n]', ":3: is not JSON"),
         ("a.json", '[{"q": 1}\n', "is not JSON: the end stands where , or ] should"),
         ("a.json", '[{"q": "x', ":1: is not JSON: Unterminated string"),
-        ("a.json", '[{"q": 1}, 2]', ": row 2: is not an object of columns; it is int"),
+        ("a.json", '[{"q": 1}, 2]', ": row 2: is not an object of columns; it is a number"),
         ("a.json", '{"q": 1}\n{"q": 2}', ":1: is one object without an array of rows; is the type jsonl"),
         ("a.json", '{"q": [1]}\n{"q": [2]}', "is not an object of columns"),
         ("a.json", '{"train": [{}], "test": [{}]}', ":1: holds two arrays, 'train' and 'test'"),
@@ -144,6 +146,10 @@ def test_gzip_is_known_by_its_content_too(write: Write) -> None:
         ("a.csv", "q\ta\n1\t2\n", ":1: names one column, 'q\\ta'; tabs separate the columns of the type tsv"),
         ("a.tsv", "q,a\n1,2\n", ":1: names one column, 'q,a'; commas separate the columns of the type csv"),
         ("a.csv", "q,a\n1,2\n".encode("utf-16-le"), ": is text in UTF-16"),
+        ("a.jsonl", '{"q": 1}\r{"q": 2}\r', ":1: has a line end of CR alone; write LF"),
+        ("a.jsonl", '{"q": ' + "1" * 5000 + "}", ":1: holds an integer of more than 4,300 digits"),
+        ("a.json", '[{}, {"q": ' + "1" * 5000 + "}]", ":1: holds an integer of more than 4,300 digits"),
+        ("a.json", "[null]", ": row 1: is not an object of columns; it is null"),
         ("a.jsonl", '{"q":\n', ":1: is not JSON: Expecting value at column 6"),
         ("a.csv", "q,a\n1\n", ":2: has 1 cells, and the first line names 2 columns"),
         ("a.csv", "q,a,q\n1,2,3\n", ":1: 'q': two columns have this name"),
@@ -230,6 +236,35 @@ def test_lines_of_any_type_stand_where_their_rows_are(write: Write) -> None:
     assert [number for number, line in enumerate(table, 1) if line] == [2, 3, 5]
     assert [json.loads(line) for line in table if line] == ROWS
     assert [json.loads(line) for line in lines(write("a.json", json.dumps(ROWS, indent=1)))] == ROWS
+
+
+def test_lines_are_what_their_rows_are(write: Write, tmp_path: Path) -> None:
+    odd = f'{{"n": [NaN, Infinity, 1e999], "i": {"1" * 400}, "half": "\\ud83d", "t": "ä"}}'
+    read = '{"n": [NaN, Infinity, Infinity], "i": ' + "1" * 400 + r', "half": "\ud83d", "t": "\u00e4"}'
+    assert lines(write("a.json", f"[{odd}]")) == [read.encode()]
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    rich = [{"d": Decimal("1.50"), "m": moment, "day": moment.date(), "b": "ä".encode(), "n": float("nan")}]
+    assert lines(write_parquet(tmp_path / "a.parquet", rich)) == [
+        b'{"d": "1.50", "m": "2026-01-02T03:04:05+00:00", "day": "2026-01-02", "b": "\\u00e4", "n": NaN}'
+    ]
+
+
+def test_bytes_that_are_no_text_have_no_line(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [{"image": {"bytes": b"\xff"}}])
+    with pytest.raises(RowError, match=r"row 1: holds bytes that are no text in UTF-8"):
+        lines(path)
+    assert rows(path) == [{"image": {"bytes": b"\xff"}}]
+
+
+def test_a_map_is_an_object_and_a_moment_out_of_range_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"m": pa.array([[("a", b"x")]], pa.map_(pa.string(), pa.binary()))}), path)
+    assert rows(str(path)) == [{"m": {"a": "x"}}]
+    parquet.write_table(pa.table({"m": pa.array([10**17], pa.timestamp("ms"))}), path)
+    assert ": behind row 0 a value cannot be read" in fault(str(path))
 
 
 JSON = st.recursive(

@@ -101,6 +101,7 @@ DEEP = '{"a": ' * 150 + "1" + "}" * 150
             native(metadata=None).replace("null", "[" * 10**5 + "]" * 10**5),
             "is nested deeper than 100 levels",
         ),
+        (native(**{"": 1}), r"\(a column without a name\): Extra inputs"),
         ("[1]", "is not a JSON object"),
         ("{", "is not JSON"),
     ],
@@ -108,6 +109,12 @@ DEEP = '{"a": ' * 150 + "1" + "}" * 150
 def test_a_native_line_that_cannot_be_published_names_the_field(line: str, said: str) -> None:
     with pytest.raises(LineError, match=said):
         read(line)
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "1e999"])
+def test_a_step_whose_score_no_one_can_use_is_refused(score: str) -> None:
+    with pytest.raises(LineError, match=r"step: payload.data.score: "):
+        read(nat("o").replace('"score": 1.0', f'"score": {score}'), RecordedFormat.NAT)
 
 
 def test_a_step_that_cannot_be_published_names_the_field() -> None:

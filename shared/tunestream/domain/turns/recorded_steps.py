@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from pydantic_core import from_json
+
+from tunestream.rows.errors import Place, RowError
+from tunestream.rows.values import check_depth, find_surrogate, json_value
 
 __all__ = ["RecordedPayload", "RecordedStep", "RecordingError", "read_steps"]
 
@@ -86,11 +88,16 @@ def read_steps(lines: Iterable[bytes]) -> Iterator[RecordedStep]:
 
 
 def _decode_at_length(number: int, raw: bytes) -> _Line:
-    """Read a line with NaN or infinity, which are then refused by name, or return what is wrong with it."""
+    """Read a line with NaN or infinity, which are then refused by name, or raise what is wrong with it."""
+    place = Place("", number)  # the caller names the file
     try:
-        document = from_json(raw)
-    except ValueError as error:
-        raise RecordingError(number, f"is not JSON: {error}") from None
+        document = json_value(raw, place, keep_numbers=True)
+        check_depth(document, place)
+    except RowError as error:
+        raise RecordingError(number, error.detail) from None
+    half = find_surrogate(document)
+    if half is not None:
+        raise RecordingError(number, f"{half[0] or 'it'}: not text: lone surrogate {half[1]}")
     if not isinstance(document, dict):
         raise RecordingError(number, 'must be an object {"example_id": …, "step": …}')
     if "example_id" not in document:

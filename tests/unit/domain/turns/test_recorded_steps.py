@@ -32,10 +32,18 @@ def test_any_number_is_read(written: bytes, read: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [DEEP, b'"\\ud800"', b'"\xff"', b"{"], ids=["deep", "surrogate", "bytes", "cut"]
+    ("data", "reason"),
+    [
+        (DEEP, "is nested deeper than 100 levels"),
+        (b'"\\ud800"', r"step.payload.data: not text: lone surrogate \\ud800"),
+        (b'"\xff"', "is not UTF-8 text: invalid start byte at byte 64"),
+        (b"{", "is not JSON"),
+        (b'{"score": NaN, "x": ' + b"[" * 200 + b"]" * 200 + b"}", "is nested deeper than 100 levels"),
+    ],
+    ids=["deep", "surrogate", "bytes", "cut", "deep and not finite"],
 )
-def test_what_is_not_json_is_refused_with_its_line(data: bytes) -> None:
-    with pytest.raises(RecordingError, match="line 2: is not JSON"):
+def test_what_is_not_json_is_refused_with_its_line(data: bytes, reason: str) -> None:
+    with pytest.raises(RecordingError, match=f"line 2: {reason}"):
         list(read_steps([b"\n", line(data)]))
 
 
