@@ -6,7 +6,6 @@ one of its commands is called, so that ``tunestream --help`` imports none of the
 
 from __future__ import annotations
 
-import logging
 import sys
 from importlib import import_module
 from typing import Annotated, Any, Final
@@ -16,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from tunestream import __version__
 from tunestream.cli.errors import failure_of
+from tunestream.cli.logs import quiet_client
 from tunestream.cli.output import note
 
 __all__ = ["COMMANDS", "app", "load", "main"]
@@ -111,8 +111,7 @@ def _options(
     Exit codes: 0 ok, 1 your fault or a failed run, 2 usage, 3 try again later (the broker is away, or
     time is out), 4 a canceled job.
     """
-    # What the client logs as errors it also raises, and an error is reported once.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    quiet_client()
 
 
 def main() -> None:

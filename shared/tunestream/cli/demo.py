@@ -22,13 +22,14 @@ from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure, TryAgain
 from tunestream.cli.experiment.options import SAVE_DIR, SaveDirOption
 from tunestream.cli.extras import check_extra
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import JsonOption, console, emit, logs, note, warn
 from tunestream.cli.serve import server_command
 from tunestream.cli.service_processes import free_port, service_processes
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
 from tunestream.config.run.run import RunConfig
-from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.config.settings import KafkaSettings
 from tunestream.demo.loop import play
 from tunestream.demo.plan import DemoFailed, DemoPlan, DemoSite
 from tunestream.demo.recipes import Quantization
@@ -39,7 +40,6 @@ from tunestream.demo.view import Screen, render_screen
 from tunestream.events.training import Objective
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.runs import apply_run
-from tunestream.telemetry import configure_logging
 from tunestream.topics import SERVICES
 
 __all__ = ["register"]
@@ -118,7 +118,7 @@ def demo(
     were never published. Exit code 1 unless the 95 % interval of the gain is above 0.
     """
     check_extra("demo", *_NEEDED)
-    configure_logging(LogSettings(level="warning", format="console"))
+    show_logs("warning")
     plan = DemoPlan(seed, rounds, keep, objective, quantize)
     begin = None if base is None else (base, save_dir)
     options = _Options(plan, curriculum, broker, data.absolute(), begin)

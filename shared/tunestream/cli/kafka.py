@@ -10,9 +10,8 @@ import typer
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import JsonOption, emit_line, note
-from tunestream.config.settings import LogSettings
-from tunestream.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from tunestream.streams.embedded import EmbeddedKafka
@@ -39,7 +38,7 @@ def kafka(
 
     It runs until Ctrl-C or SIGTERM. The next start continues from the same records.
     """
-    configure_logging(LogSettings(level="warning", format="console"))
+    show_logs("warning")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _serve(data, port or None, as_json=as_json)

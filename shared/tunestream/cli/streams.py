@@ -10,10 +10,9 @@ import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import JsonOption, show
-from tunestream.config.settings import LogSettings
 from tunestream.streams.offsets.seeking import SeekRefused, Target, seek
-from tunestream.telemetry import configure_logging
 from tunestream.topics import SERVICES
 
 __all__ = ["register"]
@@ -52,7 +51,7 @@ def seek_(
     Nothing before OFFSET is read. Going back reads records again: what the state still remembers counts
     once, anything older counts twice.
     """
-    configure_logging(LogSettings(level="warning", format="console"))
+    show_logs("warning")
     try:
         found = asyncio.run(seek(broker_settings(brokers), service, topic, partition, _target(offset)))
     except SeekRefused as error:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from tunestream.cli.embedding import BrokerOption, embedded_kafka
 from tunestream.cli.errors import Failure
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import JsonOption, console, emit_line, note, table, warn
 from tunestream.cli.service_processes import (
     RunningService,
@@ -24,10 +25,9 @@ from tunestream.cli.service_processes import (
 from tunestream.cli.stopping import until_stopped
 from tunestream.cli.supervisor import Supervisor
 from tunestream.cli.up_record import UpRecord, check_alone
-from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.config.settings import KafkaSettings
 from tunestream.overview.deployment import UP_FILE
 from tunestream.streams.admin import apply_topics
-from tunestream.telemetry import configure_logging
 from tunestream.topics import SERVICES
 
 __all__ = ["register"]
@@ -68,7 +68,7 @@ def up(
         raise typer.BadParameter(str(error), param_hint="--only") from error
     check_installed()
     check_alone(data)
-    configure_logging(LogSettings(level="error", format="console"))
+    show_logs("error")
     asyncio.run(until_stopped(_serve(services, broker, data.absolute(), as_json=as_json)))
 
 

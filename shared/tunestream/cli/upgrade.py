@@ -8,11 +8,11 @@ from typing import Any
 import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import JsonOption, note, show
-from tunestream.config.settings import KafkaSettings, LogSettings
+from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
 from tunestream.streams.runs import RunDirectory, write_format
-from tunestream.telemetry import configure_logging
 
 __all__ = ["register"]
 
@@ -63,7 +63,7 @@ def finish(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
 
 
 async def _standing(settings: KafkaSettings) -> dict[str, Any]:
-    configure_logging(LogSettings(level="warning", format="console"))
+    show_logs("warning")
     async with RunDirectory(settings) as runs:
         number = runs.format
     return {"writes": number, "release": FORMAT, "finished": number == FORMAT}

@@ -5,15 +5,20 @@ What a run should do is in its YAML file (:mod:`tunestream.config.run.run`); whe
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunestream.topics import DEFAULT_PARTITIONS
 
 __all__ = ["KafkaSettings", "LogSettings", "ServiceSettings", "StoreSettings", "SupervisorSettings"]
+
+_SERVER: Final = re.compile(r"(?:\[[^\s\]]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 
 
 class KafkaSettings(BaseSettings):
@@ -47,6 +52,19 @@ class KafkaSettings(BaseSettings):
     ssl_key_file: Path | None = Field(default=None, description="client key, PEM")
     ssl_check_hostname: bool = Field(default=True, description="the broker's certificate names its host")
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_servers(cls, value: str) -> str:
+        servers = [server.strip() for server in value.split(",")]
+        if not any(servers):
+            return str(cls.model_fields["bootstrap_servers"].default)
+        if not all(_is_server(server) for server in servers if server):
+            raise PydanticCustomError(
+                "servers",
+                "is no list of HOST:PORT; write names and ports alone: kafka-1:9092,kafka-2:9092",
+            )
+        return value
+
     @model_validator(mode="after")
     def _sasl_has_credentials(self) -> Self:
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
@@ -59,6 +77,21 @@ class KafkaSettings(BaseSettings):
     def topic(self, name: str) -> str:
         """Return the catalogue's ``name`` as it is called on this broker."""
         return f"{self.topic_prefix}{name}"
+
+
+def _is_server(text: str) -> bool:
+    if text.count(":") > 1 and not text.startswith("["):
+        return _is_address(text)
+    found = _SERVER.fullmatch(text)
+    return found is not None and (found[1] is None or 0 < int(found[1]) < 1 << 16)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class StoreSettings(BaseSettings):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,19 @@ def test_shell_completion_offers_commands() -> None:
 def test_shell_completion_reaches_into_lazy_commands() -> None:
     done = tunestream(_TUNESTREAM_COMPLETE="complete_bash", COMP_WORDS="tunestream run ap", COMP_CWORD="2")
     assert done.stdout.split() == ["apply"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["upgrade show", "streams seek pair-builder ttc.candidates 0 latest", "up --only trainer", "run list"],
+)
+def test_a_broker_that_is_away_is_one_sentence_with_a_remedy(command: str, tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path)] if command.startswith("up ") else []
+    done = tunestream(*command.split(), *data, "--brokers", "127.0.0.1:1")
+    assert done.returncode == 3
+    error, remedy = done.stderr.splitlines()
+    assert error == "error: No Kafka broker answers at 127.0.0.1:1: the connection was refused"
+    assert remedy.startswith("→ Start one (tunestream up")
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from tunestream.cli.errors import Failure
 from tunestream.cli.experiment.export import export
 from tunestream.cli.experiment.progress import watching
 from tunestream.cli.experiment.results import compare, gc, list_, report, show
+from tunestream.cli.logs import show_logs
 from tunestream.cli.output import DryRunOption, JsonOption, emit, note
 from tunestream.cli.stopping import until_stopped
 from tunestream.config.experiment.loading import LoadedExperiment, load_experiment
-from tunestream.config.settings import LogSettings, StoreSettings
+from tunestream.config.settings import StoreSettings
 from tunestream.experiments.engine import Engine
 from tunestream.experiments.recognising import recognised
 from tunestream.experiments.report import write_report
@@ -25,7 +26,6 @@ from tunestream.experiments.samples import SAMPLES, write_sample
 from tunestream.experiments.stages import Choice, Stage, StageFailed
 from tunestream.experiments.store import ExperimentStore
 from tunestream.experiments.trainer_service import TrainerService
-from tunestream.telemetry import configure_logging
 
 __all__ = ["experiments"]
 
@@ -113,7 +113,7 @@ def run(
     """
     if only is not None and start is not None:
         raise typer.BadParameter("--only and --from exclude each other")
-    configure_logging(LogSettings(level="warning", format="console"))
+    show_logs("warning")
     loaded = _load(file)
     store = ExperimentStore(loaded.save_dir)
     choice = Choice(only, start, frozenset(force or ()))

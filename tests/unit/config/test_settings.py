@@ -1,0 +1,50 @@
+"""Settings of a process are checked when they are read."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from tunestream.config.settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "kafka",
+        "kafka:9092",
+        "a:1, b:65535",
+        "a:1,",
+        "127.0.0.1:9092",
+        "[::1]:9092",
+        "::1",
+        "my_kafka.local:1",
+    ],
+)
+def test_servers_are_hosts_and_ports(servers: str) -> None:
+    assert KafkaSettings(bootstrap_servers=servers).bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "kafka:port",
+        "kafka:0",
+        "kafka:65536",
+        "kafka:",
+        "PLAINTEXT://kafka:9092",
+        "a:1 b:2",
+        "u:p@kafka:1",
+        "a:1:2",
+    ],
+)
+def test_what_is_no_list_of_servers_is_refused_and_not_repeated(servers: str) -> None:
+    with pytest.raises(ValidationError, match="is no list of HOST:PORT") as caught:
+        KafkaSettings(bootstrap_servers=servers)
+    assert servers not in caught.value.errors(include_input=False)[0]["msg"]
+
+
+@pytest.mark.parametrize("servers", ["", " ", ",,"])
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
+    assert KafkaSettings().bootstrap_servers == "localhost:9092"
