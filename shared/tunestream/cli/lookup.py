@@ -86,7 +86,8 @@ def no_such_run(run_id: str, known: Collection[str]) -> Failure:
         run_id: the name.
         known: runs that were applied.
     """
-    near = get_close_matches(run_id, sorted(known))
+    by_letters = {name.casefold(): name for name in sorted(known)}
+    near = [by_letters[name] for name in get_close_matches(run_id.casefold(), by_letters)]
     meant = f"Did you mean {', '.join(near)}? " if near else ""
     return Failure(
         f"there is no run {run_id!r}: it was never applied",

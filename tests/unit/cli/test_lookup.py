@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunestream.cli.errors import Failure
-from tunestream.cli.lookup import by_name
+from tunestream.cli.lookup import by_name, no_such_run
 
 KNOWN = {"abcd": 1, "abef": 2, "ab": 3, "xyz": 4}
 
@@ -22,3 +22,9 @@ def test_other_names_are_failures_with_a_remedy(name: str, problem: str) -> None
     with pytest.raises(Failure, match=f"^{problem}$") as raised:
         by_name(KNOWN, name, kind="job", remedy="list them")
     assert raised.value.remedy == "list them"
+
+
+@pytest.mark.parametrize("name", ["TIC-TAC-TOE", "tictactoe", "tic-tac-to"])
+def test_runs_whose_names_are_near_are_named(name: str) -> None:
+    failure = no_such_run(name, {"tic-tac-toe", "chess"})
+    assert failure.remedy.startswith("Did you mean tic-tac-toe? ")

@@ -24,6 +24,9 @@ async def test_a_time_out_of_what_is_inside_keeps_its_own_words() -> None:
 def test_an_error_without_a_message_is_named_with_its_cause() -> None:
     assert words(ValueError("wrong")) == "ValueError: wrong"
     assert words(TimeoutError()) == "TimeoutError (no message)"
+    ended = TimeoutError()
+    ended.__context__ = asyncio.CancelledError()
+    assert words(ended) == "TimeoutError: no answer in time"
     outer = TimeoutError()
     outer.__cause__ = OSError("disk full")
     assert words(outer) == "TimeoutError, caused by OSError: disk full"

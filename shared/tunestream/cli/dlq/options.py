@@ -109,12 +109,13 @@ async def _read_named(
 
 def row(letter: DeadLetter, marks: Marks) -> dict[str, Any]:
     """Return what a list shows of a dead letter."""
+    replayed = marks.replayed(letter)
     return {
         "letter": letter.name,
         "time": format_time(letter.time),
         "run": letter.run_id,
         "reason": letter.code,
         "replayable": not letter.final,
-        "replayed": marks.replayed(letter),
+        "replayed": None if replayed is None else format_time(int(replayed.timestamp() * 1000)),
         "message": letter.message,
     }

@@ -39,4 +39,6 @@ def words(error: BaseException) -> str:
     if text := str(error):
         return f"{name}: {text}"
     cause = error.__cause__ or error.__context__
+    if isinstance(cause, asyncio.CancelledError):  # how asyncio ends a wait
+        return f"{name}: no answer in time"
     return f"{name}, caused by {words(cause)}" if cause is not None else f"{name} (no message)"
