@@ -28,7 +28,7 @@ BATCHING = {
     "window_pairs": WINDOW_TURNS * PAIRS,
     "min_batch_pairs": 1,
     "max_wait": "1h",
-    "flush_after": "5s",
+    "flush_after": "15s",  # longer than a busy machine holds up a run in the middle
     "validation_fraction": 0.2,
 }
 CURRICULUM = {
