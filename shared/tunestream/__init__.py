@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         ARTTrajectoryBuilderConfig,
         DPOTrajectoryBuilderConfig,
     )
+    from tunestream.events.messages import OpenAIMessage
     from tunestream.events.training import TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
     from tunestream.events.trajectories import (
         DPOItem,
         EpisodeItem,
         EpisodeItemRole,
-        OpenAIMessage,
         Trajectory,
         TrajectoryCollection,
     )
@@ -59,7 +59,7 @@ else:
             "FinetuneRunConfig": "tunestream.config.nat.finetune",
             "NeMoCustomizerTrainerAdapter": "tunestream.trainers.nemo.backend",
             "NeMoCustomizerTrainerAdapterConfig": "tunestream.trainers.nemo.config",
-            "OpenAIMessage": "tunestream.events.trajectories",
+            "OpenAIMessage": "tunestream.events.messages",
             "RewardFunctionConfig": "tunestream.config.run.reward",
             "TRLTrainerAdapter": "tunestream.trainers.trl.backend",
             "TRLTrainerConfig": "tunestream.trainers.trl.config",

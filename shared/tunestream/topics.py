@@ -40,7 +40,7 @@ TOMBSTONE_MS: Final = 30 * 60 * 1000
 
 INPUTS: Final = {
     "ttc-collector": ("ttc.events",),
-    "pair-builder": ("ttc.candidates",),
+    "pair-builder": ("ttc.candidates", "ttc.scores"),
     "curriculum-gate": ("trajectories",),
     "trainer": ("training.batches", "training.control"),
 }
@@ -171,10 +171,12 @@ def _compacted(
 _LINE: Final = (
     Topic(
         name="ttc.events",
-        description="What agents publish: scored candidates, ends of turns and examples, finished episodes.",
+        description="What agents publish: turns, candidates, scores, ends of turns and examples, episodes.",
         key=KeyRule.RUN_EXAMPLE,
         types=(
+            "tunestream.ttc.turn.v1",
             "tunestream.ttc.candidate.v1",
+            "tunestream.ttc.score.v1",
             "tunestream.ttc.turn_end.v1",
             "tunestream.ttc.example_end.v1",
             "tunestream.ttc.episode.v1",
@@ -185,21 +187,32 @@ _LINE: Final = (
     ),
     Topic(
         name="ttc.candidates",
-        description="Validated, normalised candidates, markers and ticks.",
+        description="Validated, normalised turns, candidates, scores, markers and ticks.",
         key=KeyRule.RUN_EXAMPLE,
         types=(
+            "tunestream.turn.v1",
             "tunestream.candidate.v1",
+            "tunestream.score.v1",
             "tunestream.turn_end.v1",
             "tunestream.example_end.v1",
             "tunestream.episode.v1",
             "tunestream.tick.v1",
         ),
+        max_message_bytes=5 * MIB,  # a turn grows when it is normalised
+    ),
+    Topic(
+        name="ttc.scores",
+        description="Turns of ttc.unscored again, with their scores.",
+        key=KeyRule.RUN_EXAMPLE,
+        types=("tunestream.scores.v1", "tunestream.scores_ref.v1"),
+        max_message_bytes=5 * MIB,
     ),
     Topic(
         name="trajectories",
         description="One group of trajectories per closed turn or episode group, and ticks.",
         key=KeyRule.RUN,
         types=(
+            "tunestream.trajectory_group.v2",
             "tunestream.trajectory_group.v1",
             "tunestream.trajectory_group_ref.v1",
             "tunestream.tick.v1",
@@ -208,10 +221,11 @@ _LINE: Final = (
     ),
     Topic(
         name="training.batches",
-        description="What jobs train on: the manifest of a curriculum window's dataset; and live scores.",
+        description="What jobs train on: manifests of windows' datasets; each window's decision; scores.",
         key=KeyRule.RUN,
         types=(
             "tunestream.training_batch.v1",
+            "tunestream.window.v1",
             "tunestream.live_scores.v1",
         ),
     ),
@@ -226,6 +240,13 @@ _LINE: Final = (
 )
 
 _BESIDE: Final = (
+    Topic(
+        name="ttc.unscored",
+        description="Complete turns that wait for the run's reward function.",
+        key=KeyRule.RUN_EXAMPLE,
+        types=("tunestream.unscored.v1", "tunestream.unscored_ref.v1"),
+        max_message_bytes=5 * MIB,
+    ),
     Topic(
         name="training.control.results",
         description="The owner's answer to each command.",

@@ -98,7 +98,7 @@ def _sent(record: EncodedRecord) -> Example:
 def _emitted(service: str, output: Outbound) -> Example:
     envelope = Envelope(
         id=output.id,
-        type=type_of(output.body),
+        type=output.type,
         source=f"/tunestream/{service}",
         time=output.time,
         extensions=output.extensions,
@@ -107,7 +107,7 @@ def _emitted(service: str, output: Outbound) -> Example:
         topic=output.topic,
         key=encode_key(*output.key),
         headers=envelope.to_headers(),
-        value=output.body.to_json(),
+        value=output.encoded(),
         partition=_partition(output),
     )
 

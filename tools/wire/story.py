@@ -22,6 +22,7 @@ from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import batch_id, content_digest, group_id, job_id, stable_id
 from tunestream.events.live import LiveScores, ScoreSummary
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.models import Artifact, Evaluation
 from tunestream.events.nat import (
     IntermediateStep,
@@ -32,13 +33,7 @@ from tunestream.events.nat import (
 from tunestream.events.registry import type_of
 from tunestream.events.runs import FORMAT, FormatRecord, RunPointer
 from tunestream.events.training import ControlCommand, CurriculumState, DatasetFile, Objective, TrainingBatch
-from tunestream.events.trajectories import (
-    EpisodeItem,
-    EpisodeItemRole,
-    OpenAIMessage,
-    TrajectoryGroup,
-    TrajectoryGroupRef,
-)
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import (
     EVERY_RUN,
     CandidateStep,

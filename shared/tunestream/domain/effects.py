@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Headers
+from tunestream.events.registry import type_of
 
-__all__ = ["Effects", "Outbound", "Refused"]
+__all__ = ["Effects", "Outbound", "Refused", "Spliced"]
 
 # A message may quote what was sent, of any size, and has to fit into a dead letter's header.
 _LONGEST_MESSAGE: Final = 1000
@@ -34,13 +35,20 @@ class Refused(Exception):
         super().__init__(f"{code}: {self.message}")
 
 
+class Spliced(NamedTuple):
+    """A body that was put together of slices: its event type and its JSON."""
+
+    type: str
+    value: bytes
+
+
 @dataclass(slots=True)
 class Outbound:
-    """One output record, with its body still a model; the runtime encodes it when it commits.
+    """One output record; the runtime encodes it when it commits.
 
     Attributes:
         topic: catalogue name, without prefix.
-        body: the record's body.
+        body: the record's body, a model or what is its JSON already.
         id: deterministic CloudEvents id.
         time: stream time of the decision, milliseconds since the epoch.
         key: the parts of the record's key.
@@ -51,7 +59,7 @@ class Outbound:
     """
 
     topic: str
-    body: Wire
+    body: Wire | Spliced
     id: str
     time: int
     key: tuple[str, ...]
@@ -59,6 +67,15 @@ class Outbound:
     partition: int | None = None
     payload: bytes | None = None
     trace: Headers = ()
+
+    @property
+    def type(self) -> str:
+        """The event type."""
+        return self.body.type if isinstance(self.body, Spliced) else type_of(self.body)
+
+    def encoded(self) -> bytes:
+        """Return the body as it is written."""
+        return self.body.value if isinstance(self.body, Spliced) else self.payload or self.body.to_json()
 
 
 @dataclass(slots=True)

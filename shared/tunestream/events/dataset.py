@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tunestream.events.base import FiniteFloat, Identifier, Sparse, Wire
-from tunestream.events.trajectories import EpisodeItem, Prompt
+from tunestream.events.messages import Prompt
+from tunestream.events.trajectories import EpisodeItem
 
 __all__ = ["DatasetRow", "EpisodeRow", "PreferenceRow", "ResponseRow"]
 

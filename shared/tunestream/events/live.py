@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tunestream.events.base import FiniteFloat, Identifier, Wire
+from tunestream.events.base import FiniteFloat, Identifier, Sparse, Wire
 from tunestream.events.registry import event_type
 
-__all__ = ["LiveRecord", "LiveScores", "LiveTenure", "ScoreSummary"]
+__all__ = ["ExampleSums", "LiveRecord", "LiveScores", "LiveTenure", "ScoreSummary"]
 
 
-class ScoreSummary(Wire):
+class ExampleSums(Wire):
+    """Sums over the examples of one policy version, from which a ratio's error clustered by example follows.
+
+    With n the turns of an example and s the sum of its turns' mean scores.
+    """
+
+    examples: int = Field(ge=1)
+    turns_squared: FiniteFloat = Field(ge=0.0, description="sum of n * n")
+    scores_squared: FiniteFloat = Field(ge=0.0, description="sum of s * s")
+    products: FiniteFloat = Field(description="sum of n * s")
+
+
+class ScoreSummary(Sparse):
     """Turns of one policy version; a turn counts with the mean of its candidates' scores."""
 
     turns: int = Field(ge=1)
     mean: FiniteFloat
     squares: FiniteFloat = Field(ge=0.0, description="sum of the squared deviations from the mean")
+    by_example: ExampleSums | None = None
 
 
 @event_type("tunestream.live_scores.v1")

@@ -9,12 +9,14 @@ from pydantic import Field
 from tunestream.events.base import Identifier, Wire
 from tunestream.events.registry import event_type
 
-__all__ = ["FIRST_FORMAT", "FORMAT", "FormatRecord", "NewerFormat", "RunPointer", "RunRecord"]
+__all__ = ["FIRST_FORMAT", "FORMAT", "TURN_FORMAT", "FormatRecord", "NewerFormat", "RunPointer", "RunRecord"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """What a deployment of this release writes; it reads this format and the one before."""
 FIRST_FORMAT: Final = 1
 """Of deployments older than the first :class:`FormatRecord`."""
+TURN_FORMAT: Final = 3
+"""The first format with turns, scores and groups of version 2 on the wire."""
 
 
 class NewerFormat(RuntimeError):
@@ -43,3 +45,6 @@ class FormatRecord(Wire):
     """What the services of a deployment write, so that a release can be rolled back until it is raised."""
 
     format: int = Field(ge=1)
+    reward_service: bool = Field(
+        default=False, description="whether something answers the requests of ``ttc.unscored``"
+    )

@@ -1,6 +1,6 @@
 """Preference pairs, trajectories and their groups.
 
-Names and fields of OpenAIMessage, DPOItem, EpisodeItem, Trajectory and TrajectoryCollection are those of
+Names and fields of DPOItem, EpisodeItem, Trajectory and TrajectoryCollection are those of
 the NeMo Agent Toolkit's fine-tuning harness.
 """
 
@@ -13,22 +13,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire, kept
+from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire
+from tunestream.events.messages import ChatMessage, Prompt, TokenIds, Tools
 from tunestream.events.registry import event_type
 
 __all__ = [
-    "ChatMessage",
     "CloseReason",
     "DPOItem",
     "EpisodeItem",
     "EpisodeItemRole",
     "MemberScore",
-    "Message",
-    "OpenAIMessage",
     "PreferencePair",
-    "Prompt",
-    "ToolCall",
-    "ToolFunction",
     "Trajectory",
     "TrajectoryCollection",
     "TrajectoryGroup",
@@ -36,51 +31,22 @@ __all__ = [
 ]
 
 
-class ToolFunction(Sparse):
-    """What a tool call calls; the arguments are the model's text, JSON mostly, or an object."""
+class DPOItem(Sparse):
+    """One preference: to ``prompt``, ``chosen_response`` is better than ``rejected_response``.
 
-    name: str
-    arguments: Annotated[str | dict[str, Any], AfterValidator(kept)]
-
-
-class ToolCall(Sparse):
-    """One call of a tool that an assistant makes."""
-
-    id: str | None = None
-    type: Literal["function"] = "function"
-    function: ToolFunction
-
-
-class OpenAIMessage(Wire):
-    """One chat message."""
-
-    role: str
-    content: str
-
-
-class ChatMessage(Sparse, OpenAIMessage):
-    """A message with what the OpenAI chat API has beside role and content.
-
-    ``content`` is empty where an assistant calls tools and writes nothing.
+    The responses are the texts that the model wrote. A response with more than text, such as calls of tools,
+    stands whole in ``chosen_message`` or ``rejected_message``.
     """
-
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
-    reasoning_content: str | None = None
-
-
-# Most messages are plain: they are read and written as fast as if there were no others.
-Message = Annotated[OpenAIMessage | ChatMessage, Field(union_mode="left_to_right")]
-Prompt = list[Message] | str
-
-
-class DPOItem(Wire):
-    """One preference: to ``prompt``, ``chosen_response`` is better than ``rejected_response``."""
 
     prompt: Prompt
     chosen_response: str
     rejected_response: str
+    tools: Tools | None = None
+    chosen_message: ChatMessage | None = None
+    rejected_message: ChatMessage | None = None
+    prompt_token_ids: TokenIds | None = None
+    chosen_token_ids: TokenIds | None = None
+    rejected_token_ids: TokenIds | None = None
 
 
 class EpisodeItemRole(StrEnum):

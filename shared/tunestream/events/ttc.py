@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tunestream.events.base import FiniteFloat, Foreign, Identifier, Metadata, SentMetadata, Wire, kept
+from tunestream.events.messages import Message, Prompt
 from tunestream.events.registry import event_type
-from tunestream.events.trajectories import EpisodeItem, Message, Prompt
+from tunestream.events.trajectories import EpisodeItem
 
 __all__ = [
     "EVERY_RUN",

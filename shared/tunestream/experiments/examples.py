@@ -14,7 +14,8 @@ from tunestream.config.experiment.data import DataConfig, columns_of
 from tunestream.domain.gate.dataset_rows import split_rows
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
 from tunestream.events.ids import group_id
-from tunestream.events.trajectories import Prompt, TrajectoryGroup
+from tunestream.events.messages import Prompt
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.results import TestRow
 from tunestream.experiments.stages import StageFailed
 from tunestream.experiments.templates import read_templates

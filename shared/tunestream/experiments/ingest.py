@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.config.experiment.data import DataConfig
 from tunestream.events.dataset import PreferenceRow
-from tunestream.events.trajectories import Prompt, TrajectoryGroup
+from tunestream.events.messages import Prompt
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
 from tunestream.experiments.recognising import format_of
 from tunestream.experiments.sources import read_data

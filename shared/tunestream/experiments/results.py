@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Wire
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 
 __all__ = ["MetricEstimate", "QaResult", "ResultRow", "TestBank", "TestRow"]
 

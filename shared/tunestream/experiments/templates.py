@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 
 from tunestream.config.experiment.data import DataConfig, columns_of
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.rows.cells import Reading, read_answer, read_conversation, read_prompt, unwritten
 from tunestream.rows.left_out import Unusable
 from tunestream.rows.messages import are_messages

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import NamedTuple
 
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.rows.left_out import Unusable
 from tunestream.rows.messages import MessageError, are_messages, prompt_of, response_of
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tunestream.config.experiment.row_format import RowFormat
-from tunestream.events.trajectories import OpenAIMessage, Prompt
+from tunestream.events.messages import OpenAIMessage, Prompt
 from tunestream.rows.cells import Reading, read_answer, read_conversation, read_prompt, unwritten
 from tunestream.rows.columns import CHATS, COMPLETIONS, holds_chat
 from tunestream.rows.left_out import Unusable

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tunestream.events.base import NotKept, check_kept
-from tunestream.events.trajectories import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
+from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
 
 __all__ = ["MessageError", "are_messages", "prompt_of", "response_of", "writable"]
 

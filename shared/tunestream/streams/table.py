@@ -263,7 +263,9 @@ class Table(Generic[Value]):
             if record.value is None:
                 self._remove(key)
             else:
-                self._values[key] = self._value_of(decode(record, self._accepted, of_services=True).body)
+                body = decode(record, self._accepted, of_services=True).body
+                assert isinstance(body, BaseModel)
+                self._values[key] = self._value_of(body)
             self._skipped.pop(key, None)
         except Exception as error:  # noqa: BLE001 # what was there before stays: one bad record stops nobody
             self._skip(key, str(error) if isinstance(error, Refused | ValueError) else repr(error))

@@ -17,12 +17,12 @@ from tests.helpers.fake_nemo import ENDLESS, FakeNeMo, nemo_config, nemo_setting
 from tunestream.artifacts import ArtifactStore, put_rows
 from tunestream.domain.gate.split import is_held_out
 from tunestream.events.dataset import PreferenceRow
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.training import DatasetFile, TrainingJobRef, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
-    OpenAIMessage,
     Trajectory,
     TrajectoryCollection,
 )

@@ -24,8 +24,8 @@ from tests.helpers.training import (
     weights,
 )
 from tunestream.artifacts import ArtifactStore, put_rows, rows_to_jsonl
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.training import DatasetFile
-from tunestream.events.trajectories import OpenAIMessage
 from tunestream.trainers import is_infrastructure
 from tunestream.trainers.worker.handle import WorkerDied, WorkerHandle
 from tunestream.trainers.worker.protocol import Canceled, Finished, Progress

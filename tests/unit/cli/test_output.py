@@ -9,7 +9,7 @@ import pytest
 
 from tunestream.cli import output
 from tunestream.cli.output import emit, emit_line, leaves
-from tunestream.events.trajectories import OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
 
 
 def test_documents_may_hold_models_and_times(capsys: pytest.CaptureFixture[str]) -> None:

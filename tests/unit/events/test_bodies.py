@@ -15,16 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from tools.wire import examples
 from tunestream.events.base import Foreign, Wire
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.registry import event_types, model_of
-from tunestream.events.trajectories import (
-    CloseReason,
-    DPOItem,
-    MemberScore,
-    OpenAIMessage,
-    Trajectory,
-    TrajectoryGroup,
-)
+from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
 
 Path = tuple[str | int, ...]
 

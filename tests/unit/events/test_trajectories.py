@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.training import CurriculumState, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import (
     DPOItem,
     EpisodeItem,
     EpisodeItemRole,
-    OpenAIMessage,
     Trajectory,
     TrajectoryCollection,
 )

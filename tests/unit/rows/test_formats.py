@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tunestream.config.experiment.row_format import RowFormat
-from tunestream.events.trajectories import OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
 from tunestream.rows.cells import Reading
 from tunestream.rows.columns import FormatUnknown, recognise
 from tunestream.rows.formats import read_formatted

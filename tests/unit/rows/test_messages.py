@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunestream.events.trajectories import ChatMessage, OpenAIMessage, ToolCall, ToolFunction
+from tunestream.events.messages import ChatMessage, OpenAIMessage, ToolCall, ToolFunction
 from tunestream.rows.messages import MessageError, are_messages, prompt_of, response_of
 
 PLAIN = OpenAIMessage(role="user", content="ab")

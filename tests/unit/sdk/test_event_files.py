@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunestream.events.trajectories import OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.ttc import TTCCandidate
 from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
 

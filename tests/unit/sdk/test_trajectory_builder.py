@@ -13,7 +13,8 @@ import pytest
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.offline import RunEvent
-from tunestream.events.trajectories import DPOItem, OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
+from tunestream.events.trajectories import DPOItem
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import DPOTrajectoryBuilder
 from tunestream.sdk.trajectory_builder import EventSource

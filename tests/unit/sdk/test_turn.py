@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.helpers.bad_records import nested
-from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.events.ttc import TTCEpisode, TTCTurnEnd
 from tunestream.rows.messages import MessageError
 from tunestream.sdk import Turn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiokafka import ConsumerRecord
+from pydantic import BaseModel
 
 from tools.wire import examples
 from tools.wire.examples import Example
@@ -56,6 +57,7 @@ class TestEveryTypeOfEveryInput:
 
     def test_it_is_read(self, example: Example) -> None:
         inbound = decode(record_of(example), topic(example.topic).bodies())
+        assert isinstance(inbound.body, BaseModel)
         assert type_of(inbound.body) == inbound.envelope.type == example.ce_type
 
     def test_a_higher_major_version_is_newer(self, example: Example) -> None:

@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
-from tunestream.events.trajectories import (
-    EpisodeItem,
-    EpisodeItemRole,
-    OpenAIMessage,
-    Prompt,
-    Trajectory,
-    TrajectoryCollection,
-)
+from tunestream.events.messages import OpenAIMessage, Prompt
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.nemo.records import make_records, split

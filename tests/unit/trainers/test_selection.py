@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.events.dataset import EpisodeRow, PreferenceRow, ResponseRow
-from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.messages import OpenAIMessage
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.trainers.trl.examples import Preference, Response
 from tunestream.trainers.trl.selection import advantages, best_of, contrasts, unpaired
 

@@ -6,7 +6,7 @@ import json
 import re
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
@@ -66,6 +66,8 @@ class RunConfig(Section):
     target_model: str | None = Field(default=None, min_length=1)
     """The name under which serving knows the adapter; by default the run's id."""
     reward_function: RewardFunctionConfig | None = None
+    scores: Literal["published", "later"] = "published"
+    """Whether candidates come with their scores, or some scores come later."""
     trajectory_builder: TrajectoryBuilder = DPOTrajectoryBuilderConfig()
     curriculum_learning: CurriculumLearning = CurriculumLearningConfig()
     batching: BatchingConfig = BatchingConfig()

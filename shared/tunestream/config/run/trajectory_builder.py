@@ -29,7 +29,8 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     min_score_diff: float = Field(default=0.0, ge=0.0)
     """The least difference of scores of a pair; equal scores make no pair, also at 0."""
     max_pairs_per_turn: int | None = Field(default=None, ge=1)
-    """Keep the pairs with the largest differences; counts only with `exhaustive_pairs`."""
+    """Keep the pairs with the largest differences; counts only with `exhaustive_pairs`. By default as many
+    as a window takes (`batching.window_pairs`), all with `nat_parity`."""
     reward_from_score_diff: bool = True
     """A pair's reward is its difference of scores; false takes the chosen candidate's score."""
     require_multiple_candidates: bool = True
@@ -42,6 +43,12 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     """Closed turns remembered whole at most, per partition; of older ones the name is remembered."""
     max_candidates_per_turn: int = Field(default=256, ge=2)
     """More candidates of one turn are refused as `turn_full`."""
+    score_timeout: Duration = timedelta(hours=24)
+    """Stream time after which a turn that waits for scores closes with those that it has."""
+    max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    """Bytes of turns that wait for scores, per partition; the oldest closes with the scores that it has."""
+    wire: Literal["compact", "expanded"] = "compact"
+    """How groups are written: each candidate once, or every pair spelt out."""
     nat_parity: bool = False
     """Pair exactly as the NeMo Agent Toolkit does: ties, identical responses and mixed prompts too."""
 

@@ -14,8 +14,8 @@ from tunestream.domain.collector.prompts import read_prompt, read_response
 from tunestream.domain.effects import Refused
 from tunestream.events.base import NotKept, check_kept
 from tunestream.events.ids import candidate_id
+from tunestream.events.messages import OpenAIMessage, Prompt
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
-from tunestream.events.trajectories import OpenAIMessage, Prompt
 from tunestream.events.ttc import CandidateStep, ExampleEnd, TTCEventData
 
 __all__ = [

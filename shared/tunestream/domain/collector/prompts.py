@@ -6,8 +6,8 @@ from collections import Counter
 
 from tunestream.domain.effects import Refused
 from tunestream.events.base import NotKept
+from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt
 from tunestream.events.runs import FIRST_FORMAT
-from tunestream.events.trajectories import ChatMessage, OpenAIMessage, Prompt
 from tunestream.events.ttc import CandidateStep
 from tunestream.rows.messages import MessageError, prompt_of, response_of
 

@@ -9,13 +9,8 @@ from typing import Any
 
 from tunestream.events.dataset import DatasetRow, EpisodeRow
 from tunestream.events.ids import stable_id
-from tunestream.events.trajectories import (
-    ChatMessage,
-    EpisodeItem,
-    EpisodeItemRole,
-    OpenAIMessage,
-    Prompt,
-)
+from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 
 __all__ = ["is_held_out", "opening_of", "prompt_name"]
 

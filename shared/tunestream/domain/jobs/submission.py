@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import DatasetRow, EpisodeRow, ResponseRow
 from tunestream.events.ids import stable_id
+from tunestream.events.messages import Prompt
 from tunestream.events.training import CurriculumState, DatasetFile, Objective, TrainingBatch
-from tunestream.events.trajectories import Prompt
 
 __all__ = ["make_batch", "read_submitted", "split_submitted"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from tunestream.events.trajectories import ChatMessage, Prompt
+from tunestream.events.messages import ChatMessage, Prompt
 
 __all__ = ["REASONS", "C", "PairRules", "Pairing", "Pairings", "Scored", "pairs_of", "prompt_key", "why_not"]
 

@@ -8,15 +8,8 @@ from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.pairing import C, Pairing, PairRules
 from tunestream.domain.turns.pairs import make_pairs
 from tunestream.events.ids import group_id
-from tunestream.events.trajectories import (
-    ChatMessage,
-    CloseReason,
-    DPOItem,
-    MemberScore,
-    Prompt,
-    Trajectory,
-    TrajectoryGroup,
-)
+from tunestream.events.messages import ChatMessage, Prompt
+from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep
 
 __all__ = ["close_turn", "preference_pair", "preference_trajectory", "trl_row"]

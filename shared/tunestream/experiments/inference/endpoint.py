@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 
 from tunestream.config.experiment.experiment import ExperimentInferenceConfig
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.inference.options import request_options
 from tunestream.experiments.models.protocol import GeneratedAnswer
 from tunestream.experiments.requests import ModelReference

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.inference.endpoint import Endpoint
 from tunestream.experiments.inference.options import generation_options, idle_settings
 from tunestream.experiments.journal import Journal, read_lines

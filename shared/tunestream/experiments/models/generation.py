@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import GenerationConfig
 
 from tunestream.config.run.model import ModelConfig
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.models.protocol import Generate, GeneratedAnswer
 from tunestream.experiments.requests import ModelReference
 from tunestream.experiments.stages import StageFailed

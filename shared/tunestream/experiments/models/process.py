@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.models.protocol import (
     REPLIES,
     Embed,

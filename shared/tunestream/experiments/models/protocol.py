@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from tunestream.events.base import FiniteFloat, Wire
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.requests import ModelReference
 from tunestream.trainers.worker.lines import CallRefused
 

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Wire
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.experiments.journal import read_lines
 from tunestream.experiments.qa.metrics import Metric, measure
 from tunestream.experiments.qa.statistics import estimate

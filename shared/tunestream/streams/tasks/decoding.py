@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tunestream.domain.effects import Refused
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
+from tunestream.events.views.base import View
 from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.tasks.handler import Inbound
 
@@ -33,19 +34,25 @@ _CODES: Final[Mapping[str, str]] = {
     "recursion_loop": "undecodable.nesting",
 }
 _MESSAGE_LENGTH: Final = 500
+_NO_VIEWS: Final[Mapping[str, type[View]]] = {}
 _LOG_APPEND_TIME: Final = 1  # Kafka's number for it
 # A type may be of any size, and the types that the topic takes should be seen after it.
 _TYPE_LENGTH: Final = 100
 
 
 def decode(
-    record: ConsumerRecord, accepted: Mapping[str, type[BaseModel]], *, of_services: bool = False
+    record: ConsumerRecord,
+    accepted: Mapping[str, type[BaseModel]],
+    *,
+    views: Mapping[str, type[View]] = _NO_VIEWS,
+    of_services: bool = False,
 ) -> Inbound:
     """Decode one record.
 
     Args:
         record: as consumed, value and key in bytes.
         accepted: the body class of each type that its topic takes, from :meth:`.Topic.bodies`.
+        views: of those of the types that have one; then the decoded body is a view.
         of_services: whether only services write its topic: then fields that are not known are left out, since
             a later release may have added them; elsewhere they are the sender's fault.
 
@@ -64,10 +71,15 @@ def decode(
     value = record.value
     if not value:
         raise Refused("undecodable.empty", f"the body is empty; send the JSON of a {body.__name__}")
-    try:
-        decoded = body.model_validate_json(value, extra="ignore" if of_services else None)
-    except ValidationError as error:
-        raise refusal_of(error, body.__name__) from error
+    view = views.get(envelope.type)
+    decoded: BaseModel | View | None = None if view is None else view.read(value)
+    if decoded is None:
+        try:
+            decoded = body.model_validate_json(value, extra="ignore" if of_services else None)
+        except ValidationError as error:
+            raise refusal_of(error, body.__name__) from error
+        if view is not None:
+            decoded = view.of(decoded)
     return Inbound(
         record.key,
         value,

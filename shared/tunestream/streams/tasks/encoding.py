@@ -20,7 +20,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.events.registry import type_of
 from tunestream.streams.changelog.values import wrap
 from tunestream.streams.letters.dead_letters import Letter
 from tunestream.topics import CATALOGUE, dlq_of
@@ -108,7 +107,7 @@ class TransactionWriter:
         """Encode the output records and drop them."""
         outbound, effects.outbound = effects.outbound, []
         for output in outbound:
-            payload = output.payload or output.body.to_json()
+            payload = output.encoded()
             key = encode_key(*output.key)
             batches.append(
                 self._prefix + output.topic,
@@ -136,7 +135,7 @@ class TransactionWriter:
     def _headers(self, output: Outbound) -> _Headers:
         return Envelope(
             id=output.id,
-            type=type_of(output.body),
+            type=output.type,
             source=self._source,
             time=output.time,
             extensions=output.extensions,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from tunestream.domain.effects import Effects
 from tunestream.events.cloudevents import Envelope
+from tunestream.events.views.base import View
 
 __all__ = ["Handler", "Inbound", "TaskContext", "Transact"]
 
@@ -26,7 +27,7 @@ class Inbound:
         partition: of its topic.
         offset: in its partition.
         envelope: the CloudEvents attributes of its headers.
-        body: the decoded value.
+        body: the decoded value, a view where the event type has one.
         by_broker: whether ``time`` is the broker's: the topic's timestamps are LogAppendTime.
     """
 
@@ -36,7 +37,7 @@ class Inbound:
     partition: int
     offset: int
     envelope: Envelope
-    body: BaseModel
+    body: BaseModel | View
     by_broker: bool = True
 
 

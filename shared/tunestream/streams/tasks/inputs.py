@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from tunestream.events.views.base import views_of
 from tunestream.streams.broker.deadlines import STEP_DEADLINE, deadline
 from tunestream.streams.broker.watermarks import Watermarks
 from tunestream.streams.changelog.values import Reached
@@ -60,6 +61,7 @@ class Inputs:
             for full, name in self.names.items()
         }
         self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
+        self._views = {full: views_of(topic(name).types) for full, name in self.names.items()}
         self._timed = {full for full, name in self.names.items() if topic(name).log_append_time}
         self._ours = {full for full, name in self.names.items() if not topic(name).from_outside}
 
@@ -73,7 +75,8 @@ class Inputs:
         Raises:
             Refused: when its sender is at fault.
         """
-        return decode(record, self._accepted[record.topic], of_services=record.topic in self._ours)
+        name = record.topic
+        return decode(record, self._accepted[name], views=self._views[name], of_services=name in self._ours)
 
     def offsets(self, reached: Mapping[str, Reached]) -> dict[TopicPartition, int]:
         """Return the offset of the next record of each input that is ``reached``, by catalogue name."""

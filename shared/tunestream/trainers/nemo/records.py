@@ -11,7 +11,8 @@ from typing import Any, Final
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.events.ids import content_digest, stable_id
-from tunestream.events.trajectories import EpisodeItemRole, OpenAIMessage, Prompt
+from tunestream.events.messages import OpenAIMessage, Prompt
+from tunestream.events.trajectories import EpisodeItemRole
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.trl.selection import best_of
 

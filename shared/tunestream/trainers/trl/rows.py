@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
-from tunestream.events.trajectories import Prompt
+from tunestream.events.messages import Prompt
 from tunestream.trainers.trl.examples import Examples, Marked, Preference, Response
 
 __all__ = ["encode", "tokenise_labelled", "tokenise_preferences", "tokenise_responses"]

@@ -15,8 +15,9 @@ from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.collector.prompts import as_format
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import candidate_id, episode_id
+from tunestream.events.messages import ChatMessage, OpenAIMessage
 from tunestream.events.nat import IntermediateStep
-from tunestream.events.trajectories import ChatMessage, EpisodeItem, EpisodeItemRole, OpenAIMessage
+from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.events.ttc import (
     CandidateStep,
     EpisodeStep,

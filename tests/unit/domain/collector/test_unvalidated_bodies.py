@@ -12,7 +12,8 @@ from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.open_group import OpenGroup
 from tunestream.domain.turns.preferences import close_turn
-from tunestream.events.trajectories import CloseReason, OpenAIMessage, TrajectoryGroup
+from tunestream.events.messages import OpenAIMessage
+from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, TTCCandidate
 
 PROMPTS = st.just("p") | st.just([OpenAIMessage(role="user", content="p")])

@@ -92,7 +92,7 @@ class Gate:
                 self.log[key] = value
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        self.told += [output.body for output in effects.outbound]
+        self.told += [output.body for output in effects.outbound if isinstance(output.body, Wire)]
         return selected
 
     def restart(self, seed: int = 0) -> None:

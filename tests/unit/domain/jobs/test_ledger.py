@@ -238,7 +238,7 @@ def test_one_version_is_promoted_and_those_before_it_are_retired() -> None:
     assert obey(ledger, command, now=NOW, effects=effects).accepted
     told = [output.body for output in effects.outbound if output.topic == "models"]
     assert [
-        (body.number, body.status) if isinstance(body, ModelVersion) else body.generation  # type: ignore[attr-defined]
+        (body.number, body.status) if isinstance(body, ModelVersion) else vars(body)["generation"]
         for body in told
     ] == [(2, ModelStatus.RETIRED), (1, ModelStatus.PROMOTED), 3]
     statuses = {version.number: version.status for version in ledger.versions("run").values()}

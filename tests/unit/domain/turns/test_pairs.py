@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tunestream.domain.turns.pairing import PairRules
 from tunestream.domain.turns.pairs import make_pairs
-from tunestream.events.trajectories import OpenAIMessage, Prompt
+from tunestream.events.messages import OpenAIMessage, Prompt
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""What a view is, and which event type has which.
+
+The models of :mod:`tunestream.events` are the contract and the only source of refusals. A view is a faster
+reading of the same bytes: it decodes what a stage decides on, and leaves texts, messages and metadata as
+slices of JSON that later bodies are spliced from. What a view does not accept at once goes through the model,
+which refuses it or gives the view.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+import tunestream.events.views
+
+__all__ = ["View", "view", "views_of"]
+
+V = TypeVar("V", bound="type[View]")
+
+
+class View(msgspec.Struct, frozen=True, gc=False):
+    """A reading of one body. Whatever it accepts, the model accepts with the same values."""
+
+    @classmethod
+    def read(cls, value: bytes) -> Self | None:
+        """Return the view of a body, or None when the model has to decide."""
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, body: Any) -> Self:
+        """Return the view of a body that the model accepted."""
+        found = cls.read(body.to_json())
+        assert found is not None, f"{cls.__name__} does not read what {type(body).__name__} writes"
+        return found
+
+
+_PACKAGE: Final = tunestream.events.views
+_VIEWS: Final[dict[str, type[View]]] = {}
+
+
+def view(ce_type: str) -> Callable[[V], V]:
+    """Register the class below as the view of an event type."""
+
+    def register(cls: V) -> V:
+        _VIEWS[ce_type] = cls
+        return cls
+
+    return register
+
+
+def views_of(types: Iterable[str]) -> dict[str, type[View]]:
+    """Return the views of those of the event types that have one."""
+    _load()
+    return {name: _VIEWS[name] for name in types if name in _VIEWS}
+
+
+@cache
+def _load() -> None:
+    for module in pkgutil.iter_modules(_PACKAGE.__path__, f"{_PACKAGE.__name__}."):
+        importlib.import_module(module.name)
