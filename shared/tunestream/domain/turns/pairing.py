@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from tunestream.events.messages import ChatMessage, Prompt
 
-__all__ = ["REASONS", "C", "PairRules", "Pairing", "Pairings", "Scored", "pairs_of", "prompt_key", "why_not"]
+__all__ = [
+    "REASONS",
+    "C",
+    "PairRules",
+    "PairedPositions",
+    "Pairing",
+    "Scored",
+    "contexts_of",
+    "pairs_of",
+    "prompt_key",
+]
 
 
 class Scored(Protocol):
@@ -67,12 +78,16 @@ class Pairing(NamedTuple, Generic[C]):
     score_diff: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pairings(Generic[C]):
-    """The pairs kept, in order, and how many were not made, by reason."""
+class PairedPositions(NamedTuple):
+    """The pairs of a turn, by the positions of its candidates.
 
-    kept: list[Pairing[C]]
-    skipped: dict[str, int] = field(default_factory=dict)
+    Attributes:
+        kept: position of the chosen and of the rejected candidate, and the raw difference of their scores.
+        skipped: how many pairs were not made, by reason.
+    """
+
+    kept: list[tuple[int, int, float]]
+    skipped: dict[str, int]
 
 
 def prompt_key(prompt: Prompt) -> str | tuple[tuple[str, str | bytes], ...]:
@@ -85,27 +100,16 @@ def prompt_key(prompt: Prompt) -> str | tuple[tuple[str, str | bytes], ...]:
     )
 
 
+def contexts_of(prompts: Iterable[Prompt]) -> list[Hashable]:
+    """Return the key of each prompt; that of one object in a row is made once."""
+    keys: list[Hashable] = []
+    latest: Prompt | None = None
+    for prompt in prompts:
+        keys.append(keys[-1] if prompt is latest else prompt_key(prompt))
+        latest = prompt
+    return keys
+
+
 def pairs_of(n: int) -> int:
     """Return how many pairs ``n`` candidates have."""
     return n * (n - 1) // 2
-
-
-def why_not(chosen: Scored, rejected: Scored, diff: float, rules: PairRules) -> str | None:
-    """Return the first reason for which two candidates make no pair, None when they do."""
-    if rules.filtered:
-        if _differ(chosen.prompt, rejected.prompt):
-            return "different_prompt"
-        if chosen.response == rejected.response:
-            return "identical_response"
-        if diff == 0:
-            return "tie"
-    return "score_diff" if diff < rules.min_score_diff else None
-
-
-def _differ(one: Prompt, other: Prompt) -> bool:
-    """Compare prompts as their keys would, without making keys of what is text or the same object."""
-    if one is other:
-        return False
-    if isinstance(one, str) or isinstance(other, str):
-        return one != other
-    return prompt_key(one) != prompt_key(other)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.pairing import C, Pairing, PairRules
-from tunestream.domain.turns.pairs import make_pairs
+from tunestream.domain.turns.pairing import C, Pairing, PairRules, contexts_of
+from tunestream.domain.turns.pairs import pair_up
 from tunestream.events.ids import group_id
 from tunestream.events.messages import ChatMessage, Prompt
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
@@ -21,7 +21,12 @@ def close_turn(
     """Make the group of trajectories of a turn's candidates; it may be empty."""
     members = list(turn)
     first = members[0]
-    pairs = make_pairs(members, pairing)
+    pairs = pair_up(
+        [member.score for member in members],
+        [member.response for member in members],
+        contexts_of(member.prompt for member in members),
+        pairing,
+    )
     versions = list(dict.fromkeys(m.policy_version for m in members if m.policy_version is not None))
     count = None if pairing.exhaustive else len(members)
     return TrajectoryGroup.of_valid(
@@ -42,7 +47,7 @@ def close_turn(
                 num_candidates=count,
                 policy_version=_oldest(pair, versions),
             )
-            for pair in pairs.kept
+            for pair in (Pairing(members[a], members[b], diff) for a, b, diff in pairs.kept)
         ],
         skipped=pairs.skipped,
     )

@@ -16,7 +16,8 @@ from tunestream.domain.collector.nat_steps import (
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.group_rules import pair_rules
 from tunestream.domain.turns.offline import OfflineBuilder, Summary
-from tunestream.domain.turns.pairs import make_pairs
+from tunestream.domain.turns.pairing import Pairing
+from tunestream.domain.turns.pairs import pair_up
 from tunestream.domain.turns.preferences import preference_trajectory
 from tunestream.domain.turns.recorded_steps import RecordedStep, read_steps
 from tunestream.events.trajectories import Trajectory, TrajectoryGroup
@@ -67,11 +68,12 @@ def pairs_as_reference(
     rules = replace(pair_rules(config), filtered=False)
     by_example: dict[str, list[Trajectory]] = {}
     for turn in _reference_turns(lines, config, summary, on_refused).values():
-        pairs = make_pairs(turn, rules)
+        scores, responses = [each.score for each in turn], [each.response for each in turn]
+        pairs = pair_up(scores, responses, responses, rules)  # in parity prompts do not count
         summary.turns += 1
         summary.pairs += len(pairs.kept)
         summary.skipped.update(pairs.skipped)
-        for pair in pairs.kept:
+        for pair in (Pairing(turn[a], turn[b], diff) for a, b, diff in pairs.kept):
             by_example.setdefault(pair.chosen.example_id, []).append(
                 preference_trajectory(
                     pair,

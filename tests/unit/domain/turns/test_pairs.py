@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.turns.pairing import PairRules
-from tunestream.domain.turns.pairs import make_pairs
+from tunestream.domain.turns.pairing import PairedPositions, PairRules, contexts_of
+from tunestream.domain.turns.pairs import pair_up
 from tunestream.events.messages import OpenAIMessage, Prompt
 
 
@@ -19,22 +18,30 @@ class Candidate:
     prompt: Prompt
     response: str
     score: float
-    candidate_index: int | None = None
-    raw_metadata: dict[str, Any] = field(default_factory=dict)
 
 
 SCORES = st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9]) | st.floats(-10, 10)
 PROMPTS = st.sampled_from(["p", "q", [OpenAIMessage(role="user", content="p")]])
 CANDIDATES = st.builds(Candidate, PROMPTS, st.sampled_from("abc"), SCORES)
-TURNS = st.lists(CANDIDATES, max_size=9) | st.lists(CANDIDATES, min_size=13, max_size=16)
+TURNS = st.lists(CANDIDATES, max_size=9) | st.lists(CANDIDATES, min_size=17, max_size=20)
 RULES = st.builds(
     PairRules,
     exhaustive=st.booleans(),
     min_score_diff=st.sampled_from([0.0, 0.1, 0.2, 0.30000000000000004, 1.0]),
-    max_pairs=st.none() | st.integers(1, 12),
+    max_pairs=st.none() | st.integers(1, 30),
     require_multiple=st.booleans(),
     filtered=st.booleans(),
 )
+
+
+def make_pairs(turn: list[Candidate], rules: PairRules) -> PairedPositions:
+    """Pair up candidates by what pairing asks of them."""
+    return pair_up(
+        [candidate.score for candidate in turn],
+        [candidate.response for candidate in turn],
+        contexts_of(candidate.prompt for candidate in turn),
+        rules,
+    )
 
 
 def naive(turn: list[Candidate], rules: PairRules) -> tuple[list[tuple[int, int, float]], dict[str, int]]:
@@ -63,11 +70,9 @@ def naive(turn: list[Candidate], rules: PairRules) -> tuple[list[tuple[int, int,
 
 @given(TURNS, RULES)
 def test_pairs_equal_the_naive_model(turn: list[Candidate], rules: PairRules) -> None:
-    places = {id(candidate): at for at, candidate in enumerate(turn)}
     pairs = make_pairs(turn, rules)
     expected, skipped = naive(turn, rules)
-    got = [(places[id(pair.chosen)], places[id(pair.rejected)], pair.score_diff) for pair in pairs.kept]
-    assert got == expected
+    assert pairs.kept == expected
     assert pairs.skipped == skipped
 
 
@@ -95,7 +100,7 @@ def candidates(*scores: float) -> list[Candidate]:
 )
 def test_differences_are_raw_floats(scores: tuple[float, ...], least: float, diffs: list[float]) -> None:
     pairs = make_pairs(candidates(*scores), PairRules(min_score_diff=least))
-    assert [pair.score_diff for pair in pairs.kept] == diffs
+    assert [diff for _, _, diff in pairs.kept] == diffs
 
 
 def test_a_difference_beyond_the_floats_makes_no_pair() -> None:
