@@ -11,7 +11,7 @@ NAMES = [entry.name for entry in CATALOGUE]
 # By service: what it consumes.
 INPUTS = {
     "ttc-collector": ["ttc.events"],
-    "pair-builder": ["ttc.candidates"],
+    "pair-builder": ["ttc.candidates", "ttc.scores"],
     "curriculum-gate": ["trajectories"],
     "trainer": ["training.batches", "training.control"],
 }
@@ -22,6 +22,8 @@ DEAD_LETTERS = {dlq_of(name) for names in INPUTS.values() for name in names}
 KEYS = {
     "ttc.events": "run/example",
     "ttc.candidates": "run/example",
+    "ttc.unscored": "run/example",
+    "ttc.scores": "run/example",
     "trajectories": "run",
     "training.batches": "run",
     "training.control": "run",
@@ -54,8 +56,9 @@ def test_keys_of_state_and_of_dead_letters_are_their_owners() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KEYS.keys() - {"training.jobs"}))
-def test_bodies_are_4_mib_and_groups_8(name: str) -> None:
-    assert topic(name).max_message_bytes == (8 if name == "trajectories" else 4) * MIB
+def test_bodies_are_4_mib_normalised_turns_5_and_groups_8(name: str) -> None:
+    larger = {"trajectories": 8} | dict.fromkeys(("ttc.candidates", "ttc.unscored", "ttc.scores"), 5)
+    assert topic(name).max_message_bytes == larger.get(name, 4) * MIB
 
 
 @pytest.mark.parametrize(("service", "name"), [*CHANGELOGS.items(), ("trainer", "training.jobs")])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tools.wire import story
+from tools.wire import story, turn_story
 from tunestream.domain.effects import Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
@@ -75,10 +75,14 @@ class _Record:
 
 def examples() -> list[Example]:
     """Return the examples in the order of the catalogue."""
-    found = [_sent(record) for record in story.published()]
-    found += [_emitted("ttc-collector", output) for output in story.collected()]
-    found += [_emitted("pair-builder", output) for output in story.paired()]
-    found += [_emitted("curriculum-gate", output) for output in story.batched()]
+    found = [_sent(record) for record in (*story.published(), *turn_story.published_turn())]
+    for service, outputs in (
+        ("ttc-collector", [*story.collected(), *turn_story.collected_turn()]),
+        ("pair-builder", [*turn_story.asked(), *turn_story.grouped(), *story.paired()]),
+        ("reward", turn_story.answered()),
+        ("curriculum-gate", story.batched()),
+    ):
+        found += [_emitted(service, output) for output in outputs]
     found.append(_sent(story.commanded()))
     found += [_emitted("trainer", output) for output in story.trained()]
     found += [_sent(record) for record in story.applied()]

@@ -22,6 +22,7 @@ __all__ = ["HEADERS", "Header", "headers_of", "headers_schema"]
 _TIME: Final = "date-time"
 _EVENTS: Final = "ttc.events"
 _CANDIDATES: Final = "ttc.candidates"
+_SCORES: Final = ("ttc.unscored", "ttc.scores")
 _TRAJECTORIES: Final = "trajectories"
 _BATCHES: Final = "training.batches"
 _DEAD_LETTERS: Final = "dead letters"
@@ -74,7 +75,7 @@ HEADERS: Final = (
     Header(
         "ce_tsdigest",
         "digest of the run's configuration that applies",
-        topics=(_CANDIDATES, _TRAJECTORIES, _BATCHES),
+        topics=(_CANDIDATES, *_SCORES, _TRAJECTORIES, _BATCHES),
     ),
     Header("ce_tsorigin", "partition/offset of the event in `ttc.events`", topics=(_CANDIDATES,)),
     Header(

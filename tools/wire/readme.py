@@ -8,6 +8,7 @@ from typing import Final
 from tools.wire.asyncapi import summary_of
 from tools.wire.examples import Example
 from tools.wire.headers import HEADERS, Header
+from tunestream.events.runs import FORMAT, TURN_FORMAT
 from tunestream.topics import CATALOGUE, DAY_MS, MIB, Cleanup, Topic
 
 __all__ = ["readme", "table"]
@@ -35,12 +36,53 @@ Names are without the deployment's prefix (`TUNESTREAM_KAFKA_TOPIC_PREFIX`).
 `ce_type` ends in the major version of its schema. Within a major version fields are only added, and only
 optional ones; so upgrade readers before writers, from the end of the line to its beginning.
 
+Which types the services write is a number: the `format` in the topic `runs`, which `tunestream upgrade
+finish` raises. This release reads formats 1 to {format}. Turn records, scores,
+`tunestream.trajectory_group.v2` and `tunestream.window.v1` are written from format {turn_format} on. Below
+it the collector splits a published turn into `tunestream.candidate.v1` and `tunestream.turn_end.v1`, and
+refuses what these cannot hold.
+
 A service refuses a record of a higher major version than it reads as `newer_type`: `tunestream dlq replay`
 sends the record again, once the service is upgraded. Any other type that a topic does not carry is
 `unknown_type`, which is final. Readers of the other topics skip a record whose type they do not know, and its
 key keeps the value that it had.
 
 {types}
+
+## Turns
+
+`tunestream.ttc.turn.v1` carries a turn whole: the prompt and the tools once, the candidates, `complete`.
+With `complete: false` more comes of the turn, as records of turns or as single candidates with
+`tunestream.ttc.turn_end.v1`; all of it is joined. A fault of a candidate leaves that one out, and one dead
+letter names all that are left out; a fault elsewhere refuses the turn. A repeat of a candidate's id counts
+once. A candidate of a turn that was closed is `late`.
+
+A candidate without a score is for runs whose scores come later: from the run's reward function, asked in
+`ttc.unscored` and answering in `ttc.scores`, or by `tunestream.ttc.score.v1`. The first score counts.
+
+## Groups
+
+`tunestream.trajectory_group.v2` carries each member once. A pair `[c, r, reward]` is one trajectory: with
+chosen `members[c]`, rejected `members[r]` and the chosen one's context `contexts[members[c].context]` it
+unfolds to what version 1 spells out:
+
+| in version 1 | is |
+|---|---|
+| `reward` | the pair's |
+| `episode[0].prompt`, `.tools`, `.prompt_token_ids` | the context's `prompt`, `tools`, `token_ids` |
+| `episode[0].chosen_response`, `.rejected_response` | the member's `response`, its `content` if a message |
+| `episode[0].chosen_message`, `.rejected_message` | the member's `response` where it is a message |
+| `episode[0].chosen_token_ids`, `.rejected_token_ids` | the member's `token_ids` |
+| `metadata.dpo_type` | `preference_pair` |
+| `metadata.score_diff` | the chosen score minus the rejected one |
+| `metadata.example_id`, `.turn_id` | the group's |
+| `metadata.chosen_score`, `.rejected_score` | the member's `score` |
+| `metadata.chosen_index`, `.rejected_index` | the member's `index`, null when absent |
+| `metadata.chosen_raw_metadata`, and the other | the member's `metadata`, if `pairing.exhaustive` |
+| `metadata.num_candidates` | how many members there are, unless `pairing.exhaustive` |
+| `metadata.policy_version` | of the two, the one that appears first among all members; absent if none |
+
+A run with `trajectory_builder.wire: expanded` gets version 1.
 
 ## Headers
 
@@ -57,7 +99,8 @@ librdkafka does (CRC32), if all agents of a run choose alike. Some records lie e
 
 - in {by_run} the partition is
   that of the encoded run alone, so that a run's records lie in one partition;
-- what comes of a record of `ttc.events` lies in the same partition of `ttc.candidates`;
+- what comes of a record of `ttc.events` lies in the same partition of `ttc.candidates`, and so do its turn's
+  request in `ttc.unscored` and the answer in `ttc.scores`;
 - a tick has `*` as its key and lies in the partition whose stream time it carries on; that of
   `ttc.candidates` goes on in the partition of `trajectories` with the same number;
 - a dead letter lies in the partition of the record that was refused;
@@ -86,6 +129,8 @@ def readme(examples: Iterable[Example]) -> str:
         types=table(("type", "what it carries", "in"), _types(list(examples))),
         headers=table(("header", "what it carries", "where", "required"), map(_header, HEADERS)),
         by_run=by_run,
+        format=FORMAT,
+        turn_format=TURN_FORMAT,
     )
 
 

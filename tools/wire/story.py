@@ -8,8 +8,21 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
+from tools.wire.scene import (
+    AGENT,
+    BASE,
+    CONFIG,
+    EXAMPLE,
+    PARTITION,
+    POLICY,
+    PROMPT,
+    RUN,
+    TIME,
+    TURN,
+    stored_at,
+)
+from tools.wire.turn_story import decided
 from tunestream.config.run.evaluation import LiveConfig
-from tunestream.config.run.run import RunConfig
 from tunestream.domain.collector.core import Collector
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Outbound, Refused
@@ -21,8 +34,7 @@ from tunestream.domain.turns.core import PairBuilder
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import batch_id, content_digest, group_id, job_id, stable_id
-from tunestream.events.live import LiveScores, ScoreSummary
-from tunestream.events.messages import OpenAIMessage
+from tunestream.events.live import ExampleSums, LiveScores, ScoreSummary
 from tunestream.events.models import Artifact, Evaluation
 from tunestream.events.nat import (
     IntermediateStep,
@@ -32,6 +44,7 @@ from tunestream.events.nat import (
 )
 from tunestream.events.registry import type_of
 from tunestream.events.runs import FORMAT, FormatRecord, RunPointer
+from tunestream.events.scores import ScoreAnswer
 from tunestream.events.training import ControlCommand, CurriculumState, DatasetFile, Objective, TrainingBatch
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import (
@@ -61,69 +74,51 @@ __all__ = [
     "trained",
 ]
 
-_TIME: Final = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z
-_NOW: Final = datetime.fromtimestamp(_TIME // 1000, UTC)
-_RUN, _EXAMPLE, _TURN = "tic-tac-toe", "game-17", "turn-3"
-_AGENT: Final = "/agents/1"
-_PARTITION: Final = 2
-_POLICY: Final = "7d3c7c8f9f0f4d3a8a5b2f1e6c9d0b4a"
-_BASE: Final = "Qwen/Qwen2.5-0.5B-Instruct"
-_CONFIG: Final = RunConfig.model_validate(
-    {
-        "run_id": _RUN,
-        "target_model": "player",
-        "trajectory_builder": {"_type": "dpo_traj_builder", "exhaustive_pairs": False},
-        "trainer": {"_type": "trl", "model": {"hf_model_ckpt": _BASE}},
-    }
-)
-_PROMPT: Final = [
-    OpenAIMessage(role="system", content="You play X. Answer with a field from 1 to 9."),
-    OpenAIMessage(role="user", content="X O _\n_ X _\n_ _ O"),
-]
+_NOW: Final = datetime.fromtimestamp(TIME // 1000, UTC)
 
 
 def _candidate(name: str, response: str, score: float) -> TTCCandidate:
     return TTCCandidate(
-        run_id=_RUN,
-        example_id=_EXAMPLE,
-        turn_id=_TURN,
+        run_id=RUN,
+        example_id=EXAMPLE,
+        turn_id=TURN,
         candidate_id=name,
         candidate_index=int(name[1:]),
-        prompt=_PROMPT,
+        prompt=PROMPT,
         response=response,
         score=score,
-        policy_version=_POLICY,
+        policy_version=POLICY,
         metadata={"temperature": 0.8},
     )
 
 
 _BETTER: Final = _candidate("c0", "4", 0.75)
 _WORSE: Final = _candidate("c1", "3", -0.25)
-_TURN_END: Final = TTCTurnEnd(run_id=_RUN, example_id=_EXAMPLE, turn_id=_TURN)
-_EXAMPLE_END: Final = TTCExampleEnd(run_id=_RUN, example_id=_EXAMPLE)
+_TURN_END: Final = TTCTurnEnd(run_id=RUN, example_id=EXAMPLE, turn_id=TURN)
+_EXAMPLE_END: Final = TTCExampleEnd(run_id=RUN, example_id=EXAMPLE)
 _EPISODE: Final = TTCEpisode(
-    run_id=_RUN,
-    example_id=_EXAMPLE,
+    run_id=RUN,
+    example_id=EXAMPLE,
     episode_id="e0",
     items=[
         EpisodeItem(role=EpisodeItemRole.USER, content="X O _\n_ X _\n_ _ O"),
         EpisodeItem(role=EpisodeItemRole.ASSISTANT, content="4", logprobs=[{"token": "4", "logprob": -0.5}]),
     ],
     reward=1.0,
-    policy_version=_POLICY,
+    policy_version=POLICY,
 )
 _NATIVE: Final[tuple[NativeEvent, ...]] = (_BETTER, _TURN_END, _EXAMPLE_END, _EPISODE)
 _STEP: Final = IntermediateStep(
     payload=IntermediateStepPayload(
         event_type=IntermediateStepType.TTC_END,
-        event_timestamp=_TIME / 1000,
+        event_timestamp=TIME / 1000,
         name="dpo_candidate_move",
         metadata={"is_selected": True},
         data=StreamEventData.model_validate(
             {
-                "input": [message.model_dump() for message in _PROMPT],
+                "input": [message.model_dump() for message in PROMPT],
                 "output": "4",
-                "turn_id": _TURN,
+                "turn_id": TURN,
                 "turn_index": 3,
                 "candidate_index": 0,
                 "score": 0.75,
@@ -137,18 +132,18 @@ _STEP: Final = IntermediateStep(
 def published() -> Iterator[EncodedRecord]:
     """Yield what agents send."""
     for event in _NATIVE:
-        yield native_record(event, source=_AGENT, time=_TIME)
-    yield nat_record(_RUN, _EXAMPLE, _STEP.model_dump_json().encode(), source=_AGENT, time=_TIME)
+        yield native_record(event, source=AGENT, time=TIME)
+    yield nat_record(RUN, EXAMPLE, _STEP.model_dump_json().encode(), source=AGENT, time=TIME)
 
 
 def collected() -> list[Outbound]:
     """Return what the collector makes of it, and the tick after a silence of 1.5 s."""
-    collector, effects = Collector(_PARTITION), Effects()
-    collector.advance(_TIME, now=0.0)
+    collector, effects = Collector(PARTITION), Effects()
+    collector.advance(TIME, now=0.0)
     for number, event in enumerate(_NATIVE):
-        output = collector.take(normalise_native(event), _CONFIG, _CONFIG.digest, effects)
-        output.extensions["tsorigin"] = f"{_PARTITION}/{1041 + number}"
-    collector.tick(1.5, _TIME + 1500, effects)
+        output = collector.take(normalise_native(event), CONFIG, CONFIG.digest, effects)
+        output.extensions["tsorigin"] = f"{PARTITION}/{1041 + number}"
+    collector.tick(1.5, TIME + 1500, effects)
     return effects.outbound
 
 
@@ -156,46 +151,42 @@ def paired() -> list[Outbound]:
     """Return what the pair builder makes of the turn, and the tick that it passes on."""
     builder, effects = _builder(), Effects()
     for event in (_BETTER, _WORSE, _TURN_END):
-        _give(builder, event, _TIME, effects)
-    builder.handle(Tick(run_id=EVERY_RUN), time=_TIME + 1500, config_digest="", raw=b"", effects=effects)
+        _give(builder, event, TIME, effects)
+    builder.handle(Tick(run_id=EVERY_RUN), time=TIME + 1500, config_digest="", raw=b"", effects=effects)
     _, group, tick = effects.outbound  # the first is a tick as well: with the first candidate time began
     return [group, _stored(), tick]
 
 
 def _builder() -> PairBuilder:
-    return PairBuilder(lambda _run, _digest: _CONFIG.trajectory_builder, partition=_PARTITION)
+    return PairBuilder(lambda _run, _digest: CONFIG.trajectory_builder, partition=PARTITION)
 
 
 def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, effects: Effects) -> None:
     body = normalise_native(event)
-    builder.handle(body, time=time, config_digest=_CONFIG.digest, raw=body.to_json(), effects=effects)
+    builder.handle(body, time=time, config_digest=CONFIG.digest, raw=body.to_json(), effects=effects)
 
 
 def _stored() -> Outbound:
     """Return what stands for a group that is too large for a record."""
-    name, sha256 = group_id(_RUN, _EXAMPLE, "turn-4", "c0"), content_digest(b"turn-4")
-    uri = _object(sha256)
-    body = TrajectoryGroupRef(run_id=_RUN, group_id=name, uri=uri, sha256=sha256, size=5_242_880)
-    extensions = {"tsdigest": _CONFIG.digest, "tspartition": str(_PARTITION)}
-    return Outbound("trajectories", body, name, _TIME, (_RUN,), extensions)
-
-
-def _object(sha256: str) -> str:
-    return f"artifact://objects/{sha256[:2]}/{sha256}"
+    name, sha256 = group_id(RUN, EXAMPLE, "turn-4", "c0"), content_digest(b"turn-4")
+    uri = stored_at(sha256)
+    body = TrajectoryGroupRef(run_id=RUN, group_id=name, uri=uri, sha256=sha256, size=5_242_880)
+    extensions = {"tsdigest": CONFIG.digest, "tspartition": str(PARTITION)}
+    return Outbound("trajectories", body, name, TIME, (RUN,), extensions)
 
 
 def _dataset(name: str, rows: int) -> DatasetFile:
     sha256 = content_digest(name.encode())
-    return DatasetFile(uri=_object(sha256), sha256=sha256, rows=rows, size=rows * 512)
+    return DatasetFile(uri=stored_at(sha256), sha256=sha256, rows=rows, size=rows * 512)
 
 
 def _batch() -> TrainingBatch:
     train, validation = _dataset("train", 211), _dataset("validation", 19)
     contents = stable_id("dataset", train.sha256, validation.sha256)
     return TrainingBatch(
-        run_id=_RUN,
-        batch_id=batch_id(_RUN, _CONFIG.digest, 0, contents),
-        config_digest=_CONFIG.digest,
+        run_id=RUN,
+        batch_id=batch_id(RUN, CONFIG.digest, 0, contents),
+        config_digest=CONFIG.digest,
         objective=Objective.DPO,
         epoch=0,
         train=train,
@@ -205,7 +196,7 @@ def _batch() -> TrainingBatch:
         curriculum=CurriculumState(
             current_percentile=0.6, last_expansion_epoch=-1, total_groups=384, included_groups=[0, 1, 2]
         ),
-        policy_versions=[_POLICY],
+        policy_versions=[POLICY],
         unversioned_rows=3,
     )
 
@@ -213,40 +204,41 @@ def _batch() -> TrainingBatch:
 def batched() -> list[Outbound]:
     """Return what the curriculum gate makes of a window, and what it publishes of the turn's scores."""
     batch = _batch()
-    key, extensions = (_RUN,), {"tsdigest": _CONFIG.digest}
+    key, extensions = (RUN,), {"tsdigest": CONFIG.digest}
     live, effects, group = LiveCollector(), Effects(), paired()[0].body
     assert isinstance(group, TrajectoryGroup)
-    live.take(group, LiveConfig(), _TIME, effects)
-    live.publish(_RUN, _TIME + 10_000, effects)
+    live.take(group, LiveConfig(), TIME, effects)
+    live.publish(RUN, TIME + 10_000, effects)
     return [
-        Outbound("training.batches", batch, batch.batch_id, _TIME, key, extensions),
+        Outbound("training.batches", batch, batch.batch_id, TIME, key, extensions),
+        *decided(batch.batch_id),
         *effects.outbound,
     ]
 
 
 def _command() -> ControlCommand:
-    job = job_id(_RUN, _batch().batch_id)
-    return ControlCommand(run_id=_RUN, command_id="5f2b7c1e", action="cancel", job_id=job)
+    job = job_id(RUN, _batch().batch_id)
+    return ControlCommand(run_id=RUN, command_id="5f2b7c1e", action="cancel", job_id=job)
 
 
 def commanded() -> EncodedRecord:
     """Return what somebody asks of the run's owner."""
     command = _command()
-    return _event("training.control", (_RUN,), command, command.command_id)
+    return _event("training.control", (RUN,), command, command.command_id)
 
 
 def trained() -> list[Outbound]:
     """Return what the trainer publishes: the answer to the command, the job, its version, its scores."""
     ledger, effects = JobLedger(), Effects()
     batch = _batch()
-    job = job_id(_RUN, batch.batch_id)
+    job = job_id(RUN, batch.batch_id)
     ledger.accept(batch, backend="trl", now=_NOW, effects=effects)
     ledger.start(job, now=_NOW, effects=effects)
     ledger.complete(
         job,
         1,
         artifact=_adapter(),
-        base_model=_BASE,
+        base_model=BASE,
         metrics={"train_loss": 0.25, "validation_reward_accuracy": 0.875},
         evaluation=Evaluation(items=120, difference=0.05, low=0.01, high=0.09, verdict="promoted"),
         message="trained on 211 rows",
@@ -260,10 +252,11 @@ def trained() -> list[Outbound]:
 
 def _scores(ledger: JobLedger) -> LiveScores:
     """Return what the turns of the new version scored."""
-    current = ledger.current(_RUN)
+    current = ledger.current(RUN)
     assert current is not None
-    summary = ScoreSummary(turns=12, mean=0.375, squares=0.5)
-    return LiveScores(run_id=_RUN, config_digest=_CONFIG.digest, versions={current.version: summary})
+    sums = ExampleSums(examples=4, turns_squared=40.0, scores_squared=5.75, products=15.0)
+    summary = ScoreSummary(turns=12, mean=0.375, squares=0.5, by_example=sums)
+    return LiveScores(run_id=RUN, config_digest=CONFIG.digest, versions={current.version: summary})
 
 
 def _adapter() -> Artifact:
@@ -278,16 +271,16 @@ def _latest(outbound: Iterable[Outbound]) -> list[Outbound]:
 
 def applied() -> list[EncodedRecord]:
     """Return the configuration of the run, the pointer to it, and the format of the deployment."""
-    record, pointer = _CONFIG.to_record(), RunPointer(run_id=_RUN, digest=_CONFIG.digest)
+    record, pointer = CONFIG.to_record(), RunPointer(run_id=RUN, digest=CONFIG.digest)
     return [
-        _event("runs", (_RUN, _CONFIG.digest), record, stable_id("run", _RUN, record.digest, record.digest)),
-        _event("runs", (_RUN, "current"), pointer, stable_id("run", _RUN, record.digest, "current")),
+        _event("runs", (RUN, CONFIG.digest), record, stable_id("run", RUN, record.digest, record.digest)),
+        _event("runs", (RUN, "current"), pointer, stable_id("run", RUN, record.digest, "current")),
         _event("runs", ("format",), FormatRecord(format=FORMAT), stable_id("run", "format", str(FORMAT))),
     ]
 
 
 def _event(name: str, key: tuple[str, ...], body: Wire, identity: str) -> EncodedRecord:
-    envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=_TIME)
+    envelope = Envelope(id=identity, type=type_of(body), source="/tunestream/cli", time=TIME)
     return event_record(name, key, body.to_json(), envelope)
 
 
@@ -295,15 +288,15 @@ def marked() -> EncodedRecord:
     """Return the mark of a dead letter that was sent again."""
     letter = DeadLetter(
         source="ttc.events",
-        partition=_PARTITION,
+        partition=PARTITION,
         offset=7,
-        time=_TIME,
-        run_id=_RUN,
+        time=TIME,
+        run_id=RUN,
         code="unknown_run",
         message="",
         service="ttc-collector",
         version="",
-        source_partition=_PARTITION,
+        source_partition=PARTITION,
         source_offset=1041,
     )
     return mark_record(letter, _NOW)
@@ -329,15 +322,16 @@ class Refusal(NamedTuple):
 
 def refusals() -> list[Refusal]:
     """Return one refusal for each topic that has dead letters."""
-    never = f"run {_RUN!r} was never applied; run `tunestream run apply` and replay"
-    unknown = f"run {_RUN!r} has no configuration {_CONFIG.digest}"
-    key = f"the record's key is not the run {_RUN!r}; its owner is elsewhere"
+    never = f"run {RUN!r} was never applied; run `tunestream run apply` and replay"
+    unknown = f"run {RUN!r} has no configuration {CONFIG.digest}"
+    key = f"the record's key is not the run {RUN!r}; its owner is elsewhere"
     return [
         Refusal("ttc.events", TTCCandidate, "ttc-collector", Refused("unknown_run", never)),
         Refusal("ttc.candidates", CandidateStep, "pair-builder", _late()),
+        Refusal("ttc.scores", ScoreAnswer, "pair-builder", Refused("unknown_run", unknown)),
         Refusal("trajectories", TrajectoryGroup, "curriculum-gate", Refused("unknown_run", unknown)),
         Refusal("training.batches", TrainingBatch, "trainer", Refused("unknown_run", unknown)),
-        Refusal("training.control", ControlCommand, "trainer", Refused("wrong_key", key), (_RUN, "5f2b7c1e")),
+        Refusal("training.control", ControlCommand, "trainer", Refused("wrong_key", key), (RUN, "5f2b7c1e")),
     ]
 
 
@@ -345,9 +339,9 @@ def _late() -> Refused:
     """Have the pair builder refuse a candidate of a turn that was closed."""
     builder = _builder()
     for event in (_WORSE, _TURN_END):
-        _give(builder, event, _TIME, Effects())
+        _give(builder, event, TIME, Effects())
     try:
-        _give(builder, _BETTER, _TIME, Effects())
+        _give(builder, _BETTER, TIME, Effects())
     except Refused as refused:
         return refused
     raise AssertionError("the pair builder took a candidate of a closed turn")

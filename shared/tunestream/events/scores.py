@@ -28,7 +28,7 @@ __all__ = [
 class TTCScore(Sparse):
     """``ttc.events``: the score of a candidate that was published without one.
 
-    The first score of a candidate counts, whatever its source; later ones are kept beside it.
+    The first score of a candidate counts, of any source; later ones are kept beside it.
     """
 
     run_id: Identifier

@@ -2,7 +2,7 @@
 
 An agent publishes a :class:`TTCTurn`; the collector validates it, gives deterministic ids and writes a
 :class:`TurnStep`. A turn is published whole, or in parts: those with ``complete: false`` are joined with
-what else comes of the turn, whichever way it comes.
+what else comes of the turn, as records of turns or as single candidates.
 """
 
 from __future__ import annotations

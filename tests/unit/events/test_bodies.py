@@ -23,9 +23,10 @@ from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Tr
 Path = tuple[str | int, ...]
 
 # Values under these names belong to the agent or to the run's configuration: any JSON.
-FREE = {"metadata", "raw_metadata", "config", "data", "usage_info"}
+FREE = {"metadata", "raw_metadata", "config", "data", "usage_info", "tools"}
 # Objects under these names are maps, whose keys are no fields.
 MAPS = FREE | {"dropped", "skipped", "metrics", "logprobs"}
+PUBLISHED = {"tunestream.ttc.candidate.v1", "tunestream.ttc.turn.v1"}
 OURS = [name for name, model in event_types().items() if issubclass(model, Wire)]
 
 
@@ -65,8 +66,8 @@ def test_every_type_has_an_example() -> None:
 @pytest.mark.parametrize("ce_type", OURS)
 def test_an_unknown_field_of_ours_is_refused_wherever_it_is(ce_type: str) -> None:
     body = bodies()[ce_type]
-    # What messages of a published prompt may hold is for the collector to judge.
-    free = MAPS | {"prompt"} if ce_type == "tunestream.ttc.candidate.v1" else MAPS
+    # What published messages may hold is for the collector to judge.
+    free = MAPS | {"prompt", "response"} if ce_type in PUBLISHED else MAPS
     objects = [at for at, value in places(body, free=free) if isinstance(value, dict)]
     assert objects[0] == ()
     for at in objects:

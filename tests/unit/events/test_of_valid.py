@@ -48,6 +48,8 @@ def sample(annotation: Any) -> Any:
         return inner[0]
     if origin is list:
         return [sample(inner[0])]
+    if origin is tuple:
+        return [sample(one) for one in inner]
     if origin is dict:
         return {"key": sample(inner[1])}
     if origin in {typing.Union, types.UnionType, typing.Annotated}:

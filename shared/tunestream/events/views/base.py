@@ -24,7 +24,7 @@ V = TypeVar("V", bound="type[View]")
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
-    """A reading of one body. Whatever it accepts, the model accepts with the same values."""
+    """A reading of one body. What it accepts, the model accepts with the same values."""
 
     @classmethod
     def read(cls, value: bytes) -> Self | None:
