@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
+
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Headers
 from tunestream.events.registry import type_of
@@ -42,8 +44,7 @@ class Spliced(NamedTuple):
     value: bytes
 
 
-@dataclass(slots=True)
-class Outbound:
+class Outbound(msgspec.Struct, gc=False):
     """One output record; the runtime encodes it when it commits.
 
     Attributes:
@@ -63,7 +64,7 @@ class Outbound:
     id: str
     time: int
     key: tuple[str, ...]
-    extensions: dict[str, str] = field(default_factory=dict)
+    extensions: dict[str, str] = msgspec.field(default_factory=dict)
     partition: int | None = None
     payload: bytes | None = None
     trace: Headers = ()

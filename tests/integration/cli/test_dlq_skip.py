@@ -15,7 +15,7 @@ from tests.helpers.raw_batches import write_batch
 from tests.integration.cli.conftest import Command
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.broker.client import make_consumer
-from tunestream.streams.fetch.undecodable import _WalkedRecords
+from tunestream.streams.fetch.walking import WalkedRecords
 from tunestream.streams.letters.dead_letters import DLQ_MESSAGE, DLQ_OFFSET, DLQ_REASON
 
 SERVICE = "pair-builder"
@@ -25,7 +25,7 @@ UNREADABLE = range(2, 5)
 @pytest.fixture
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that begins at one of these offsets raises, whatever the batch is."""
-    original = _WalkedRecords._unpack_records
+    original = WalkedRecords._unpack_records
 
     def unpack(self: Any) -> Iterator[ConsumerRecord]:
         for record in original(self):
@@ -33,7 +33,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise ValueError("no batch")
             yield record
 
-    monkeypatch.setattr(_WalkedRecords, "_unpack_records", unpack)
+    monkeypatch.setattr(WalkedRecords, "_unpack_records", unpack)
 
 
 async def _write(kafka: KafkaSettings) -> None:

@@ -14,7 +14,7 @@ from tests.helpers.log import read_until
 from tests.helpers.surfaces import Fault, until_named
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.admin import apply_topics
-from tunestream.streams.fetch.undecodable import _WalkedRecords
+from tunestream.streams.fetch.walking import WalkedRecords
 
 BAD = 2
 GOOD = (0, 1, 3)
@@ -30,7 +30,7 @@ async def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
 def broken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Partitions whose fetches raise when they are read, as the client's did for what it cannot decode."""
     partitions: set[int] = set()
-    original = _WalkedRecords._unpack_records
+    original = WalkedRecords._unpack_records
 
     def unpack(self: Any) -> Iterator[ConsumerRecord]:
         for record in original(self):
@@ -38,7 +38,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
                 raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text")
             yield record
 
-    monkeypatch.setattr(_WalkedRecords, "_unpack_records", unpack)
+    monkeypatch.setattr(WalkedRecords, "_unpack_records", unpack)
     return partitions
 
 

@@ -31,7 +31,7 @@ from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.client import make_transactional_producer
 from tunestream.streams.embedded import EmbeddedKafka
 from tunestream.streams.fetch.group_consumer import GroupConsumer
-from tunestream.streams.fetch.undecodable import _WalkedRecords
+from tunestream.streams.fetch.walking import WalkedRecords
 
 STALL = 0.5
 QUICK = ServiceSettings(retry_min_seconds=0.05, retry_max_seconds=0.2, stall_seconds=STALL)
@@ -145,14 +145,14 @@ async def test_a_fetch_that_cannot_be_read_is_named(
     kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     broken: set[int] = set()
-    original = _WalkedRecords._unpack_records
+    original = WalkedRecords._unpack_records
 
     def unpack(self: Any) -> Iterator[ConsumerRecord]:
         if self._tp.partition in broken:
             raise ValueError("no batch")
         yield from original(self)
 
-    monkeypatch.setattr(_WalkedRecords, "_unpack_records", unpack)
+    monkeypatch.setattr(WalkedRecords, "_unpack_records", unpack)
     async with running(plan(kafka, Board()), QUICK) as client:
         await _send_one_each(kafka, 1)
         broken.add(1)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tunestream.events import cloudevents
 from tunestream.events.cloudevents import Envelope, HeaderError, format_time, parse_time
 
 LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -34,6 +35,24 @@ HEADERS: dict[str, bytes | None] = {
     "ce_type": b"tunestream.tick.v1",
     "ce_source": b"/agent",
 }
+
+
+TRACE_HEADERS = (("traceparent", b"00-1-2-01"),)
+VALUE = (
+    st.none()
+    | st.sampled_from([b"", b"1.0", b"\xff", "é".encode(), b"2026-01-02T03:04:05.678Z"])
+    | st.binary()
+)
+SENT = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [*HEADERS, "ce_time", "ce_tsrun", "ce_", "traceparent", "tracestate", "content-type"]
+        ),
+        VALUE,
+    ),
+    max_size=4,
+)
+WRITTEN = st.from_regex(r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}Z\Z")
 
 
 @given(ENVELOPES)
@@ -140,3 +159,24 @@ def test_a_bad_header_is_named(header: tuple[str, bytes | None], message: str) -
 def test_headers_of_others_mean_nothing() -> None:
     others: dict[str, bytes | None] = {"x": b"\xff\xfe", "y": None, "tracestate": b"a" * 5000}
     assert Envelope.from_headers((HEADERS | others).items()) == Envelope.from_headers(HEADERS.items())
+
+
+def _read(headers: tuple[tuple[str, bytes | None], ...]) -> Envelope | str:
+    try:
+        return Envelope.from_headers(headers)
+    except HeaderError as error:
+        return str(error)
+
+
+@given(SENT, WRITTEN, st.booleans())
+@example([], "2026-01-02T03:04:05.67²Z", False)
+@example([("traceparent", b"x" * 1025), ("tracestate", b"y")], "1969-12-31T23:59:59.999Z", False)
+def test_the_usual_way_reads_headers_as_the_other_does(
+    sent: list[tuple[str, bytes | None]], written: str, last: bool
+) -> None:
+    usual = [*HEADERS.items(), ("ce_time", written.encode()), ("ce_tsexample", b"e"), *TRACE_HEADERS]
+    headers = tuple([*usual, *sent] if last else [*sent, *usual])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cloudevents, "_read_usual", lambda _headers: None)
+        expected = _read(headers)
+    assert _read(headers) == expected

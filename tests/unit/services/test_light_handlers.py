@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
@@ -118,7 +118,7 @@ async def test_a_busy_partition_of_events_that_cannot_be_read_carries_time_on() 
 
 async def test_a_topic_without_the_brokers_time_is_a_reason_until_it_is_mended() -> None:
     handler = collector(RUN)
-    await handler.prepare([dataclasses.replace(inbound(CANDIDATE, KEY), by_broker=False)], 0.0)
+    await handler.prepare([msgspec.structs.replace(inbound(CANDIDATE, KEY), by_broker=False)], 0.0)
     (reason,) = handler.reasons()
     assert "ttc.events" in reason
     assert "topics apply" in reason
@@ -173,7 +173,7 @@ async def test_an_event_counts_for_its_partitioner_once_it_is_committed() -> Non
     for _ in range(2):
         handler = CollectorHandler(Collector(number), KnownRuns(run))
         await handler.start(TaskContext(number, _no_transactions, 4))
-        await handled(handler, dataclasses.replace(record, partition=number))
+        await handled(handler, msgspec.structs.replace(record, partition=number))
         assert counted() == 0
     handler.committed()
     handler.committed()

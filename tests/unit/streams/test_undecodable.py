@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.helpers.raw_batches import BAD_NAME, CODECS, batch, marker, resealed
 from tunestream.streams.fetch.codecs import MAX_BATCH_BYTES
-from tunestream.streams.fetch.undecodable import Undecodable, deliver_undecodable
+from tunestream.streams.fetch.tap import deliver_undecodable
+from tunestream.streams.fetch.undecodable import Undecodable
 
 PLACE = TopicPartition("ttc.events", 3)
 VALUES = [b"v%d" % number * 50 for number in range(4)]

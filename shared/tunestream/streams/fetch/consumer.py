@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tunestream.streams.fetch.resets import Gap, Resets
-from tunestream.streams.fetch.undecodable import deliver_undecodable
+from tunestream.streams.fetch.tap import deliver_undecodable
 
 __all__ = ["Consumer"]
 

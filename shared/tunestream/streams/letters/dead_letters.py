@@ -182,8 +182,10 @@ def is_for_another(record: ConsumerRecord, service: str, readers: Collection[str
         service: this one.
         readers: the services that read its topic; a record for anybody else is for all of them.
     """
-    meant = next((value for name, value in record.headers if name == DLQ_REPLAY_FOR), None)
-    return meant is not None and any(meant == one.encode() for one in readers if one != service)
+    for name, meant in record.headers:
+        if name == DLQ_REPLAY_FOR:
+            return meant is not None and any(meant == one.encode() for one in readers if one != service)
+    return False
 
 
 def original_headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from pydantic import BaseModel
 
 from tunestream.domain.effects import Effects
@@ -16,8 +17,7 @@ __all__ = ["Handler", "Inbound", "TaskContext", "Transact"]
 Transact = Callable[[Callable[[Effects], None]], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, gc=False):
     """One record of an input, decoded.
 
     Attributes:

@@ -91,7 +91,8 @@ class Inputs:
 
     def reached(self, records: Sequence[ConsumerRecord]) -> dict[str, Reached]:
         """Return how far each input is handled after the records, by catalogue name."""
-        return {self.names[one.topic]: Reached.after(one.offset, self._time(one)) for one in records}
+        last = {one.topic: one for one in records}
+        return {self.names[name]: Reached.after(one.offset, self._time(one)) for name, one in last.items()}
 
     def _time(self, record: ConsumerRecord) -> int | None:
         """Return when a record was taken; an agent's own time decides nothing."""
