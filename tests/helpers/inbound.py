@@ -13,6 +13,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.base import Foreign, Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import type_of
+from tunestream.events.views.base import views_of
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Inbound
 
@@ -68,7 +69,9 @@ def inbound(
     envelope = Envelope(
         id="1", type=type_of(body), source="/tests", time=ce_time, extensions=dict(extensions)
     )
-    return Inbound(key, body.model_dump_json().encode(), time, 3, offset, envelope, body)
+    view = views_of([envelope.type]).get(envelope.type)
+    decoded = body if view is None else view.of(body)
+    return Inbound(key, body.model_dump_json().encode(), time, 3, offset, envelope, decoded)
 
 
 def consumed(

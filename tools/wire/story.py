@@ -30,7 +30,8 @@ from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import LiveCollector
 from tunestream.domain.models.monitoring import observe
-from tunestream.domain.turns.core import PairBuilder
+from tunestream.domain.turns.core import PairBuilder, event_of
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import batch_id, content_digest, group_id, job_id, stable_id
@@ -158,12 +159,14 @@ def paired() -> list[Outbound]:
 
 
 def _builder() -> PairBuilder:
-    return PairBuilder(lambda _run, _digest: CONFIG.trajectory_builder, partition=PARTITION)
+    rules = GroupRules.of(CONFIG.trajectory_builder.model_copy(update={"wire": "expanded"}))
+    return PairBuilder(lambda _run, _digest: rules, partition=PARTITION)
 
 
 def _give(builder: PairBuilder, event: TTCCandidate | TTCTurnEnd, time: int, effects: Effects) -> None:
     body = normalise_native(event)
-    builder.handle(body, time=time, config_digest=CONFIG.digest, raw=body.to_json(), effects=effects)
+    raw = body.to_json()
+    builder.handle(event_of(body), time=time, config_digest=CONFIG.digest, raw=raw, effects=effects)
 
 
 def _stored() -> Outbound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
 from tunestream.domain.turns.core import PairBuilder
+from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.runtime.service import build_app
 from tunestream.streams.tasks.handler import Handler
@@ -30,11 +31,17 @@ runs = RunDirectory(kafka)
 store = ArtifactStore(StoreSettings().artifacts)
 
 
+def _rules(run_id: str, config_digest: str) -> GroupRules:
+    config = runs.config(run_id, config_digest)
+    return GroupRules.of(config.trajectory_builder, config.batching.window_pairs)
+
+
 def new_handler(partition: int) -> Handler:
     """Return the handler of one partition, without state."""
     builder = PairBuilder(
-        lambda run_id, digest: runs.config(run_id, digest).trajectory_builder,
+        _rules,
         partition=partition,
+        number=lambda: runs.format,
     )
     return PairBuilderHandler(builder, runs, store, settings.largest_group_bytes)
 

@@ -13,15 +13,16 @@ from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.parked import Parked
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
-from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
-from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
+from tunestream.events.trajectories import TrajectoryGroupRef
+from tunestream.events.ttc import EpisodeStep, ExampleEnd, Tick, TurnEnd
+from tunestream.events.views.candidates import TurnView
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound
 
 __all__ = ["PairBuilderHandler"]
 
-_BODIES: Final = (CandidateStep, TurnEnd, ExampleEnd, EpisodeStep, Tick)
-_Example = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep
+_BODIES: Final = (TurnView, TurnEnd, ExampleEnd, EpisodeStep, Tick)
+_Example = TurnView | TurnEnd | ExampleEnd | EpisodeStep
 
 
 class PairBuilderHandler(Handler):
@@ -93,18 +94,19 @@ class PairBuilderHandler(Handler):
 
     @override
     async def complete(self, effects: Effects) -> None:
-        """Move the bodies of large groups to the artifact store."""
+        """Put down the state, and move the bodies of large groups to the artifact store."""
+        self._builder.settle(effects)
         for output in effects.outbound:
-            if isinstance(output.body, TrajectoryGroup):
-                output.payload = output.body.to_json()
+            if not isinstance(output.body, Tick):
+                output.payload = output.encoded()
                 if len(output.payload) > self._largest_group:
-                    await self._move(output, output.body, output.payload)
+                    await self._move(output, output.payload)
 
-    async def _move(self, output: Outbound, group: TrajectoryGroup, payload: bytes) -> None:
+    async def _move(self, output: Outbound, payload: bytes) -> None:
         stored = await asyncio.to_thread(self._store.put_bytes, payload)
         output.body = TrajectoryGroupRef(
-            run_id=group.run_id,
-            group_id=group.group_id,
+            run_id=output.key[0],
+            group_id=output.id,
             uri=stored.uri,
             sha256=stored.sha256,
             size=stored.size,

@@ -86,7 +86,7 @@ class PreferenceGroup(Sparse):
 
     @property
     def trajectories(self) -> list[Trajectory]:
-        """The trajectories of the pairs, in order, made anew each time."""
+        """The trajectories of the pairs, in order; each use makes them."""
         return list(self.unfold())
 
     def unfold(self) -> Iterator[Trajectory]:

@@ -21,6 +21,8 @@ from tunestream.domain.collector.core import Collector
 from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.gate.core import CurriculumGate
 from tunestream.domain.turns.core import PairBuilder
+from tunestream.domain.turns.group_rules import GroupRules
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.training import TrainingBatch
@@ -230,7 +232,7 @@ async def test_an_unknown_run_is_looked_up_once_more_before_it_is_refused() -> N
 def _handlers(runs: KnownRuns, folder: Path) -> dict[str, tuple[Handler, Inbound]]:
     """Return each light service's handler, and a record of run r for it."""
     store = ArtifactStore(str(folder))
-    builder = PairBuilder(lambda run, digest: runs.config(run, digest).trajectory_builder)
+    builder = PairBuilder(lambda run, digest: GroupRules.of(runs.config(run, digest).trajectory_builder))
     return {
         "collector": (CollectorHandler(Collector(3), runs), inbound(CANDIDATE, KEY)),
         "pair builder": (
@@ -312,7 +314,7 @@ async def test_an_open_turn_waits_for_a_configuration_that_cannot_be_read(tmp_pa
     handler = _handlers(runs, tmp_path)["pair builder"][0]
     for key, value in state.items():
         handler.restore(key, value)
-    assert handler.gauges()["parked_records"] == 2
+    assert handler.gauges()["parked_records"] == 1, "candidates of a turn that came together"
     (warning,) = handler.warnings()
     assert RUN.digest in warning
     assert "run apply" in warning
@@ -326,8 +328,7 @@ async def test_an_open_turn_waits_for_a_configuration_that_cannot_be_read(tmp_pa
     runs.apply(RUN, other)
     end = TurnEnd(run_id="r", example_id="e", turn_id="t")
     (output,) = await handled(handler, records[2], inbound(end, KEY, tsdigest=RUN.digest))
-    assert isinstance(output.body, TrajectoryGroup)
-    assert len(output.body.trajectories) == 3
+    assert len(PreferenceGroup.model_validate_json(output.encoded()).trajectories) == 3
     assert handler.warnings() == []
 
 
@@ -356,6 +357,7 @@ async def _state(handler: Handler, *records: Inbound) -> dict[bytes, bytes]:
     await handler.prepare(records, 0.0)
     for record in records:
         handler.handle(record, effects)
+    await handler.complete(effects)
     return {key: value for key, value in effects.changes.items() if value is not None}
 
 
@@ -379,7 +381,7 @@ STEPS = [
 
 
 def pair_builder(store: ArtifactStore, largest: int) -> PairBuilderHandler:
-    rules = PairBuilder(lambda _run, _digest: RUN.trajectory_builder)
+    rules = PairBuilder(lambda _run, _digest: GroupRules.of(RUN.trajectory_builder))
     return PairBuilderHandler(rules, KnownRuns(RUN), store, largest)
 
 
@@ -398,11 +400,11 @@ async def turn(store: ArtifactStore, largest: int) -> Outbound:
 async def test_a_large_group_goes_to_the_artifact_store_and_its_record_names_it(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path))
     small = await turn(store, largest=1_000_000)
-    assert isinstance(small.body, TrajectoryGroup)
+    assert small.type == "tunestream.trajectory_group.v2"
     assert not objects(tmp_path)
     large = await turn(store, largest=100)
     assert isinstance(large.body, TrajectoryGroupRef)
-    assert store.get_bytes(large.body.uri, large.body.sha256) == small.body.to_json()
+    assert store.get_bytes(large.body.uri, large.body.sha256) == small.encoded()
 
 
 @pytest.mark.parametrize(("missing", "said"), [("ce_time", "ce_time"), ("tsdigest", "ce_tsdigest")])

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
+from zlib import crc32
 
-from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.ticks import TICK_MS, new_tick
-from tunestream.domain.turns.close_group import close_group
+from tunestream.domain.turns.arrivals import arrivals_in_closed, arrivals_in_open, check_repeat
+from tunestream.domain.turns.close_group import close_group, close_turn
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.memory import fingerprint, memory_name
-from tunestream.domain.turns.open_group import OpenGroup
+from tunestream.domain.turns.memory import Closed, memory_name
+from tunestream.domain.turns.open_episodes import OpenEpisodes
+from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
 from tunestream.events.keys import encode_key
+from tunestream.events.runs import FORMAT, TURN_FORMAT
 from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
+from tunestream.events.turns import TurnStep
+from tunestream.events.views.candidates import SingleView, TurnView
 
-__all__ = ["BuilderEvent", "PairBuilder"]
+__all__ = ["BuilderEvent", "PairBuilder", "event_of"]
 
-BuilderEvent = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep | Tick
+BuilderEvent = TurnView | TurnEnd | ExampleEnd | EpisodeStep | Tick
+
+
+def event_of(body: CandidateStep | TurnStep | TurnEnd | ExampleEnd | EpisodeStep | Tick) -> BuilderEvent:
+    """Return what the pair builder takes of a body that the collector wrote."""
+    match body:
+        case CandidateStep():
+            return SingleView.of(body)
+        case TurnStep():
+            return TurnView.of(body)
+        case _:
+            return body
 
 
 class _Arrival(NamedTuple):
@@ -29,19 +45,27 @@ class _Arrival(NamedTuple):
     config_digest: str
     rules: GroupRules
     raw: bytes
-    mark: int
 
 
 class PairBuilder:
     """Collects candidates into turns (and episodes into groups) on one partition.
 
     Args:
-        rules: (run id, config digest) → how trajectories are built; raises KeyError when unknown.
+        rules: (run id, config digest) → the rules of its groups; raises KeyError when unknown.
         partition: of ``ttc.candidates``; stream time goes on to the same partition of ``trajectories``.
+        number: the format that the deployment writes.
     """
 
-    def __init__(self, rules: Callable[[str, str], TrajectoryBuilder], *, partition: int = 0) -> None:
+    def __init__(
+        self,
+        rules: Callable[[str, str], GroupRules],
+        *,
+        partition: int = 0,
+        number: Callable[[], int] = lambda: FORMAT,
+    ) -> None:
         self._state = PartitionState(rules, partition)
+        self._number = number
+        self._unsettled: dict[GroupKey, OpenTurn] = {}
 
     @property
     def open_turns(self) -> int:
@@ -75,7 +99,7 @@ class PairBuilder:
             event: the record's body.
             time: the record's time, ms.
             config_digest: of the configuration with which a new turn opens.
-            raw: the record's body as bytes, kept while its turn is open.
+            raw: the record's body as bytes, kept while its turn is open; :meth:`settle` gives the state.
             effects: receives what is to be done.
 
         Raises:
@@ -83,13 +107,13 @@ class PairBuilder:
             KeyError: when the configuration is unknown; then nothing has changed.
         """
         match event:
-            case CandidateStep() | EpisodeStep():
+            case TurnView() | EpisodeStep():
                 rules = self._state.rules(event.run_id, config_digest)
-                came = _Arrival(config_digest, rules, raw, fingerprint(raw))
+                came = _Arrival(config_digest, rules, raw)
                 self.advance(time, effects)
                 run = self._state.run(event.run_id)
-                if isinstance(event, CandidateStep):
-                    self._candidate(run, event, came, effects)
+                if isinstance(event, TurnView):
+                    self._part(run, event, came, effects)
                 else:
                     self._episode(run, event, came, effects)
             case Tick():
@@ -117,51 +141,47 @@ class PairBuilder:
         if time // TICK_MS > before // TICK_MS:
             effects.outbound.append(new_tick("trajectories", state.partition, time))
 
-    def _candidate(self, run: RunState, event: CandidateStep, came: _Arrival, effects: Effects) -> None:
-        example, turn_id = event.example_id, event.turn_id
-        turns = run.turns.get(example)
-        turn = None if turns is None else turns.get(turn_id)
+    def _part(self, run: RunState, part: TurnView, came: _Arrival, effects: Effects) -> None:
+        """Take the candidates of a record, and close their turn with the last one."""
+        turn = run.turns.get(part.example_id, {}).get(part.turn_id)
         if turn is None:
-            if self._is_repeat_of_closed(run, event, came, effects):
+            closed = self._closed(run, part)
+            if closed is not None:
+                arrivals_in_closed(closed, part, came.raw, effects).raise_faults()
                 return
-            turn = self._open_turn(run, event, came)
-        elif event.candidate_id in turn.fingerprints:
-            _repeat(turn.fingerprints[event.candidate_id], came, effects)
-            return
-        elif len(turn) >= turn.rules.capacity:
-            raise Refused(
-                "turn_full",
-                f"turn {turn_id!r} has {len(turn)} candidates; raise max_candidates_per_turn of its run",
-            )
-        turn.expect(event.expected_candidates)
-        now = self._state.now
-        effects.changes[turn.accept(event, event.candidate_id, came.mark, now)] = came.raw
-        if turn.complete:
-            self._close(run, (run.run_id, TURN, example, turn_id), CloseReason.COMPLETE, now, effects)
+        found = self._new_turn(run, came) if turn is None else turn
+        arrivals = arrivals_in_open(found, part, effects)
+        found.accept(part, arrivals.new, came.raw, self._state.now)
+        if arrivals.new or part.complete:
+            found.expect(part)
+        key = (run.run_id, TURN, part.example_id, part.turn_id)
+        if found.complete:
+            if turn is None:
+                now = self._state.now
+                close_turn(self._state, run, key, found, CloseReason.COMPLETE, now, effects, self._number())
+            else:
+                self._close(run, key, CloseReason.COMPLETE, self._state.now, effects)
+        elif arrivals.new:
+            if turn is None:
+                self._state.add_turn(run, part.example_id, part.turn_id, found)
+            self._unsettled[key] = found
+            if self._number() < TURN_FORMAT:  # earlier releases read one candidate a record
+                self.settle(effects)
+        arrivals.raise_faults()
 
-    def _is_repeat_of_closed(
-        self, run: RunState, event: CandidateStep, came: _Arrival, effects: Effects
-    ) -> bool:
-        name = memory_name(TURN, event.example_id, event.turn_id)
+    def _closed(self, run: RunState, part: TurnView) -> Closed | None:
+        name = memory_name(TURN, part.example_id, part.turn_id)
         closed = run.memory.get(name)
-        if closed is None:
-            if run.memory.has_faded(name):
-                raise Refused(
-                    "late",
-                    f"turn {event.turn_id!r} was closed so many turns ago that its candidates are not "
-                    "remembered; a repeat may be left alone",
-                )
-            return False
-        known = closed.recall(event.candidate_id)
-        if known is None:
+        if closed is None and run.memory.has_faded(name):
             raise Refused(
-                "late", f"turn {event.turn_id!r} was closed; send candidates before its end or time-out"
+                "late",
+                f"turn {part.turn_id!r} was closed so many turns ago that its candidates are not "
+                "remembered; a repeat may be left alone",
             )
-        _repeat(known, came, effects)
-        return True
+        return closed
 
     def _episode(self, run: RunState, event: EpisodeStep, came: _Arrival, effects: Effects) -> None:
-        example = event.example_id
+        example, mark = event.example_id, crc32(came.raw)
         group = run.episodes.get(example)
         known = group.fingerprints.get(event.episode_id) if group else None
         if known is None:
@@ -169,14 +189,14 @@ class PairBuilder:
             closed = run.memory.get(name)
             known = closed.recall(event.episode_id) if closed else None
             if run.memory.has_faded(name):
-                known = came.mark  # its content is not known any more
+                known = mark  # its content is not known any more
         if known is not None:
-            _repeat(known, came, effects)
+            check_repeat(known, mark, effects)
             return
         if group is None:
             group = self._open_episodes(run, event, came)
         now = self._state.now
-        effects.changes[group.accept(event, event.episode_id, came.mark, now)] = came.raw
+        effects.changes[group.accept(event, event.episode_id, mark, now)] = came.raw
         if len(group) >= group.rules.capacity:
             self._close(run, (run.run_id, EPISODES, example, ""), CloseReason.COMPLETE, now, effects)
 
@@ -192,20 +212,25 @@ class PairBuilder:
             self._close(run, (run.run_id, TURN, event.example_id, turn), reason, self._state.now, effects)
 
     def _close(self, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects) -> None:
-        close_group(self._state, run, key, reason, at, effects)
+        self._unsettled.pop(key, None)
+        close_group(self._state, run, key, reason, at, effects, self._number())
 
-    def _open_turn(self, run: RunState, event: CandidateStep, came: _Arrival) -> OpenGroup[CandidateStep]:
+    def settle(self, effects: Effects) -> None:
+        """Put down the candidates that were accepted since; before a transaction is committed."""
+        for (run_id, _, example, turn_id), turn in self._unsettled.items():
+            key, value = turn.settle(encode_key(TURN, run_id, example, f"={turn_id}", turn.config_digest))
+            effects.changes[key] = value
+        self._unsettled.clear()
+
+    def _new_turn(self, run: RunState, came: _Arrival) -> OpenTurn:
         if came.rules.pairing is None:
             raise Refused(
                 "wrong_builder",
                 f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
             )
-        prefix = encode_key(TURN, run.run_id, event.example_id, f"={event.turn_id}", came.config_digest)
-        turn = OpenGroup[CandidateStep](came.config_digest, came.rules, prefix, self._state.now)
-        self._state.add_turn(run, event.example_id, event.turn_id, turn)
-        return turn
+        return OpenTurn(came.config_digest, came.rules, self._state.now)
 
-    def _open_episodes(self, run: RunState, event: EpisodeStep, came: _Arrival) -> OpenGroup[EpisodeStep]:
+    def _open_episodes(self, run: RunState, event: EpisodeStep, came: _Arrival) -> OpenEpisodes:
         if came.rules.pairing is not None:
             raise Refused(
                 "wrong_builder",
@@ -213,15 +238,6 @@ class PairBuilder:
                 "openpipe_art_traj_builder",
             )
         prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.config_digest)
-        group = OpenGroup[EpisodeStep](came.config_digest, came.rules, prefix, self._state.now)
+        group = OpenEpisodes(came.config_digest, came.rules, prefix, self._state.now)
         self._state.add_episodes(run, event.example_id, group)
         return group
-
-
-def _repeat(known: int, came: _Arrival, effects: Effects) -> None:
-    """Count an identical repeat; refuse one with other content."""
-    if known != came.mark:
-        raise Refused(
-            "contradiction", "this id came before with another body; give every candidate an id of its own"
-        )
-    effects.counts["duplicate"] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tunestream.domain.turns.open_group import OpenGroup
+from tunestream.domain.turns.open_episodes import OpenEpisodes
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import (
     CloseReason,
@@ -19,9 +19,7 @@ from tunestream.events.ttc import EpisodeStep
 __all__ = ["close_episodes"]
 
 
-def close_episodes(
-    group: OpenGroup[EpisodeStep], run_id: str, example_id: str, reason: CloseReason
-) -> TrajectoryGroup:
+def close_episodes(group: OpenEpisodes, run_id: str, example_id: str, reason: CloseReason) -> TrajectoryGroup:
     """Make the group of trajectories of the collected episodes.
 
     Logprobs and tool messages are kept. Assistant messages without logprobs cannot be trained on and

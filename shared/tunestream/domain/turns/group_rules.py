@@ -26,6 +26,7 @@ class GroupRules:
         capacity: the most members of a group.
         pairing: how a turn's candidates are paired; None when episodes are collected, not turns.
         reward_from_score_diff: the reward of a pair, otherwise the chosen one's score.
+        expanded: whether every pair of a group is spelt out on the wire.
     """
 
     idle_ms: int
@@ -34,10 +35,16 @@ class GroupRules:
     capacity: int
     pairing: PairRules | None
     reward_from_score_diff: bool = True
+    expanded: bool = False
 
     @classmethod
-    def of(cls, config: TrajectoryBuilder) -> GroupRules:
-        """Translate a configuration."""
+    def of(cls, config: TrajectoryBuilder, window_pairs: int | None = None) -> GroupRules:
+        """Translate a configuration.
+
+        Args:
+            config: how trajectories are built.
+            window_pairs: of the run: the most pairs of a turn where ``config`` sets no number.
+        """
         if isinstance(config, ARTTrajectoryBuilderConfig):
             return cls(
                 idle_ms=milliseconds(config.idle_timeout),
@@ -51,17 +58,21 @@ class GroupRules:
             memory_ms=milliseconds(config.turn_memory),
             remembered=config.max_turns_remembered,
             capacity=config.max_candidates_per_turn,
-            pairing=pair_rules(config),
+            pairing=pair_rules(config, window_pairs),
+            expanded=config.wire == "expanded",
             reward_from_score_diff=config.reward_from_score_diff,
         )
 
 
-def pair_rules(config: DPOTrajectoryBuilderConfig) -> PairRules:
-    """Return how a configuration pairs."""
+def pair_rules(config: DPOTrajectoryBuilderConfig, window_pairs: int | None = None) -> PairRules:
+    """Return how a configuration pairs, with ``window_pairs`` as its most pairs where it sets no number."""
+    most = config.max_pairs_per_turn
+    if most is None and not config.nat_parity:
+        most = window_pairs
     return PairRules(
         exhaustive=config.exhaustive_pairs,
         min_score_diff=config.min_score_diff,
-        max_pairs=config.max_pairs_per_turn,
+        max_pairs=most,
         require_multiple=config.require_multiple_candidates,
         filtered=not config.nat_parity,
     )

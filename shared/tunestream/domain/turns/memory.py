@@ -15,15 +15,12 @@ from zlib import crc32
 
 from tunestream.domain.turns.names import NAME_SIZE, Names
 
-__all__ = ["Closed", "Memory", "fingerprint", "memory_name"]
+__all__ = ["Closed", "Memory", "memory_name"]
 
 _TIMES = struct.Struct(">qqq")
 _MEMBER = struct.Struct(">II")
-
-
-def fingerprint(body: bytes) -> int:
-    """Return a checksum by which an identical repeat differs from a contradictory one."""
-    return crc32(body)
+# Follows the members whose checksums are those of their content; without it they are those of whole bodies.
+_OF_CONTENT = b"c"
 
 
 def memory_name(kind: str, example_id: str, member: str) -> bytes:
@@ -35,8 +32,8 @@ def memory_name(kind: str, example_id: str, member: str) -> bytes:
 class Closed(NamedTuple):
     """One closed turn, as it is kept in memory and in the state; in the state, one that faded has no members.
 
-    ``members`` packs the checksums of each member's id and body. Were two ids of a turn to collide, a late
-    candidate would be refused as a contradiction.
+    ``members`` packs the checksums of each member's id and of its content (up to format 2, of its whole
+    body). Were two ids of a turn to collide, a late candidate would be refused as a contradiction.
 
     Attributes:
         number: how many turns of the run were closed before it.
@@ -52,7 +49,13 @@ class Closed(NamedTuple):
     def recall(self, member_id: str) -> int | None:
         """Return the fingerprint of a member, or None when it was none."""
         wanted = crc32(member_id.encode("utf-8", "surrogatepass"))
-        return next((mark for name, mark in _MEMBER.iter_unpack(self.members) if name == wanted), None)
+        members = self.members[:-1] if self.of_content else self.members
+        return next((mark for name, mark in _MEMBER.iter_unpack(members) if name == wanted), None)
+
+    @property
+    def of_content(self) -> bool:
+        """Whether the fingerprints are those of contents, not of bodies."""
+        return len(self.members) % _MEMBER.size == 1
 
     def to_bytes(self) -> bytes:
         """Return the state record."""
@@ -65,11 +68,12 @@ class Closed(NamedTuple):
         return cls(number, at, until, value[_TIMES.size :])
 
 
-def _pack(fingerprints: Mapping[str, int]) -> bytes:
-    return b"".join(
+def _pack(fingerprints: Mapping[str, int], *, of_content: bool) -> bytes:
+    members = [
         _MEMBER.pack(crc32(name.encode("utf-8", "surrogatepass")), mark)
         for name, mark in fingerprints.items()
-    )
+    ]
+    return b"".join([*members, _OF_CONTENT] if of_content else members)
 
 
 class Memory:
@@ -102,9 +106,12 @@ class Memory:
         """Return whether nothing but the name is left of a turn or an episode."""
         return name in self._faded
 
-    def add(self, name: bytes, at: int, until: int, fingerprints: Mapping[str, int]) -> bytes:
+    def add(
+        self, name: bytes, at: int, until: int, fingerprints: Mapping[str, int], *, of_content: bool
+    ) -> bytes:
         """Remember a turn or an episode, given as fingerprint by member id; return its state record."""
-        record = Closed(self._next_number, at, until, _pack(fingerprints)).to_bytes()
+        packed = _pack(fingerprints, of_content=of_content)
+        record = Closed(self._next_number, at, until, packed).to_bytes()
         self.insert(name, record)
         return record
 

@@ -10,11 +10,14 @@ from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.effects import Effects
-from tunestream.domain.turns.core import BuilderEvent, PairBuilder
+from tunestream.domain.effects import Effects, Spliced
+from tunestream.domain.turns.core import PairBuilder, event_of
+from tunestream.domain.turns.group_rules import GroupRules
+from tunestream.domain.turns.turn_group import expanded_group
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import (
     CandidateStep,
+    EpisodeStep,
     ExampleEnd,
     Tick,
     TTCCandidate,
@@ -96,7 +99,8 @@ class OfflineBuilder:
             config = config.model_copy(update={"turn_timeout": _FOR_EVER, "turn_memory": _FOR_EVER})
         self.run_id = run_id
         self.summary = Summary() if summary is None else summary
-        self._builder = PairBuilder(lambda _run, _digest: config)
+        rules = GroupRules.of(config)
+        self._builder = PairBuilder(lambda _run, _digest: rules)
         self._effects = Effects()
         self._clock = count()
         self._order = _OrderOfAppearance()
@@ -126,13 +130,16 @@ class OfflineBuilder:
         self._handle(Tick(run_id=self.run_id), _END_OF_TIME, b"")
         return self._order.rest()
 
-    def _handle(self, body: BuilderEvent, time: int, raw: bytes | None) -> None:
+    def _handle(
+        self, body: CandidateStep | TurnEnd | ExampleEnd | EpisodeStep | Tick, time: int, raw: bytes | None
+    ) -> None:
         if isinstance(body, CandidateStep):
             self._order.note(body.example_id, body.turn_id)
         effects = self._effects
         raw = body.to_json() if raw is None else raw
         try:
-            self._builder.handle(body, time=time, config_digest=_DIGEST, raw=raw, effects=effects)
+            self._builder.handle(event_of(body), time=time, config_digest=_DIGEST, raw=raw, effects=effects)
+            self._builder.settle(effects)
         finally:  # what was due by then is closed, also when the event is refused
             if effects.outbound or effects.counts:
                 self._settle()
@@ -142,9 +149,10 @@ class OfflineBuilder:
         """Take over what the pair builder did."""
         effects = self._effects
         for output in effects.outbound:
-            if isinstance(output.body, TrajectoryGroup):
-                self.summary.add(output.body)
-                self._order.add(output.body)
+            if isinstance(output.body, Spliced):
+                group = expanded_group(output.body.value)
+                self.summary.add(group)
+                self._order.add(group)
         self.summary.repeats += effects.counts["duplicate"]
         effects.outbound.clear()
         effects.counts.clear()

@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
+from zlib import crc32
 
-from tunestream.config.run.trajectory_builder import TrajectoryBuilder
 from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.memory import fingerprint
-from tunestream.domain.turns.open_group import OpenGroup
+from tunestream.domain.turns.open_episodes import OpenEpisodes
+from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.remembering import MEMORY, Remembering
 from tunestream.domain.turns.run_state import EPISODES, TURN, AnyGroup, GroupKey, RunState
 from tunestream.events.keys import decode_key, encode_key
-from tunestream.events.ttc import CandidateStep, EpisodeStep
+from tunestream.events.ttc import EpisodeStep
 
 __all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 
@@ -29,12 +29,13 @@ _MEMBERS: Final = frozenset({TURN.encode(), EPISODES.encode()})
 class PartitionState:
     """The clock and the runs of one partition.
 
-    State keys: ``c|e/run/example/=turn/digest/arrival number/stream time`` holds a member's body as it
-    came; ``closed/run/name`` a closed turn's memory; ``run/*`` the clock. Earlier releases kept a clock for
-    each run, which agents moved: the state of such a release counts from the first record after it.
+    State keys: ``c|e/run/example/=turn/digest/arrival number/stream time`` holds bodies as they came, of
+    the members from that number on; ``closed/run/name`` a closed turn's memory; ``run/*`` the clock. Earlier
+    releases kept a clock for each run, which agents moved: the state of such a release counts from the first
+    record after it.
 
     Args:
-        config: (run id, config digest) → how trajectories are built; raises KeyError when unknown.
+        config: (run id, config digest) → the rules of its groups; raises KeyError when unknown.
         partition: its number.
 
     Attributes:
@@ -43,7 +44,7 @@ class PartitionState:
         memory: of closed turns.
     """
 
-    def __init__(self, config: Callable[[str, str], TrajectoryBuilder], partition: int) -> None:
+    def __init__(self, config: Callable[[str, str], GroupRules], partition: int) -> None:
         self.partition = partition
         self.now = -1
         self._config = config
@@ -79,7 +80,7 @@ class PartitionState:
         """
         known = self._rules.get((run_id, config_digest))
         if known is None:
-            known = self._rules[run_id, config_digest] = GroupRules.of(self._config(run_id, config_digest))
+            known = self._rules[run_id, config_digest] = self._config(run_id, config_digest)
         return known
 
     def run(self, run_id: str) -> RunState:
@@ -135,22 +136,22 @@ class PartitionState:
         """Return the first open group, by (deadline, key), whose deadline is not after ``time``."""
         return self._deadlines.next_due(time)
 
-    def add_turn(self, run: RunState, example: str, turn_id: str, turn: OpenGroup[CandidateStep]) -> None:
+    def add_turn(self, run: RunState, example: str, turn_id: str, turn: OpenTurn) -> None:
         """Open a turn."""
         run.add_turn(example, turn_id, turn)
         self._deadlines.note((run.run_id, TURN, example, turn_id), turn.deadline(self._since))
 
-    def add_episodes(self, run: RunState, example: str, group: OpenGroup[EpisodeStep]) -> None:
+    def add_episodes(self, run: RunState, example: str, group: OpenEpisodes) -> None:
         """Open a group of episodes."""
         run.add_episodes(example, group)
         self._deadlines.note((run.run_id, EPISODES, example, ""), group.deadline(self._since))
 
-    def remove_turn(self, run: RunState, example: str, turn_id: str) -> OpenGroup[CandidateStep]:
+    def remove_turn(self, run: RunState, example: str, turn_id: str) -> OpenTurn:
         """Take an open turn out."""
         self._deadlines.forget((run.run_id, TURN, example, turn_id))
         return run.remove_turn(example, turn_id)
 
-    def remove_episodes(self, run: RunState, example: str) -> OpenGroup[EpisodeStep]:
+    def remove_episodes(self, run: RunState, example: str) -> OpenEpisodes:
         """Take an open group of episodes out."""
         self._deadlines.forget((run.run_id, EPISODES, example, ""))
         return run.remove_episodes(example)
@@ -167,22 +168,20 @@ class PartitionState:
     def _restore_member(self, key: bytes, value: bytes) -> None:
         prefix, _, accepted = key.rsplit(b"/", 2)
         kind, run_id, example, turn_id, config_digest = _member_key(prefix)
-        run, rules, mark = self.run(run_id), self.rules(run_id, config_digest), fingerprint(value)
+        run, rules = self.run(run_id), self.rules(run_id, config_digest)
         if kind == TURN:
-            candidate = CandidateStep.of_service(value)
             turn = run.turns.get(example, {}).get(turn_id)
             if turn is None:
-                turn = OpenGroup[CandidateStep](config_digest, rules, prefix, int(accepted))
+                turn = OpenTurn(config_digest, rules, int(accepted))
                 self.add_turn(run, example, turn_id, turn)
-            turn.expect(candidate.expected_candidates)
-            turn.restore(key, candidate, candidate.candidate_id, mark)
+            turn.restore(key, value)
         else:
             episode = EpisodeStep.of_service(value)
             group = run.episodes.get(example)
             if group is None:
-                group = OpenGroup[EpisodeStep](config_digest, rules, prefix, int(accepted))
+                group = OpenEpisodes(config_digest, rules, prefix, int(accepted))
                 self.add_episodes(run, example, group)
-            group.restore(key, episode, episode.episode_id, mark)
+            group.restore(key, episode, episode.episode_id, crc32(value))
 
 
 def configuration_of(key: bytes) -> tuple[str, str] | None:

@@ -4,70 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.pairing import C, Pairing, PairRules, contexts_of
-from tunestream.domain.turns.pairs import pair_up
-from tunestream.events.ids import group_id
+from tunestream.domain.turns.pairing import C, Pairing
 from tunestream.events.messages import ChatMessage, Prompt
-from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory, TrajectoryGroup
-from tunestream.events.ttc import CandidateStep
+from tunestream.events.trajectories import DPOItem, Trajectory
 
-__all__ = ["close_turn", "preference_pair", "preference_trajectory", "trl_row"]
-
-
-def close_turn(
-    turn: OpenGroup[CandidateStep], pairing: PairRules, run_id: str, reason: CloseReason
-) -> TrajectoryGroup:
-    """Make the group of trajectories of a turn's candidates; it may be empty."""
-    members = list(turn)
-    first = members[0]
-    pairs = pair_up(
-        [member.score for member in members],
-        [member.response for member in members],
-        contexts_of(member.prompt for member in members),
-        pairing,
-    )
-    versions = list(dict.fromkeys(m.policy_version for m in members if m.policy_version is not None))
-    count = None if pairing.exhaustive else len(members)
-    return TrajectoryGroup.of_valid(
-        run_id=run_id,
-        group_id=group_id(run_id, first.example_id, first.turn_id, first.candidate_id),
-        example_id=first.example_id,
-        turn_id=first.turn_id,
-        config_digest=turn.config_digest,
-        kind="preference",
-        closed_by=reason,
-        scores=[_member_score(member) for member in members],
-        trajectories=[
-            preference_trajectory(
-                pair,
-                example_id=first.example_id,
-                turn_id=first.turn_id,
-                from_score_diff=turn.rules.reward_from_score_diff,
-                num_candidates=count,
-                policy_version=_oldest(pair, versions),
-            )
-            for pair in (Pairing(members[a], members[b], diff) for a, b, diff in pairs.kept)
-        ],
-        skipped=pairs.skipped,
-    )
-
-
-def _member_score(member: CandidateStep) -> MemberScore:
-    return MemberScore.of_valid(
-        id=member.candidate_id,
-        index=member.candidate_index,
-        score=member.score,
-        policy_version=member.policy_version,
-    )
-
-
-def _oldest(pair: Pairing[CandidateStep], versions: list[str]) -> str | None:
-    """Return the version of the pair that appeared first in its turn, None when none is known."""
-    if pair.chosen.policy_version == pair.rejected.policy_version:
-        return pair.chosen.policy_version
-    known = (pair.chosen.policy_version, pair.rejected.policy_version)
-    return next((version for version in versions if version in known), None)
+__all__ = ["preference_pair", "preference_trajectory", "trl_row"]
 
 
 def preference_trajectory(

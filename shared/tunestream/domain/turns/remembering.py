@@ -65,10 +65,22 @@ class Remembering:
         at: int,
         rules: GroupRules,
         effects: Effects,
+        *,
+        of_content: bool = False,
     ) -> None:
-        """Remember what was closed at stream time ``at``: fingerprints by member id, by name."""
+        """Remember what was closed at stream time ``at``.
+
+        Args:
+            run: whose it was.
+            closed: by name: fingerprints by member id.
+            at: stream time, ms.
+            rules: how long, and how many whole.
+            effects: takes the state records.
+            of_content: whether the fingerprints are those of contents, not of bodies.
+        """
         for name, fingerprints in closed.items():
-            record = run.memory.add(name, at, at + rules.memory_ms, fingerprints)
+            until = at + rules.memory_ms
+            record = run.memory.add(name, at, until, fingerprints, of_content=of_content)
             effects.changes[_memory_key(run.run_id, name)] = record
         self._whole += len(closed)
         self._note(run.run_id)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from tunestream.domain.turns.memory import Memory
-from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.events.ttc import CandidateStep, EpisodeStep
+from tunestream.domain.turns.open_episodes import OpenEpisodes
+from tunestream.domain.turns.open_turn import OpenTurn
 
 __all__ = ["EPISODES", "TURN", "AnyGroup", "GroupKey", "RunState"]
 
@@ -15,7 +15,7 @@ TURN: Final = "c"
 EPISODES: Final = "e"
 
 GroupKey = tuple[str, str, str, str]  # run, TURN or EPISODES, example, turn
-AnyGroup = OpenGroup[CandidateStep] | OpenGroup[EpisodeStep]
+AnyGroup = OpenTurn | OpenEpisodes
 
 
 class RunState:
@@ -32,8 +32,8 @@ class RunState:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.open = 0
-        self.turns: dict[str, dict[str, OpenGroup[CandidateStep]]] = {}
-        self.episodes: dict[str, OpenGroup[EpisodeStep]] = {}
+        self.turns: dict[str, dict[str, OpenTurn]] = {}
+        self.episodes: dict[str, OpenEpisodes] = {}
         self.memory = Memory()
 
     @property
@@ -46,17 +46,17 @@ class RunState:
         _, kind, example, turn = key
         return self.turns.get(example, {}).get(turn) if kind == TURN else self.episodes.get(example)
 
-    def add_turn(self, example: str, turn: str, group: OpenGroup[CandidateStep]) -> None:
+    def add_turn(self, example: str, turn: str, group: OpenTurn) -> None:
         """Open a turn."""
         self.turns.setdefault(example, {})[turn] = group
         self.open += 1
 
-    def add_episodes(self, example: str, group: OpenGroup[EpisodeStep]) -> None:
+    def add_episodes(self, example: str, group: OpenEpisodes) -> None:
         """Open a group of episodes."""
         self.episodes[example] = group
         self.open += 1
 
-    def remove_turn(self, example: str, turn: str) -> OpenGroup[CandidateStep]:
+    def remove_turn(self, example: str, turn: str) -> OpenTurn:
         """Take an open turn out."""
         turns = self.turns[example]
         group = turns.pop(turn)
@@ -65,7 +65,7 @@ class RunState:
         self.open -= 1
         return group
 
-    def remove_episodes(self, example: str) -> OpenGroup[EpisodeStep]:
+    def remove_episodes(self, example: str) -> OpenEpisodes:
         """Take an open group of episodes out."""
         self.open -= 1
         return self.episodes.pop(example)

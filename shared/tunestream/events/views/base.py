@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 import tunestream.events.views
+from tunestream.events.views.slices import is_plain
 
 __all__ = ["View", "view", "views_of"]
 
@@ -29,14 +30,31 @@ class View(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def read(cls, value: bytes) -> Self | None:
         """Return the view of a body, or None when the model has to decide."""
-        raise NotImplementedError
+        if not is_plain(value):
+            return None
+        try:
+            found = cls.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        return found if found.is_canonical() else None
 
     @classmethod
     def of(cls, body: Any) -> Self:
         """Return the view of a body that the model accepted."""
-        found = cls.read(body.to_json())
-        assert found is not None, f"{cls.__name__} does not read what {type(body).__name__} writes"
-        return found
+        return cls.decode(body.to_json())
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Return the view of a body, its slices unchecked.
+
+        Raises:
+            msgspec.DecodeError: when it is not even that.
+        """
+        raise NotImplementedError
+
+    def is_canonical(self) -> bool:
+        """Return whether the model accepts every slice, and would write it as it is."""
+        raise NotImplementedError
 
 
 _PACKAGE: Final = tunestream.events.views

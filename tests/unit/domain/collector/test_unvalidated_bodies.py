@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.open_group import OpenGroup
-from tunestream.domain.turns.preferences import close_turn
+from tunestream.domain.turns.open_turn import OpenTurn
+from tunestream.domain.turns.turn_group import expanded_group, group_of_turn
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.messages import OpenAIMessage
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, TTCCandidate
+from tunestream.events.views.candidates import SingleView
 
 PROMPTS = st.just("p") | st.just([OpenAIMessage(role="user", content="p")])
 CANDIDATES = st.builds(
@@ -45,13 +47,16 @@ def test_a_candidate_is_valid(event: TTCCandidate) -> None:
 def test_a_group_is_valid(events: list[TTCCandidate], exhaustive: bool, from_diff: bool) -> None:
     rules: dict[str, Any] = {"exhaustive_pairs": exhaustive, "reward_from_score_diff": from_diff}
     turn_rules = GroupRules.of(DPOTrajectoryBuilderConfig.model_validate(rules))
-    turn = OpenGroup[CandidateStep]("digest", turn_rules, b"prefix", 0)
+    turn = OpenTurn("digest", turn_rules, 0)
     for event in events:
         step = normalise_native(event)
         assert isinstance(step, CandidateStep)
-        turn.accept(step, step.candidate_id, 0, 0)
-    assert turn_rules.pairing is not None
-    group = close_turn(turn, turn_rules.pairing, "run", CloseReason.TURN_END)
-    again = TrajectoryGroup.model_validate_json(group.to_json())
-    assert again == group
-    assert again.to_json() == group.to_json()
+        part = SingleView.of(step)
+        turn.accept(part, part.candidates, step.to_json(), 0)
+    _, value = group_of_turn(turn, "run", "example", "turn", CloseReason.TURN_END)
+    group = PreferenceGroup.model_validate_json(value)
+    assert group.to_json() == value
+    expanded = expanded_group(value)
+    again = TrajectoryGroup.model_validate_json(expanded.to_json())
+    assert again == expanded
+    assert again.to_json() == expanded.to_json()

@@ -5,19 +5,28 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
+from zlib import crc32
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
-from tunestream.domain.effects import Effects, Refused
-from tunestream.domain.turns.core import BuilderEvent, PairBuilder
-from tunestream.domain.turns.memory import Closed, Memory, fingerprint, memory_name
+from tunestream.config.run.trajectory_builder import (
+    ARTTrajectoryBuilderConfig,
+    DPOTrajectoryBuilderConfig,
+    TrajectoryBuilder,
+)
+from tunestream.domain.effects import Effects, Outbound, Refused, Spliced
+from tunestream.domain.turns.core import PairBuilder, event_of
+from tunestream.domain.turns.group_rules import GroupRules
+from tunestream.domain.turns.memory import Closed, Memory, memory_name
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.keys import encode_key
+from tunestream.events.runs import FORMAT
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
+from tunestream.events.turns import TurnMember, TurnStep
 
 IDLE, MEMORY, MOST = 1050, 5000, 4
 CONFIG = DPOTrajectoryBuilderConfig(
@@ -26,6 +35,7 @@ CONFIG = DPOTrajectoryBuilderConfig(
     max_candidates_per_turn=MOST,
 )
 Key = tuple[str, str, str]
+Event = CandidateStep | TurnStep | TurnEnd | ExampleEnd | EpisodeStep | Tick
 Closing = tuple[Key, str, int, tuple[str, ...]]
 
 
@@ -45,23 +55,41 @@ def candidate(
     )
 
 
+def part(
+    run: str, example: str, turn: str, members: list[tuple[str, float]], *, complete: bool = True
+) -> TurnStep:
+    return TurnStep(
+        run_id=run,
+        example_id=example,
+        turn_id=turn,
+        prompt="p",
+        candidates=[
+            TurnMember(candidate_id=name, response=f"{name} {score}", score=score) for name, score in members
+        ],
+        complete=complete,
+    )
+
+
 class Core:
     """A pair builder whose changelog is kept compacted beside it."""
 
-    def __init__(self, config: object = CONFIG) -> None:
-        self.config = config
+    def __init__(self, config: TrajectoryBuilder = CONFIG, number: int = FORMAT) -> None:
+        self.rules = GroupRules.of(config)
+        self.number = number
         self.log: dict[bytes, bytes] = {}
         self.builder = self.fresh()
 
     def fresh(self) -> PairBuilder:
-        return PairBuilder(lambda _run, _digest: self.config, partition=3)  # type: ignore[arg-type,return-value]
+        return PairBuilder(lambda _run, _digest: self.rules, partition=3, number=lambda: self.number)
 
-    def send(self, event: BuilderEvent, time: int) -> tuple[str, Effects]:
+    def send(self, event: Event, time: int) -> tuple[str, Effects]:
         effects, outcome = Effects(), "ok"
         try:
-            self.builder.handle(event, time=time, config_digest="d", raw=event.to_json(), effects=effects)
+            raw = event.to_json()
+            self.builder.handle(event_of(event), time=time, config_digest="d", raw=raw, effects=effects)
         except Refused as refused:
             outcome = refused.code
+        self.builder.settle(effects)
         for key, value in effects.changes.items():
             if value is None:
                 self.log.pop(key, None)
@@ -79,9 +107,10 @@ class Core:
 
 @dataclass
 class Turn:
-    members: dict[str, bytes] = field(default_factory=dict)
+    members: dict[str, object] = field(default_factory=dict)
     last: int = 0
     expected: int = 0
+    parts: int = 0
 
 
 class Model:
@@ -90,7 +119,7 @@ class Model:
     def __init__(self) -> None:
         self.now = -1
         self.open: dict[Key, Turn] = {}
-        self.closed: dict[Key, tuple[int, dict[str, bytes]]] = {}
+        self.closed: dict[Key, tuple[int, dict[str, object]]] = {}
 
     def advance(self, time: int) -> list[Closing]:
         closings = []
@@ -109,24 +138,34 @@ class Model:
         self.closed[key] = (at, members)
         return key, reason, at, tuple(members)
 
-    def candidate(self, event: CandidateStep) -> tuple[str, list[Closing]]:
-        key, name, raw = (event.run_id, event.example_id, event.turn_id), event.candidate_id, event.to_json()
-        turn = self.open.get(key)
-        known = turn.members if turn else self.closed.get(key, (0, {}))[1]
-        if name in known:
-            return ("ok" if known[name] == raw else "contradiction"), []
+    def part(self, event: CandidateStep | TurnStep) -> tuple[str, list[Closing]]:
+        """Take the candidates one by one; the first fault is the outcome."""
+        key, outcomes = (event.run_id, event.example_id, event.turn_id), []
+        ends = isinstance(event, TurnStep) and event.complete
+        turn = self.open.get(key) or Turn()
+        was = len(turn.members)
+        for one in event.candidates if isinstance(event, TurnStep) else [event]:
+            content = (one.response, one.score, one.candidate_index)
+            known = self.closed[key][1] if key in self.closed else turn.members
+            if one.candidate_id in known:
+                outcomes.append("ok" if known[one.candidate_id] == content else "contradiction")
+            elif key in self.closed:
+                outcomes.append("late")
+            elif len(turn.members) >= MOST:
+                outcomes.append("turn_full")
+            else:
+                outcomes.append("ok")
+                turn.members[one.candidate_id] = content
+        outcome = next((one for one in outcomes if one != "ok"), "ok")
         if key in self.closed:
-            return "late", []
-        if turn is None:
-            turn = self.open[key] = Turn()
-        if len(turn.members) >= MOST:
-            return "turn_full", []
-        turn.members[name] = raw
-        turn.last = self.now
-        turn.expected = max(turn.expected, event.expected_candidates or 0)
-        if turn.expected and len(turn.members) >= turn.expected:
-            return "ok", [self.close(key, "complete", self.now)]
-        return "ok", []
+            return outcome, []
+        if len(turn.members) > was:
+            self.open[key] = turn
+            turn.last, turn.parts = self.now, turn.parts + 1
+            turn.expected = max(turn.expected, event.expected_candidates or 0)
+        if ends or (turn.expected and len(turn.members) >= turn.expected):
+            return outcome, [self.close(key, "complete", self.now)]
+        return outcome, []
 
     def end(self, run: str, example: str, turn: str | None) -> list[Closing]:
         keys = [key for key in self.open if key[:2] == (run, example) and turn in (None, key[2])]
@@ -134,16 +173,23 @@ class Model:
         return [self.close(key, reason, self.now) for key in sorted(keys)]
 
 
+def group_of(output: Outbound) -> PreferenceGroup | TrajectoryGroup:
+    if isinstance(output.body, TrajectoryGroup):
+        return output.body
+    assert isinstance(output.body, Spliced)
+    return PreferenceGroup.model_validate_json(output.body.value)
+
+
 def closings(effects: Effects) -> list[Closing]:
+    groups = [(one.time, group_of(one)) for one in effects.outbound if not isinstance(one.body, Tick)]
     return [
         (
-            (body.run_id, body.example_id, body.turn_id),
-            body.closed_by,
-            output.time,
-            tuple(member.id for member in body.scores),
+            (group.run_id, group.example_id, group.turn_id),
+            group.closed_by,
+            time,
+            tuple(member.id for member in group.scores),
         )
-        for output in effects.outbound
-        if isinstance(body := output.body, TrajectoryGroup)
+        for time, group in groups
     ]
 
 
@@ -167,7 +213,7 @@ class TurnLife(RuleBasedStateMachine):
     def at(self, step: int) -> int:
         return max(0, self.model.now + step) if self.model.now >= 0 else 100_000
 
-    def check(self, event: BuilderEvent, time: int, outcome: str, closed: list[Closing], before: int) -> None:
+    def check(self, event: Event, time: int, outcome: str, closed: list[Closing], before: int) -> None:
         got, effects = self.core.send(event, time)
         assert (got, closings(effects)) == (outcome, closed)
         assert ticks(effects) == ([time] if time // 1000 > before // 1000 else [])
@@ -186,14 +232,38 @@ class TurnLife(RuleBasedStateMachine):
     ) -> None:
         event, time = candidate(run, example, turn, name, score=score, expected=expected), self.at(step)
         before, closed = self.model.now, self.model.advance(time)
-        outcome, more = self.model.candidate(event)
+        outcome, more = self.model.part(event)
+        self.check(event, time, outcome, closed + more, before)
+
+    @rule(
+        run=RUNS,
+        example=NAMES,
+        turn=st.sampled_from(["t", "u", "/"]),
+        members=st.lists(
+            st.tuples(st.sampled_from("12345"), st.sampled_from([0.0, 0.0, 1.0])), min_size=1, max_size=6
+        ),
+        complete=st.booleans(),
+        step=STEPS,
+    )
+    def part(
+        self,
+        run: str,
+        example: str,
+        turn: str,
+        members: list[tuple[str, float]],
+        complete: bool,
+        step: int,
+    ) -> None:
+        event, time = part(run, example, turn, members, complete=complete), self.at(step)
+        before, closed = self.model.now, self.model.advance(time)
+        outcome, more = self.model.part(event)
         self.check(event, time, outcome, closed + more, before)
 
     @rule(run=RUNS, example=NAMES, turn=st.sampled_from([None, "t", "u", "/"]), step=STEPS)
     def end(self, run: str, example: str, turn: str | None, step: int) -> None:
         time, before = self.at(step), self.model.now
         wanted = self.model.advance(time) + self.model.end(run, example, turn)
-        event: BuilderEvent = ExampleEnd(run_id=run, example_id=example)
+        event: Event = ExampleEnd(run_id=run, example_id=example)
         if turn is not None:
             event = TurnEnd(run_id=run, example_id=example, turn_id=turn)
         self.check(event, time, "ok", wanted, before)
@@ -213,8 +283,8 @@ class TurnLife(RuleBasedStateMachine):
 
     @invariant()
     def the_state_holds_no_more_than_it_must(self) -> None:
-        members = sum(len(turn.members) for turn in self.model.open.values())
-        assert len(self.core.log) == members + len(self.model.closed) + (self.model.now >= 0)
+        parts = sum(turn.parts for turn in self.model.open.values())
+        assert len(self.core.log) == parts + len(self.model.closed) + (self.model.now >= 0)
 
 
 TestTurnLife = TurnLife.TestCase
@@ -270,7 +340,7 @@ OLD = 1_800_000_000_000
 def state_of_an_earlier_release(behind: int) -> dict[bytes, bytes]:
     """An open turn and a closed one of a run whose agents' clocks were behind, and the run's clock."""
     step = candidate("r", "e", "open", "1")
-    closed = Closed(0, OLD - behind, OLD - behind + MEMORY, pack({"1": fingerprint(b"body")}))
+    closed = Closed(0, OLD - behind, OLD - behind + MEMORY, pack({"1": crc32(b"body")}))
     return {
         encode_key("c", "r", "e", "=open", "d") + b"/0/%d" % (OLD - behind): step.to_json(),
         encode_key("closed", "r") + b"/" + memory_name("c", "e", "closed").hex().encode(): closed.to_bytes(),
@@ -279,7 +349,7 @@ def state_of_an_earlier_release(behind: int) -> dict[bytes, bytes]:
 
 
 def pack(members: dict[str, int]) -> bytes:
-    return Memory().add(b"n" * 12, 0, 0, members)[24:]
+    return Memory().add(b"n" * 12, 0, 0, members, of_content=False)[24:]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -315,21 +385,20 @@ def test_a_turn_keeps_the_digest_it_opened_with() -> None:
     effects = Effects()
     for name, config_digest in (("1", "old"), ("2", "new")):
         event = candidate("r", "e", "t", name, expected=2)
-        core.builder.handle(event, time=1, config_digest=config_digest, raw=event.to_json(), effects=effects)
-    body = effects.outbound[-1].body
-    assert isinstance(body, TrajectoryGroup)
-    assert body.config_digest == "old"
+        raw = event.to_json()
+        core.builder.handle(event_of(event), time=1, config_digest=config_digest, raw=raw, effects=effects)
+    assert group_of(effects.outbound[-1]).config_digest == "old"
     assert effects.outbound[-1].extensions == {"tsdigest": "old", "tspartition": "3"}
 
 
 def test_an_unknown_configuration_changes_nothing() -> None:
-    def unknown(run: str, config_digest: str) -> DPOTrajectoryBuilderConfig:
+    def unknown(run: str, config_digest: str) -> GroupRules:
         raise KeyError(run, config_digest)
 
     builder, effects = PairBuilder(unknown), Effects()
     event = candidate("r", "e", "t", "1")
     with pytest.raises(KeyError):
-        builder.handle(event, time=1, config_digest="d", raw=event.to_json(), effects=effects)
+        builder.handle(event_of(event), time=1, config_digest="d", raw=event.to_json(), effects=effects)
     assert (effects, builder.open_turns, builder.oldest_open) == (Effects(), 0, None)
 
 
@@ -387,12 +456,13 @@ def test_a_deadline_survives_a_restart_in_any_order(seed: int) -> None:
 
 def test_the_next_deadline_is_by_each_run_s_own_time_out() -> None:
     slow, quick = timedelta(hours=2), timedelta(minutes=1)
-    rules = {"slow": CONFIG.model_copy(update={"turn_timeout": slow})}
-    rules["quick"] = CONFIG.model_copy(update={"turn_timeout": quick})
+    rules = {"slow": GroupRules.of(CONFIG.model_copy(update={"turn_timeout": slow}))}
+    rules["quick"] = GroupRules.of(CONFIG.model_copy(update={"turn_timeout": quick}))
     builder = PairBuilder(lambda run, _digest: rules[run])
 
     def take(event: CandidateStep, time: int) -> int | None:
-        builder.handle(event, time=time, config_digest="d", raw=event.to_json(), effects=Effects())
+        raw = event.to_json()
+        builder.handle(event_of(event), time=time, config_digest="d", raw=raw, effects=Effects())
         return builder.next_deadline
 
     assert builder.next_deadline is None

@@ -1,20 +1,17 @@
-"""What is collected and not yet closed: the candidates of a turn, or the episodes of an example."""
+"""A group of an example's episodes that is not closed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
 
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.events.ttc import CandidateStep, EpisodeStep
+from tunestream.events.ttc import EpisodeStep
 
-__all__ = ["OpenGroup"]
-
-M = TypeVar("M", CandidateStep, EpisodeStep)
+__all__ = ["OpenEpisodes"]
 
 
-class OpenGroup(Generic[M]):
-    """Members by arrival number, and what is needed to close, to store and to restore them.
+class OpenEpisodes:
+    """Episodes by arrival number, and what is needed to close, to store and to restore them.
 
     Members may be restored in any order; all that is derived from them does not depend on it.
 
@@ -26,13 +23,11 @@ class OpenGroup(Generic[M]):
         keys: state keys of the members.
         opened: stream time of the first member, ms.
         last: stream time of the latest member, ms.
-        expected: how many members complete it; None when no event set it.
     """
 
     __slots__ = (
         "_members",
         "config_digest",
-        "expected",
         "fingerprints",
         "keys",
         "last",
@@ -49,8 +44,7 @@ class OpenGroup(Generic[M]):
         self.keys: list[bytes] = []
         self.opened = opened
         self.last = opened
-        self.expected: int | None = None
-        self._members: dict[int, M] = {}
+        self._members: dict[int, EpisodeStep] = {}
 
     def deadline(self, since: int) -> int:
         """Return the stream time at which the group closes unless another member comes, ms.
@@ -60,19 +54,14 @@ class OpenGroup(Generic[M]):
         """
         return max(self.last, since) + self.rules.idle_ms
 
-    @property
-    def complete(self) -> bool:
-        """Whether all expected members are here."""
-        return self.expected is not None and len(self._members) >= self.expected
-
     def __len__(self) -> int:
         return len(self._members)
 
-    def __iter__(self) -> Iterator[M]:
+    def __iter__(self) -> Iterator[EpisodeStep]:
         """Give the members in order of arrival."""
         return (self._members[number] for number in sorted(self._members))
 
-    def accept(self, member: M, member_id: str, fingerprint: int, now: int) -> bytes:
+    def accept(self, member: EpisodeStep, member_id: str, fingerprint: int, now: int) -> bytes:
         """Add a new member at stream time ``now`` and return its state key."""
         key = b"%b/%d/%d" % (self.prefix, len(self._members), now)
         self._members[len(self._members)] = member
@@ -81,7 +70,7 @@ class OpenGroup(Generic[M]):
         self.last = now
         return key
 
-    def restore(self, key: bytes, member: M, member_id: str, fingerprint: int) -> None:
+    def restore(self, key: bytes, member: EpisodeStep, member_id: str, fingerprint: int) -> None:
         """Take back a member that :meth:`accept` gave ``key``."""
         _, number, accepted = key.rsplit(b"/", 2)
         self._members[int(number)] = member
@@ -89,8 +78,3 @@ class OpenGroup(Generic[M]):
         self.keys.append(key)
         self.opened = min(self.opened, int(accepted))
         self.last = max(self.last, int(accepted))
-
-    def expect(self, count: int | None) -> None:
-        """Note how many members are to come; the largest number that was given counts."""
-        if count is not None and (self.expected is None or count > self.expected):
-            self.expected = count

@@ -1,0 +1,154 @@
+"""A turn that is not closed: its candidates, and what is needed to close, to store and to restore it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from tunestream.domain.turns.group_rules import GroupRules
+from tunestream.domain.turns.members import Context, Member, fingerprint
+from tunestream.events.views.candidates import MemberView, SingleView, TurnView, encode_part
+
+__all__ = ["OpenTurn"]
+
+
+class OpenTurn:
+    """Candidates by arrival number.
+
+    Parts may be restored in any order; all that is derived from them does not depend on it.
+
+    Attributes:
+        config_digest: of the configuration that the turn opened with.
+        rules: of that configuration.
+        marks: by candidate id: a contradiction has another checksum than a repeat.
+        raw_marks: by candidate id: the checksum of the body it came in, of candidates that came alone.
+        keys: its state keys.
+        opened: stream time of the first candidate, ms.
+        last: stream time of the latest candidate, ms.
+        expected: how many candidates complete it; None when no event set it.
+        ended: whether a record ended it.
+    """
+
+    __slots__ = (
+        "_fresh",
+        "_members",
+        "_settled",
+        "config_digest",
+        "ended",
+        "expected",
+        "keys",
+        "last",
+        "marks",
+        "opened",
+        "raw_marks",
+        "rules",
+    )
+
+    def __init__(self, config_digest: str, rules: GroupRules, opened: int) -> None:
+        self.config_digest = config_digest
+        self.rules = rules
+        self.marks: dict[str, int] = {}
+        self.raw_marks: dict[str, int] = {}
+        self.keys: list[bytes] = []
+        self.opened = opened
+        self.last = opened
+        self.expected: int | None = None
+        self.ended = False
+        self._members: dict[int, Member] = {}
+        self._fresh: list[bytes] = []
+        self._settled = 0
+
+    def deadline(self, since: int) -> int:
+        """Return the stream time at which the turn closes unless another candidate comes, ms.
+
+        Args:
+            since: no candidate counts as older than this stream time, ms.
+        """
+        return max(self.last, since) + self.rules.idle_ms
+
+    @property
+    def complete(self) -> bool:
+        """Whether all candidates are here."""
+        return self.ended or (self.expected is not None and len(self._members) >= self.expected)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        """Give the candidates in order of arrival."""
+        return (self._members[number] for number in sorted(self._members))
+
+    def accept(self, part: TurnView, new: Sequence[MemberView], raw: bytes, now: int) -> None:
+        """Add candidates at stream time ``now``.
+
+        Args:
+            part: the record that they came in.
+            new: those of its candidates that are not known, in order.
+            raw: the record's body.
+            now: ms.
+        """
+        if not new:
+            return
+        self._add(part, new, len(self._members))
+        self._fresh.append(raw if len(new) == len(part.candidates) else encode_part(part, new))
+        self.last = now
+
+    def settle(self, prefix: bytes) -> tuple[bytes, bytes]:
+        """Return the state record, key and value, of what was accepted since the last one.
+
+        Args:
+            prefix: of the keys of the turn.
+        """
+        key = b"%b/%d/%d" % (prefix, self._settled, self.last)
+        value = self._fresh[0] if len(self._fresh) == 1 else b"[" + b",".join(self._fresh) + b"]"
+        self.keys.append(key)
+        self._fresh = []
+        self._settled = len(self._members)
+        return key, value
+
+    def restore(self, key: bytes, value: bytes) -> None:
+        """Take back a record that :meth:`settle` gave, or a candidate that an earlier release kept."""
+        _, first, accepted = key.rsplit(b"/", 2)
+        number = int(first)
+        for part in _parts(value):
+            self._add(part, part.candidates, number)
+            number += len(part.candidates)
+            self.expect(part)
+            if isinstance(part, SingleView):
+                self.raw_marks[part.candidates[0].candidate_id] = crc32(value)
+        self._settled = max(self._settled, number)
+        self.keys.append(key)
+        self.opened = min(self.opened, int(accepted))
+        self.last = max(self.last, int(accepted))
+
+    def _add(self, part: TurnView, new: Sequence[MemberView], number: int) -> None:
+        context = Context(part.prompt, part.tools, part.prompt_token_ids)
+        for at, candidate in enumerate(new, start=number):
+            self._members[at] = Member(candidate, context)
+            self.marks[candidate.candidate_id] = fingerprint(candidate)
+
+    def expect(self, part: TurnView) -> None:
+        """Note how many candidates are to come; the largest number that was given counts."""
+        count = part.expected_candidates
+        if count is not None and (self.expected is None or count > self.expected):
+            self.expected = count
+        self.ended |= part.complete
+
+
+def _parts(value: bytes) -> list[TurnView]:
+    if value[:1] == b"[":
+        return [_part(bytes(raw)) for raw in _read_list(value)]
+    return [_part(value)]
+
+
+def _part(value: bytes) -> TurnView:
+    try:
+        return SingleView.decode(value)
+    except msgspec.ValidationError:
+        return TurnView.decode(value)
+
+
+_read_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -1,0 +1,104 @@
+"""Checks of the slices of JSON that views leave undecoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from tunestream.events.base import IDENTIFIER_LENGTH
+
+__all__ = ["Name", "is_metadata", "is_plain", "is_prompt", "is_response", "is_tokens", "is_tools"]
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
+"""As :data:`tunestream.events.base.Identifier`."""
+
+# What the model reads of any depth may be refused for it; slices this flat never are.
+_FLAT: Final = 90
+# The candidates of a turn repeat its prompt, and so do turns that come at the same time.
+_PROMPTS: Final = 16
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    arguments: str | dict[str, Any]
+
+
+class _Call(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    id: str | None = None
+    type: Literal["function"]
+    function: _Function
+
+
+class _Message(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: str
+    tool_calls: Annotated[list[_Call], msgspec.Meta(min_length=1)] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning_content: str | None = None
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_read_messages: Final = msgspec.json.Decoder(list[_Message]).decode
+_read_message: Final = msgspec.json.Decoder(_Message).decode
+_read_tokens: Final = msgspec.json.Decoder(Annotated[list[_Count], msgspec.Meta(min_length=1)]).decode
+_write: Final = msgspec.json.Encoder().encode
+
+
+def is_plain(body: bytes) -> bool:
+    r"""Return whether a body is UTF-8 whose texts have one spelling: no ``\u`` and no ``\/``."""
+    if b"\\" in body and (b"\\u" in body or b"\\/" in body):
+        return False
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=_PROMPTS)
+def is_prompt(written: bytes) -> bool:
+    """Return whether a slice is a prompt in its one spelling: text, or messages without what is left out."""
+    return written[:1] == b'"' or _is_canonical(written, _read_messages)
+
+
+def is_response(written: bytes) -> bool:
+    """Return whether a slice is a response in its one spelling."""
+    return written[:1] == b'"' or _is_canonical(written, _read_message)
+
+
+def is_tokens(written: bytes) -> bool:
+    """Return whether a slice is a list of token ids in its one spelling."""
+    return _is_canonical(written, _read_tokens)
+
+
+def is_metadata(written: bytes) -> bool:
+    """Return whether a slice is an object, of no depth that could be refused."""
+    return written[:1] == b"{" and _is_flat(written)
+
+
+def is_tools(written: bytes) -> bool:
+    """Return whether a slice is a list of objects, of no depth that could be refused."""
+    return written[:2] == b"[{" and _is_flat(written) and _all_objects(written)
+
+
+def _all_objects(written: bytes) -> bool:
+    return all(isinstance(one, dict) for one in msgspec.json.decode(written))
+
+
+def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
+    if b'"arguments":{' in written and not _is_flat(written):
+        return False
+    try:
+        return _write(read(written)) == written
+    except (msgspec.DecodeError, RecursionError):  # the model knows better what is wrong
+        return False
+
+
+def _is_flat(written: bytes) -> bool:
+    return written.count(b"{") + written.count(b"[") <= _FLAT
