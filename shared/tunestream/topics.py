@@ -18,6 +18,7 @@ __all__ = [
     "CATALOGUE",
     "DEFAULT_PARTITIONS",
     "INPUTS",
+    "OUTPUTS",
     "SERVICES",
     "TOMBSTONE_MS",
     "TOMBSTONE_SETTING",
@@ -45,6 +46,14 @@ INPUTS: Final = {
     "trainer": ("training.batches", "training.control"),
 }
 """The topics that each service reads, by their partition numbers."""
+
+OUTPUTS: Final = {
+    "ttc-collector": ("ttc.candidates",),
+    "pair-builder": ("trajectories", "ttc.unscored"),
+    "curriculum-gate": ("training.batches",),
+    "trainer": ("training.jobs", "training.status", "training.control.results", "models"),
+}
+"""The topics that each service writes, beside its changelog and the dead letters of its inputs."""
 
 SERVICES: Final = tuple(INPUTS)
 
@@ -85,6 +94,7 @@ class Topic:
         lookback_ms: how far back a service begins that has no position; None for the beginning.
         by_run: partitioned by the run alone, so that a run's records lie in one partition.
         log_append_time: its records carry the broker's time, not their senders'.
+        follows: the topic whose partitions belong to those of this one, number by number; None for none.
         from_outside: others than the services write it: an unknown field in a body is their fault.
         service: whose changelog it is, None for others.
         source: the topic whose dead letters it holds, None for others.
@@ -100,6 +110,7 @@ class Topic:
     by_run: bool = False
     log_append_time: bool = False
     lookback_ms: int | None = None
+    follows: str | None = None
     from_outside: bool = False
     service: str | None = None
     source: str | None = None
@@ -155,6 +166,7 @@ def _compacted(
     *types: str,
     by_run: bool = False,
     max_message_bytes: int = 4 * MIB,
+    follows: str | None = None,
 ) -> Topic:
     return Topic(
         name=name,
@@ -165,6 +177,7 @@ def _compacted(
         retention_ms=None,
         max_message_bytes=max_message_bytes,
         by_run=by_run,
+        follows=follows,
     )
 
 
@@ -199,6 +212,7 @@ _LINE: Final = (
             "tunestream.tick.v1",
         ),
         max_message_bytes=5 * MIB,  # a turn grows when it is normalised
+        follows="ttc.events",
     ),
     Topic(
         name="ttc.scores",
@@ -206,6 +220,7 @@ _LINE: Final = (
         key=KeyRule.RUN_EXAMPLE,
         types=("tunestream.scores.v1", "tunestream.scores_ref.v1"),
         max_message_bytes=5 * MIB,
+        follows="ttc.candidates",
     ),
     Topic(
         name="trajectories",
@@ -218,6 +233,7 @@ _LINE: Final = (
             "tunestream.tick.v1",
         ),
         max_message_bytes=8 * MIB,
+        follows="ttc.candidates",  # its ticks
     ),
     Topic(
         name="training.batches",
@@ -234,6 +250,7 @@ _LINE: Final = (
         description="Commands to the owner of a run.",
         key=KeyRule.RUN,
         types=("tunestream.control_command.v1",),
+        follows="training.batches",
         lookback_ms=HOUR_MS,
         from_outside=True,
     ),
@@ -246,6 +263,7 @@ _BESIDE: Final = (
         key=KeyRule.RUN_EXAMPLE,
         types=("tunestream.unscored.v1", "tunestream.unscored_ref.v1"),
         max_message_bytes=5 * MIB,
+        follows="ttc.candidates",
     ),
     Topic(
         name="training.control.results",
@@ -262,6 +280,7 @@ _BESIDE: Final = (
         "tunestream.live_record.v1",
         by_run=True,
         max_message_bytes=5 * MIB,  # a job holds its batch
+        follows="training.batches",
     ),
     Topic(
         name="training.status",
@@ -301,6 +320,7 @@ def _changelogs() -> Iterator[Topic]:
             # It holds what its service read.
             max_message_bytes=max(sizes[source] for source in sources) + MIB,
             service=service,
+            follows=sources[0],
         )
 
 
@@ -316,6 +336,7 @@ def _dead_letters() -> Iterator[Topic]:
             retention_ms=_LETTERS_MS,
             max_message_bytes=2 * entry.max_message_bytes,
             source=entry.name,
+            follows=entry.name,
         )
 
 

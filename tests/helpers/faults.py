@@ -20,6 +20,7 @@ from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
 from tunestream.events.runs import RunRecord
 from tunestream.events.ttc import TTCCandidate
+from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import client_options, make_producer
 from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 from tunestream.topics import changelog_of
@@ -71,6 +72,15 @@ async def open_transaction(kafka: KafkaSettings, record: EncodedRecord) -> Async
         await producer.abort_transaction()
     finally:
         await producer.stop()
+
+
+async def delete_topics(kafka: KafkaSettings, *names: str) -> None:
+    """Delete topics of the catalogue, and wait until the broker shows none of them."""
+    gone = {kafka.topic(name) for name in names}
+    async with administration(kafka) as admin, asyncio.timeout(_SECONDS):
+        await admin.delete_topics(sorted(gone))
+        while gone & set(await admin.list_topics()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def delete_unread(kafka: KafkaSettings, topic: str, partition: int) -> None:

@@ -22,7 +22,11 @@ Result = TypeVar("Result")
 
 PartitionsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Partitions of new topics; TUNESTREAM_KAFKA_PARTITIONS when not given."),
+    typer.Option(
+        min=1,
+        help="Partitions of every topic; TUNESTREAM_KAFKA_PARTITIONS when not given. Without both, topics "
+        "keep theirs, and new ones get as many.",
+    ),
 ]
 
 _topics = typer.Typer(no_args_is_help=True)

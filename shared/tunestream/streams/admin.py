@@ -25,6 +25,7 @@ from tunestream.streams.broker.topic_plan import (
 )
 from tunestream.streams.broker.unavailable import reaching
 from tunestream.streams.runs import write_format
+from tunestream.topics import CATALOGUE
 
 __all__ = [
     "TopicsError",
@@ -78,7 +79,8 @@ async def diff_topics(settings: KafkaSettings) -> tuple[TopicChange, ...]:
     Raises:
         BrokerUnavailable: when no broker answers, or it is not done within 30 s.
     """
-    return plan_topics(wanted_topics(settings), await list_topics(settings))
+    present = await list_topics(settings)
+    return plan_topics(wanted_topics(settings, present), present)
 
 
 async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tuple[TopicChange, ...]:
@@ -88,7 +90,8 @@ async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tup
     Returns when every partition has a leader and the settings hold.
 
     Args:
-        settings: the broker, the prefix, and the partitions and replicas of new topics.
+        settings: the broker, the prefix, and the partitions and replicas of new topics. When the partitions
+            are not set, topics keep theirs, and new ones get as many as those that they belong to.
         dry_run: only check, and return what would be done.
 
     Raises:
@@ -96,9 +99,9 @@ async def apply_topics(settings: KafkaSettings, *, dry_run: bool = False) -> tup
         TopicsError: when Kafka refuses a change, e.g. more replicas than brokers.
         BrokerUnavailable: when no broker answers, or it is not done within 30 s.
     """
-    wanted = wanted_topics(settings)
     async with _admin(settings) as admin:
         present = await _read(admin, _names(settings))
+        wanted = wanted_topics(settings, present)
         plan = plan_topics(wanted, present)
         if refused := [change for change in plan if change.action is TopicAction.REFUSE]:
             raise TopicsRefusedError(refused)
@@ -134,7 +137,7 @@ def _is_new_deployment(settings: KafkaSettings, plan: Iterable[TopicChange]) -> 
 
 
 def _names(settings: KafkaSettings) -> list[str]:
-    return [state.name for state in wanted_topics(settings)]
+    return [settings.topic(entry.name) for entry in CATALOGUE]
 
 
 def _chosen(

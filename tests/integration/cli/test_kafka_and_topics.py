@@ -40,12 +40,21 @@ def test_apply_list_and_diff(environment: dict[str, str], topic_prefix: str) -> 
 
 def test_another_partition_count_is_the_users_fault(environment: dict[str, str]) -> None:
     topics(environment, "apply", "--partitions", "1")
-    refused = topics(environment, "apply")
+    refused = topics(environment, "apply", "--partitions", "4")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "has 1 partitions, not 4" in refused.stderr
     assert refused.stderr.count("new topic prefix") == 1
-    differing = json.loads(topics(environment, "diff", "--json").stdout)
+    differing = json.loads(topics(environment, "diff", "--json", "--partitions", "4").stdout)
     assert {change["action"] for change in differing} == {"refuse"}
+    by_environment = topics(environment | {"TUNESTREAM_KAFKA_PARTITIONS": "4"}, "apply")
+    assert "has 1 partitions, not 4" in by_environment.stderr
+
+
+def test_a_count_that_nobody_asks_for_is_the_deployments_own(environment: dict[str, str]) -> None:
+    topics(environment, "apply", "--partitions", "3")
+    assert json.loads(topics(environment, "diff", "--json").stdout) == []
+    again = topics(environment, "apply")
+    assert (again.exit_code, again.stderr.count("refused")) == (0, 0)
 
 
 def test_usage_and_broker_away_have_their_exit_codes(environment: dict[str, str]) -> None:

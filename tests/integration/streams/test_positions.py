@@ -31,6 +31,7 @@ from tests.helpers.counting import (
     send,
     until_answer,
 )
+from tests.helpers.faults import delete_topics
 from tests.helpers.log import read_all, read_until
 from tests.helpers.surfaces import Fault, until_named
 from tunestream.config.settings import KafkaSettings
@@ -104,16 +105,8 @@ async def delete_records(kafka: KafkaSettings, before: int, partition: int = 0) 
 
 async def make_anew(kafka: KafkaSettings) -> None:
     """Delete the input and create it again, empty."""
-    await delete_input(kafka)
+    await delete_topics(kafka, INPUT)
     await apply_topics(kafka)
-
-
-async def delete_input(kafka: KafkaSettings) -> None:
-    async with administration(kafka) as admin:
-        await admin.delete_topics([kafka.topic(INPUT)])
-        async with asyncio.timeout(90):
-            while kafka.topic(INPUT) in await admin.list_topics():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
 
 
 async def test_deleted_group_offsets_read_nothing_again(kafka: KafkaSettings) -> None:
@@ -417,7 +410,7 @@ async def test_an_input_that_was_deleted_is_missed_and_read_when_it_is_there_aga
     await publish(kafka, 5)
     async with running(plan(kafka, Board())) as service:
         await read_until(kafka, OUTPUT, lambda found: numbers(found, RUN) == [1, 2, 3, 4, 5])
-        await delete_input(kafka)
+        await delete_topics(kafka, INPUT)
         missed = f"topic {kafka.topic(INPUT)} is not on the broker"
         answer = await until_answer(service, "/health/ready", lambda answer: missed in answer.text)
         assert answer.status_code == 503

@@ -6,7 +6,8 @@ import pytest
 
 from tunestream.domain.effects import Effects
 from tunestream.domain.ticks import new_tick
-from tunestream.streams.tasks.encoding import BatchSet, TransactionWriter, UnequalPartitions
+from tunestream.streams.broker.topic_plan import UnequalPartitions
+from tunestream.streams.tasks.encoding import BatchSet, TransactionWriter
 
 
 def test_topics_with_unequal_partitions_are_named_with_the_remedy() -> None:

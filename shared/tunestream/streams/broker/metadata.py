@@ -13,7 +13,7 @@ from tunestream.streams.broker.unavailable import reaching
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
-__all__ = ["partition_count", "partition_counts"]
+__all__ = ["known_counts", "partition_count", "partition_counts"]
 
 
 async def partition_count(settings: KafkaSettings, topic: str) -> int:
@@ -32,6 +32,19 @@ async def partition_count(settings: KafkaSettings, topic: str) -> int:
 
 async def partition_counts(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
     """Return how many partitions each of several topics has; see :func:`partition_count`."""
+    wanted = list(topics)
+    found = await known_counts(settings, wanted)
+    if missing := [topic for topic in wanted if topic not in found]:
+        raise MissingTopic(missing[0])
+    return found
+
+
+async def known_counts(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions those of several topics have that are there.
+
+    Raises:
+        BrokerUnavailable: when no broker answers.
+    """
     client = AIOKafkaClient(**client_options(settings))
     try:
         async with reaching(settings):
@@ -39,7 +52,4 @@ async def partition_counts(settings: KafkaSettings, topics: Iterable[str]) -> di
             cluster = await client.fetch_all_metadata()
     finally:
         await client.close()
-    found = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
-    if missing := [topic for topic, count in found.items() if not count]:
-        raise MissingTopic(missing[0])
-    return found
+    return {topic: len(found) for topic in topics if (found := cluster.partitions_for_topic(topic))}

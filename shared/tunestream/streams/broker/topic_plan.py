@@ -8,13 +8,15 @@ from enum import StrEnum
 from typing import Final
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.topics import CATALOGUE, TOMBSTONE_SETTING
+from tunestream.topics import CATALOGUE, INPUTS, TOMBSTONE_SETTING, topic
 
 __all__ = [
     "TopicAction",
     "TopicChange",
     "TopicSettingChange",
     "TopicState",
+    "UnequalPartitions",
+    "check_equal",
     "differing",
     "plan_topics",
     "wanted_topics",
@@ -24,10 +26,16 @@ _PARTITIONS_REMEDY: Final = (
     "Another partition count would move keys between partitions: ask for the present one, or drain the "
     "services and use a new topic prefix (TUNESTREAM_KAFKA_TOPIC_PREFIX)."
 )
+# What a topic's count is that follows no other one, when nobody asks for a count.
+_FIRST: Final = "ttc.events"
 _REPLICATION_REMEDY: Final = (
     "Only Kafka's own tool changes a replication factor (kafka-reassign-partitions): "
     "run it, or ask for the present one."
 )
+
+
+class UnequalPartitions(RuntimeError):
+    """Two topics whose partitions belong together have not equally many."""
 
 
 class TopicAction(StrEnum):
@@ -86,18 +94,60 @@ class TopicChange:
     remedy: str | None = None
 
 
-def wanted_topics(settings: KafkaSettings) -> tuple[TopicState, ...]:
-    """Return the catalogue's topics as they should be in a deployment."""
+def wanted_topics(settings: KafkaSettings, present: Iterable[TopicState] = ()) -> tuple[TopicState, ...]:
+    """Return the catalogue's topics as they should be in a deployment.
+
+    A count of partitions that somebody asks for is that of every topic. Else topics keep theirs, and a topic
+    has as many as the one whose partitions belong to its own.
+
+    Args:
+        settings: the prefix, and the partitions and replicas of new topics.
+        present: the topics that are there.
+    """
     replicas = {"min.insync.replicas": str(settings.min_insync_replicas)}
+    counts = {state.name: state.partitions for state in present}
     return tuple(
         TopicState(
             name=settings.topic(entry.name),
-            partitions=settings.partitions,
+            partitions=_count(settings, entry.name, counts),
             replication_factor=settings.replication_factor,
             settings=entry.settings() | replicas,
         )
         for entry in CATALOGUE
     )
+
+
+def _count(settings: KafkaSettings, name: str, counts: Mapping[str, int]) -> int:
+    """Return how many partitions a topic should have."""
+    if "partitions" in settings.model_fields_set:
+        return settings.partitions
+    leader = topic(name).follows
+    if leader is not None:
+        return _count(settings, leader, counts)
+    first = counts.get(settings.topic(_FIRST), settings.partitions)
+    return counts.get(settings.topic(name), first)
+
+
+def check_equal(service: str, counts: Mapping[str, int]) -> None:
+    """Make sure that the partitions of a service's topics belong together.
+
+    Args:
+        service: name.
+        counts: partitions by catalogue name, of the topics that are there.
+
+    Raises:
+        UnequalPartitions: naming both topics, with the remedy.
+    """
+    for name, count in counts.items():
+        leader = topic(name).follows
+        if leader is None or leader not in counts:
+            continue
+        if count < counts[leader] or (name in INPUTS[service] and count > counts[leader]):
+            raise UnequalPartitions(
+                f"topic {name} has {count} partitions, and topic {leader} has {counts[leader]}, but they "
+                f"belong together, number by number: if {name} holds nothing that is needed, delete it and "
+                "run `tunestream topics apply`; else use a new topic prefix (TUNESTREAM_KAFKA_TOPIC_PREFIX)"
+            )
 
 
 def plan_topics(wanted: Iterable[TopicState], present: Iterable[TopicState]) -> tuple[TopicChange, ...]:

@@ -32,7 +32,7 @@ from tunestream.streams.runtime.garbage_collection import calm_garbage_collector
 from tunestream.streams.runtime.health import Health
 from tunestream.streams.runtime.lifecycle import HANDLER_SHARE, ServiceApp, Stage
 from tunestream.streams.runtime.runtime import Runtime
-from tunestream.streams.runtime.startup import await_broker
+from tunestream.streams.runtime.startup import await_broker, await_inputs
 from tunestream.streams.table import Table
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.watch import metrics
@@ -92,6 +92,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(**_options: object) -> AsyncIterator[None]:
         await await_broker(plan.kafka, settings.startup_seconds, stage)
+        await await_inputs(plan, stage)
         stage.waiting = "it reads its tables"
         async with AsyncExitStack() as stack:
             for resource in (*resources, runtime):

@@ -20,11 +20,12 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from tunestream.domain.effects import Effects, Outbound
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
+from tunestream.streams.broker.topic_plan import UnequalPartitions
 from tunestream.streams.changelog.values import wrap
 from tunestream.streams.letters.dead_letters import Letter
 from tunestream.topics import CATALOGUE, dlq_of
 
-__all__ = ["BatchSet", "TransactionWriter", "UnequalPartitions", "partition_for"]
+__all__ = ["BatchSet", "TransactionWriter", "partition_for"]
 
 _Headers = list[tuple[str, bytes]] | list[tuple[str, bytes | None]]
 _CACHED_KEYS: Final = 16_384
@@ -35,10 +36,6 @@ _BY_RUN: Final = frozenset(entry.name for entry in CATALOGUE if entry.by_run)
 def partition_for(key: bytes, partitions: int) -> int:
     """Return the partition that Kafka's default partitioner gives to ``key``."""
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-class UnequalPartitions(RuntimeError):
-    """Two topics whose partitions belong together have not equally many."""
 
 
 class BatchSet:
@@ -122,10 +119,15 @@ class TransactionWriter:
             self._check_number(output.topic, output.partition)
             return output.partition
         routed = encode_key(output.key[0]) if output.topic in _BY_RUN else key
-        return partition_for(routed, self._partitions[output.topic])
+        return partition_for(routed, self._count(output.topic))
+
+    def _count(self, name: str) -> int:
+        if name not in self._partitions:
+            raise AssertionError(f"{self._service} writes {name}, which topics.OUTPUTS does not name")
+        return self._partitions[name]
 
     def _check_number(self, name: str, partition: int) -> None:
-        count = self._partitions[name]
+        count = self._count(name)
         if partition >= count:
             raise UnequalPartitions(
                 f"topic {self._prefix + name} has {count} partitions, and partition {partition} of the input "

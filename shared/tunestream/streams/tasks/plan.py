@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.runs import FORMAT
 from tunestream.streams.tasks.handler import Handler
-from tunestream.topics import KeyRule, changelog_of, topic
+from tunestream.topics import OUTPUTS, KeyRule, changelog_of, dlq_of, topic
 
 __all__ = ["Plan"]
 
@@ -56,6 +56,13 @@ class Plan:
         if self.changelog is None or topic(self.changelog).key is KeyRule.STATE:
             return self.changelog
         return changelog_of(self.service)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Catalogue names of what its tasks read by partition number, and of all that they write."""
+        state = () if self.state_topic is None else (self.state_topic,)
+        letters = tuple(map(dlq_of, self.inputs))
+        return tuple(dict.fromkeys((*self.inputs, *OUTPUTS[self.service], *state, *letters)))
 
     def input_partitions(self, partition: int) -> list[TopicPartition]:
         """Return this partition number of every input."""

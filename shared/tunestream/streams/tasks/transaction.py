@@ -24,7 +24,6 @@ from tunestream.streams.tasks.inputs import Inputs
 from tunestream.streams.tasks.plan import Plan
 from tunestream.streams.tasks.state import State
 from tunestream.streams.watch import metrics
-from tunestream.topics import CATALOGUE
 
 __all__ = ["Transaction", "Transactions"]
 
@@ -68,7 +67,7 @@ class Transactions:
         """Start the transactional producer.
 
         Raises:
-            MissingTopic: when one of the catalogue does not exist.
+            MissingTopic: when one that the task writes does not exist.
             MissingPartition: when the state has no partition of this number.
             KafkaError: when the broker refuses; TimeoutError: when it does not answer.
         """
@@ -146,11 +145,11 @@ class Transactions:
 async def _new_writer(plan: Plan, partition: int, producer: AIOKafkaProducer) -> TransactionWriter:
     counts: dict[str, int] = {}
     cluster = await producer.client.fetch_all_metadata()
-    for entry in CATALOGUE:
-        known = cluster.partitions_for_topic(plan.kafka.topic(entry.name))
+    for name in plan.topics:
+        known = cluster.partitions_for_topic(plan.kafka.topic(name))
         if not known:
-            raise MissingTopic(plan.kafka.topic(entry.name))
-        counts[entry.name] = len(known)
+            raise MissingTopic(plan.kafka.topic(name))
+        counts[name] = len(known)
     state = plan.state_topic
     if state is not None and partition >= counts[state]:
         raise MissingPartition(plan.kafka.topic(state), partition)

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tunestream.streams.watch import metrics
 
-__all__ = ["MissingInputs"]
+__all__ = ["MissingInputs", "missing_input"]
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +44,11 @@ class MissingInputs:
 
     def reasons(self) -> list[str]:
         """Return a line for each input that is missing."""
-        return [
-            f"topic {name} is not on the broker; nothing of it is read until it is there: "
-            "tunestream topics apply"
-            for name in self._missing
-        ]
+        return [missing_input(name) for name in self._missing]
+
+
+def missing_input(name: str) -> str:
+    """Return why a service waits whose input ``name`` is missing, with the remedy."""
+    return (
+        f"topic {name} is not on the broker; nothing of it is read until it is there: tunestream topics apply"
+    )
