@@ -9,20 +9,22 @@ from typing import Annotated, Any, Final
 
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.markup import escape
 
 from tunestream.cli.backend_health import check_health
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.errors import Failure
+from tunestream.cli.logs import show_logs
 from tunestream.cli.lookup import no_such_run
 from tunestream.cli.output import DryRunOption, JsonOption, console, emit, leaves, note, show, table
 from tunestream.config.files.errors import ConfigError, Problem
 from tunestream.config.run.loading import LoadedRun, load_run
 from tunestream.config.run.run import RunConfig, json_schema
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.runs import RunPointer, RunRecord
+from tunestream.events.runs import FIRST_FORMAT, RunPointer, RunRecord
 from tunestream.streams.reading import latest_bodies
-from tunestream.streams.runs import apply_run
+from tunestream.streams.runs import RunDirectory, apply_run
 
 __all__ = ["register"]
 
@@ -100,13 +102,13 @@ def show_(
     """Show a run's configuration with every default filled in."""
     if Path(what).is_file():
         loaded = _load(Path(what))
-        document, origins = loaded.config.to_record().config, loaded.origins
+        document, origins = loaded.config.complete(), loaded.origins
     elif origin:
         raise Failure(
             f"{what}: no such file", remedy="--origin reads a file: a run that was applied has none"
         )
     else:
-        document, origins = asyncio.run(_current(broker_settings(brokers), what)).config, {}
+        document, origins = _complete(asyncio.run(_current(broker_settings(brokers), what))), {}
     if origin:
         rows = [
             {"path": path, "value": value, "origin": origins.get(path, "default")}
@@ -176,12 +178,32 @@ def _show_notes(loaded: LoadedRun) -> None:
 
 
 async def _apply(settings: KafkaSettings, config: RunConfig, *, dry_run: bool) -> str | None:
-    """Apply a configuration unless it is current; return the digest that was current before."""
+    """Apply a configuration unless it is current; return the digest that was current before.
+
+    Raises:
+        Failure: when it has a setting that the release before, to which services may be rolled back, refuses.
+    """
+    await _check_readable(settings, config)
     _, current = await _read(settings)
     before = current.get(config.run_id)
     if before != config.digest and not dry_run:
         await apply_run(settings, config, source=_SOURCE)
     return before
+
+
+async def _check_readable(settings: KafkaSettings, config: RunConfig) -> None:
+    needed, names = config.needed_format()
+    if needed == FIRST_FORMAT:
+        return
+    show_logs("warning")
+    async with RunDirectory(settings) as runs:
+        number = runs.format
+    if number < needed:
+        raise Failure(
+            f"{', '.join(names)}: needs format {needed}, and the services write format {number}: a release "
+            "that they could be rolled back to does not read it",
+            remedy="tunestream upgrade finish",
+        )
 
 
 async def _read(settings: KafkaSettings) -> tuple[dict[tuple[str, str], RunRecord], dict[str, str]]:
@@ -201,6 +223,14 @@ async def _current(settings: KafkaSettings, run_id: str) -> RunRecord:
     if run_id not in current:
         raise no_such_run(run_id, current)
     return records[run_id, current[run_id]]
+
+
+def _complete(record: RunRecord) -> dict[str, Any]:
+    """Return a recorded configuration with its defaults; one that this release cannot read, as it is."""
+    try:
+        return RunConfig.from_record(record).complete()
+    except ValidationError:
+        return record.config
 
 
 def _row(record: RunRecord) -> dict[str, Any]:

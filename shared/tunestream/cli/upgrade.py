@@ -36,7 +36,7 @@ def upgrade() -> None:
 def show_(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     """Show which format the services write, and which this release would write."""
     row = asyncio.run(_standing(broker_settings(brokers)))
-    show([row], as_json=as_json, columns=("writes", "release", "finished"), empty="")
+    show([row], as_json=as_json, columns=("writes", "release", "finished", "reward_service"), empty="")
 
 
 @_upgrade.command()
@@ -49,7 +49,8 @@ def finish(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
     settings = broker_settings(brokers)
     before = asyncio.run(_standing(settings))
     if not before["finished"]:
-        asyncio.run(write_format(settings, FORMAT, source="/tunestream/cli"))
+        kept = before["reward_service"]
+        asyncio.run(write_format(settings, FORMAT, source="/tunestream/cli", reward_service=kept))
     show(
         [before | {"writes": FORMAT, "finished": True}],
         as_json=as_json,
@@ -65,5 +66,5 @@ def finish(brokers: BrokersOption = None, as_json: JsonOption = False) -> None:
 async def _standing(settings: KafkaSettings) -> dict[str, Any]:
     show_logs("warning")
     async with RunDirectory(settings) as runs:
-        number = runs.format
-    return {"writes": number, "release": FORMAT, "finished": number == FORMAT}
+        number, rewards = runs.format, runs.reward_service
+    return {"writes": number, "release": FORMAT, "finished": number == FORMAT, "reward_service": rewards}

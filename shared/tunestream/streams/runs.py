@@ -45,9 +45,19 @@ async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) 
     await write_together(settings, f"run-apply-{config.run_id}", records)
 
 
-async def write_format(settings: KafkaSettings, number: int, *, source: str) -> None:
-    """Have the services of a deployment write format ``number`` from now on."""
-    record = _encoded(FormatRecord(format=number), (_FORMAT_KEY,), (_FORMAT_KEY, str(number)), source)
+async def write_format(
+    settings: KafkaSettings, number: int, *, source: str, reward_service: bool = False
+) -> None:
+    """Have the services of a deployment write format ``number`` from now on.
+
+    Args:
+        settings: the broker.
+        number: of the format.
+        source: as in CloudEvents.
+        reward_service: whether something answers the requests for scores.
+    """
+    body = FormatRecord(format=number, reward_service=reward_service)
+    record = _encoded(body, (_FORMAT_KEY,), (_FORMAT_KEY, str(number)), source)
     async with EventProducer(settings) as producer:  # without a transaction: several may write it at once
         await producer.send(record)
 
@@ -86,14 +96,23 @@ class RunDirectory(Table[_Entry]):
         Raises:
             NewerFormat: when a later release has finished its upgrade.
         """
-        found = self.get(encode_key(_FORMAT_KEY))
-        number = found.format if isinstance(found, FormatRecord) else FIRST_FORMAT
+        number = self._format.format
         if number > FORMAT:
             raise NewerFormat(
                 f"this deployment writes format {number}, and this release reads formats up to {FORMAT}: "
                 "install the release that finished the upgrade, or a later one"
             )
         return number
+
+    @property
+    def reward_service(self) -> bool:
+        """Whether something in this deployment answers the requests for scores."""
+        return self._format.reward_service
+
+    @property
+    def _format(self) -> FormatRecord:
+        found = self.get(encode_key(_FORMAT_KEY))
+        return found if isinstance(found, FormatRecord) else FormatRecord(format=FIRST_FORMAT)
 
     def current_digest(self, run_id: str) -> str | None:
         """Return the digest that new turns of a run open with, None when the run is unknown."""

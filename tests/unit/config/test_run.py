@@ -23,10 +23,11 @@ from tunestream.config.run.serving import ServingConfig
 from tunestream.config.run.trainers import TrainerReading
 from tunestream.config.run.training import TrainingConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig, DPOTrajectoryBuilderConfig
-from tunestream.events.runs import RunRecord
+from tunestream.events.runs import TURN_FORMAT, RunRecord
 from tunestream.events.training import Objective
 from tunestream.trainers.trl.config import TRLTrainerConfig
 
+KEYS_OF_FORMAT_2 = Path(__file__).with_name("keys_of_format_2.txt")
 RECORDED = Path(__file__).parents[3] / "docs/wire/examples/runs/tunestream.run.v1.json"
 
 
@@ -384,3 +385,36 @@ def test_settings_that_do_nothing_stay_in_the_record_by_default_at_their_default
     values = parse_run(RUN).config.to_record().config
     assert (values["enabled"], values["num_epochs"], values["trainer"]["reward"]) == (True, 1, None)
     assert "enabled" not in parse_run(RUN + "enabled: true\n").config.document()
+
+
+def keys(value: dict[str, Any], path: str = "") -> set[str]:
+    """Return the paths of a document's leaves, an empty section being one."""
+    return {
+        key
+        for name, inner in value.items()
+        for key in (keys(inner, f"{path}{name}.") if isinstance(inner, dict) and inner else {path + name})
+    }
+
+
+@pytest.mark.parametrize(
+    ("builder", "objective"), [("dpo_traj_builder", "dpo"), ("openpipe_art_traj_builder", "grpo")]
+)
+def test_a_record_holds_no_setting_that_the_release_before_refuses(builder: str, objective: str) -> None:
+    config = run(
+        trajectory_builder={"_type": builder},
+        trainer={"_type": "trl", "objective": objective, "model": {"hf_model_ckpt": "m"}},
+    )
+    known = set(KEYS_OF_FORMAT_2.read_text("utf-8").split())
+    assert keys(config.to_record().config) <= known, "mark what was added: Annotated[…, AddedIn(FORMAT)]"
+    assert config.needed_format() == (1, [])
+    assert RunConfig.from_record(config.to_record()).document() == config.document()
+
+
+def test_settings_that_a_format_added_are_recorded_and_named_once_they_are_set() -> None:
+    config = run(scores="later", trajectory_builder={"wire": "expanded"})
+    assert config.needed_format() == (TURN_FORMAT, ["scores", "trajectory_builder.wire"])
+    record = config.to_record()
+    assert (record.config["scores"], record.config["trajectory_builder"]["wire"]) == ("later", "expanded")
+    assert "score_timeout" not in record.config["trajectory_builder"]
+    assert record.digest not in (run().digest, run(scores="later").digest)
+    assert config.complete()["trajectory_builder"]["score_timeout"] == "1d"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from functools import reduce
 from hashlib import sha256
-from typing import Any, Final, Literal
+from operator import getitem
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
@@ -15,11 +17,11 @@ from tunestream.config.run.curriculum import CurriculumLearning, CurriculumLearn
 from tunestream.config.run.durations import Duration
 from tunestream.config.run.evaluation import EvaluationConfig
 from tunestream.config.run.reward import RewardFunctionConfig
-from tunestream.config.run.section import Section
+from tunestream.config.run.section import AddedIn, Section, added
 from tunestream.config.run.serving import Servers
 from tunestream.config.run.trainers import Trainer, TrainerReading
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig, TrajectoryBuilder
-from tunestream.events.runs import RunRecord
+from tunestream.events.runs import FIRST_FORMAT, TURN_FORMAT, RunRecord
 from tunestream.events.training import Objective
 
 __all__ = ["BatchingConfig", "OfflineConfig", "RunConfig", "json_schema"]
@@ -66,7 +68,7 @@ class RunConfig(Section):
     target_model: str | None = Field(default=None, min_length=1)
     """The name under which serving knows the adapter; by default the run's id."""
     reward_function: RewardFunctionConfig | None = None
-    scores: Literal["published", "later"] = "published"
+    scores: Annotated[Literal["published", "later"], AddedIn(TURN_FORMAT)] = "published"
     """Whether candidates come with their scores, or some scores come later."""
     trajectory_builder: TrajectoryBuilder = DPOTrajectoryBuilderConfig()
     curriculum_learning: CurriculumLearning = CurriculumLearningConfig()
@@ -122,7 +124,7 @@ class RunConfig(Section):
         if self._recorded_digest is not None:
             return self._recorded_digest
         text = json.dumps(
-            with_inert(self.document(), self._inert),
+            self._recorded(),
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=False,
@@ -134,10 +136,27 @@ class RunConfig(Section):
         """Return the native shape with every default filled in, as JSON values."""
         return self.model_dump(mode="json")
 
+    def complete(self) -> dict[str, Any]:
+        """Return the document, with the settings of the toolkit that do nothing."""
+        return with_inert(self.document(), self._inert)
+
+    def needed_format(self) -> tuple[int, list[str]]:
+        """Return the first format whose release reads the record, and the settings that need it."""
+        set_ = [(number, ".".join(path)) for path, number, default in added(self) if not default]
+        number = max((number for number, _ in set_), default=FIRST_FORMAT)
+        return number, [name for one, name in set_ if one == number]
+
     def to_record(self) -> RunRecord:
         """Return the configuration as it travels in the ``runs`` topic."""
-        config = with_inert(self.document(), self._inert)
-        return RunRecord(run_id=self.run_id, digest=self.digest, config=config)
+        return RunRecord(run_id=self.run_id, digest=self.digest, config=self._recorded())
+
+    def _recorded(self) -> dict[str, Any]:
+        """Return the document without what a format added and nobody has set."""
+        config = self.complete()
+        for (*sections, name), _, default in added(self):
+            if default:
+                reduce(getitem, sections, config).pop(name, None)
+        return config
 
     def with_settings_of_the_toolkit(self, inert: InertValues) -> RunConfig:
         """Return the run with settings that do nothing: its record and its digest keep them."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
 
-__all__ = ["EnvName", "FreeForm", "Section", "kind_of", "kind_or"]
+__all__ = ["AddedIn", "EnvName", "FreeForm", "Section", "added", "kind_of", "kind_or"]
 
 
 class Section(BaseModel):
@@ -27,6 +28,28 @@ class Section(BaseModel):
         validate_by_name=True,
         use_attribute_docstrings=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AddedIn:
+    """Marks a setting that a format added: the release before refuses a record that holds it.
+
+    At its default it is left out of the ``runs`` topic, so that a release can be rolled back, and so that the
+    digests of configurations stay what they were.
+    """
+
+    format: int
+
+
+def added(section: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int, bool]]:
+    """Yield each setting that a format added: its path, the format, and whether it is at its default."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        marks = [mark for mark in field.metadata if isinstance(mark, AddedIn)]
+        for mark in marks:
+            yield (*path, name), mark.format, value == field.get_default(call_default_factory=True)
+        if not marks and isinstance(value, BaseModel):
+            yield from added(value, (*path, name))
 
 
 def kind_or(default: str) -> Discriminator:

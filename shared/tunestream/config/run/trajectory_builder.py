@@ -9,7 +9,8 @@ from pydantic import Field, Tag
 
 from tunestream.config.run.bases import TrajectoryBuilderConfig
 from tunestream.config.run.durations import Duration
-from tunestream.config.run.section import kind_or
+from tunestream.config.run.section import AddedIn, kind_or
+from tunestream.events.runs import TURN_FORMAT
 
 __all__ = [
     "ARTTrajectoryBuilderConfig",
@@ -43,11 +44,11 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     """Closed turns remembered whole at most, per partition; of older ones the name is remembered."""
     max_candidates_per_turn: int = Field(default=256, ge=2)
     """More candidates of one turn are refused as `turn_full`."""
-    score_timeout: Duration = timedelta(hours=24)
+    score_timeout: Annotated[Duration, AddedIn(TURN_FORMAT)] = timedelta(hours=24)
     """Stream time after which a turn that waits for scores closes with those that it has."""
-    max_waiting_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    max_waiting_bytes: Annotated[int, AddedIn(TURN_FORMAT)] = Field(default=64 << 20, ge=1 << 20)
     """Bytes of turns that wait for scores, per partition; the oldest closes with the scores that it has."""
-    wire: Literal["compact", "expanded"] = "compact"
+    wire: Annotated[Literal["compact", "expanded"], AddedIn(TURN_FORMAT)] = "compact"
     """How groups are written: each candidate once, or every pair spelt out."""
     nat_parity: bool = False
     """Pair exactly as the NeMo Agent Toolkit does: ties, identical responses and mixed prompts too."""
