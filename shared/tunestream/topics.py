@@ -96,6 +96,7 @@ class Topic:
         log_append_time: its records carry the broker's time, not their senders'.
         follows: the topic whose partitions belong to those of this one, number by number; None for none.
         from_outside: others than the services write it: an unknown field in a body is their fault.
+        since: the first format whose release has it.
         service: whose changelog it is, None for others.
         source: the topic whose dead letters it holds, None for others.
     """
@@ -112,6 +113,7 @@ class Topic:
     lookback_ms: int | None = None
     follows: str | None = None
     from_outside: bool = False
+    since: int = 1
     service: str | None = None
     source: str | None = None
 
@@ -221,6 +223,7 @@ _LINE: Final = (
         types=("tunestream.scores.v1", "tunestream.scores_ref.v1"),
         max_message_bytes=5 * MIB,
         follows="ttc.candidates",
+        since=3,
     ),
     Topic(
         name="trajectories",
@@ -264,6 +267,7 @@ _BESIDE: Final = (
         types=("tunestream.unscored.v1", "tunestream.unscored_ref.v1"),
         max_message_bytes=5 * MIB,
         follows="ttc.candidates",
+        since=3,
     ),
     Topic(
         name="training.control.results",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import NewPartitions
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
@@ -13,6 +15,7 @@ from tests.helpers.counting import (
     CHANGELOG,
     INPUT,
     OUTPUT,
+    SERVICE,
     Board,
     example_end,
     numbers,
@@ -23,9 +26,11 @@ from tests.helpers.counting import (
 )
 from tests.helpers.log import read_until
 from tunestream.config.settings import KafkaSettings, ServiceSettings
+from tunestream.events.runs import TURN_FORMAT
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
 from tunestream.streams.broker.client import client_options
+from tunestream.streams.broker.groups import group_members
 
 
 async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
@@ -44,6 +49,25 @@ async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(
     assert f'"lacking": ["{kafka_settings.topic("training.control")}"]' in line
 
 
+async def test_the_release_before_gets_its_place_back_until_the_upgrade_is_finished(
+    kafka_settings: KafkaSettings,
+) -> None:
+    await apply_topics(kafka_settings)
+    made = plan(kafka_settings, Board(), INPUT, "ttc.scores")
+    before = replace(made, format=lambda: TURN_FORMAT - 1)
+    for number in range(3):
+        await send(kafka_settings, [example_end("run", 0)])
+        async with running(before) as client:
+            await read_until(kafka_settings, OUTPUT, more_than(number))
+            await until_answer(client, "/health/ready", lambda answer: answer.status_code == 200)
+        assert await group_members(kafka_settings, SERVICE) == 0
+        async with asyncio.timeout(90):
+            await be_the_release_before(kafka_settings, made.group)
+    async with running(made) as client:
+        await until_answer(client, "/health/ready", lambda answer: answer.status_code == 200)
+    assert await group_members(kafka_settings, SERVICE) == 1  # its place waits for it
+
+
 async def test_a_partition_that_somebody_adds_to_an_input_is_noticed_and_stops_no_other(
     kafka_settings: KafkaSettings,
 ) -> None:
@@ -59,6 +83,10 @@ async def test_a_partition_that_somebody_adds_to_an_input_is_noticed_and_stops_n
         await until_answer(client, "/health/ready", lambda answer: wanted in answer.text)
         await send(kafka_settings, [example_end("run", 0)])
         await read_until(kafka_settings, OUTPUT, lambda found: numbers(found, "run") == [1])
+
+
+def more_than(count: int) -> Callable[[list[ConsumerRecord]], bool]:
+    return lambda found: len(numbers(found, "run")) > count
 
 
 async def be_the_release_before(kafka: KafkaSettings, group: str) -> None:

@@ -43,6 +43,7 @@ class GroupConsumer(Consumer):
         *topics: as the client takes them.
         put_back: puts the position of the partition that was polled back to where its records are handled
             next; None for a poll of all of them.
+        leaves: returns whether a static member leaves the group at its end; else its place is kept for it.
         **options: as the client takes them.
 
     Attributes:
@@ -51,13 +52,24 @@ class GroupConsumer(Consumer):
     """
 
     def __init__(
-        self, *topics: str, put_back: Callable[[TopicPartition | None], None], **options: Any
+        self,
+        *topics: str,
+        put_back: Callable[[TopicPartition | None], None],
+        leaves: Callable[[], bool] = lambda: False,
+        **options: Any,
     ) -> None:
         super().__init__(*topics, **options)
         self._put_back = put_back
+        self._leaves = leaves
         self._careful_until = 0.0
         self.errors: dict[TopicPartition, PollError] = {}
         self.failure: PollError | None = None
+
+    async def stop(self) -> None:
+        """Stop the client."""
+        if self._leaves() and self._coordinator is not None:
+            self._coordinator._group_instance_id = None  # noqa: SLF001 - as a static member it would stay
+        await super().stop()
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

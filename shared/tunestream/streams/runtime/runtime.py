@@ -282,6 +282,7 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
             *self.gaps.warnings(),
             *self._partitions.moves.warnings(),
             *self._replicas.warnings(),
+            *self.membership.warnings(),
             *self._lines(Task.warnings),
         ]
 

@@ -6,7 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -121,15 +121,15 @@ def build_app(
 class _Broker(KafkaBroker):
     """FastStream's broker, with consumers of our class."""
 
-    def __init__(self, *servers: str, put_back: Callable[..., None], **options: Any) -> None:
+    def __init__(self, *servers: str, consumer: Mapping[str, Any], **options: Any) -> None:
         super().__init__(*servers, **options)
-        self._put_back = put_back
+        self._consumer = consumer
 
     async def _connect(self) -> Callable[..., Any]:
         """Connect, which makes the builder of the consumers."""
         plain = await super()._connect()
         assert isinstance(plain, partial)
-        ours = partial(GroupConsumer, put_back=self._put_back, **plain.keywords)
+        ours = partial(GroupConsumer, **self._consumer, **plain.keywords)
         self.config.broker_config.builder = ours
         return ours
 
@@ -165,7 +165,7 @@ def _broker(plan: Plan, settings: ServiceSettings, runtime: Runtime) -> KafkaBro
         middlewares=[KafkaPrometheusMiddleware(registry=REGISTRY, app_name=plan.service)],
         apply_types=False,
         logger=_framework_log(),
-        put_back=runtime.put_back,
+        consumer={"put_back": runtime.put_back, "leaves": plan.leaves},
     )
     subscriber = broker.subscriber(
         *(plan.kafka.topic(name) for name in plan.inputs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -26,14 +26,18 @@ class Membership:
     member that has the others. A static member whose subscription gained a topic gets its old assignment
     back, for ever, unless it leaves the group and joins as a new member; this is done here.
 
+    The first input decides who has a number. While other members run a release that reads it alone, they
+    handle their numbers, and what this member has of the other inputs of these is nothing to wait for.
+
     Args:
-        inputs: full names of the topics that the member subscribed to.
+        inputs: full names of the topics that the member subscribed to, the first one first.
 
     Attributes:
         whole: numbers of which every input was assigned.
     """
 
-    def __init__(self, inputs: Iterable[str]) -> None:
+    def __init__(self, inputs: Sequence[str]) -> None:
+        self._first = inputs[0]
         self._inputs = frozenset(inputs)
         self._partial: dict[int, list[str]] = {}
         self._lacking: list[str] = []
@@ -50,7 +54,7 @@ class Membership:
         self.whole = {number for number, names in missing.items() if not names}
         self._partial = {number: names for number, names in missing.items() if names}
         found = frozenset[str]().union(*topics.values())
-        self._lacking = sorted(self._inputs - found) if found else []
+        self._lacking = sorted(self._inputs - found) if self._first in found else []
         if not self._lacking:
             self._rejoins = 0
 
@@ -64,6 +68,16 @@ class Membership:
             f"partition {number}: waits for {', '.join(names)}, which the group assigned to another member "
             "or to none; all members of a service have to run the same release"
             for number, names in sorted(self._partial.items())
+            if self._first not in names
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return which numbers other members handle, though an input of theirs was assigned to this one."""
+        return [
+            f"partition {number}: another member has {self._first}, and this one another input of it; all "
+            "members of a service have to run the same release"
+            for number, names in sorted(self._partial.items())
+            if self._first in names
         ]
 
     def rejoin_if_lacking(self, consumer: AIOKafkaConsumer) -> None:

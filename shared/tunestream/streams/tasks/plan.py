@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.runs import FORMAT
+from tunestream.events.runs import FORMAT, NewerFormat
 from tunestream.streams.tasks.handler import Handler
 from tunestream.topics import OUTPUTS, KeyRule, changelog_of, dlq_of, topic
 
@@ -63,6 +63,18 @@ class Plan:
         state = () if self.state_topic is None else (self.state_topic,)
         letters = tuple(map(dlq_of, self.inputs))
         return tuple(dict.fromkeys((*self.inputs, *OUTPUTS[self.service], *state, *letters)))
+
+    def leaves(self) -> bool:
+        """Return whether a replica that ends leaves its group, though its place there is static.
+
+        While the release before may take its place that does not read all of its inputs: the client of that
+        release would be given what it did not subscribe to, and stop.
+        """
+        try:
+            number = self.format()
+        except NewerFormat:
+            return False
+        return any(topic(name).since > number for name in self.inputs)
 
     def input_partitions(self, partition: int) -> list[TopicPartition]:
         """Return this partition number of every input."""
