@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 import typer
-from pydantic_core import to_json
 from rich.markup import escape
 
 from tunestream.cli.errors import Failure
@@ -24,13 +22,12 @@ from tunestream.domain.effects import Refused
 from tunestream.domain.gate.epochs import run_epochs
 from tunestream.domain.gate.strategy import StrategyFailed
 from tunestream.domain.turns.offline import Summary
-from tunestream.domain.turns.preferences import preference_pair, trl_row
+from tunestream.domain.turns.pair_rows import LINES, PairFormat
 from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
 from tunestream.domain.turns.recorded_steps import RecordingError
-from tunestream.events.trajectories import Trajectory
 from tunestream.rows.opening import FileType
 
-__all__ = ["PairFormat", "make_curriculum", "make_pairs_file", "register"]
+__all__ = ["make_curriculum", "make_pairs_file", "register"]
 
 InputArgument = Annotated[
     str, typer.Argument(help="JSON lines, JSON or Parquet, may be gzipped; - is stdin.")
@@ -39,19 +36,6 @@ OutputOption = Annotated[str, typer.Option("--output", "-o", help="File to write
 ConfigOption = Annotated[str, typer.Option("--config", "-c", help="The run's YAML file.")]
 
 _SHOWN_REFUSALS: Final = 10
-
-
-class PairFormat(StrEnum):
-    """What a line of the output is."""
-
-    PAIRS = "pairs"
-    TRL = "trl"
-
-
-_ROWS: Final[dict[PairFormat, Callable[[Trajectory], dict[str, Any]]]] = {
-    PairFormat.PAIRS: preference_pair,
-    PairFormat.TRL: trl_row,
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -126,9 +110,7 @@ def make_pairs_file(
     """
     summary, make = Summary(), pairs_as_reference if nat_parity else pairs_as_stream
     with read_lines(source, file_type) as lines, _without_collector():
-        trajectories = make(lines, config, summary, _Refusals(summary))
-        to_row = _ROWS[form]
-        write_lines(output, (_written(to_row(trajectory)) for trajectory in trajectories))
+        write_lines(output, map(LINES[form], make(lines, config, summary, _Refusals(summary))))
     return summary
 
 
@@ -144,13 +126,6 @@ def make_curriculum(
     with read_lines(source, file_type) as lines:
         results = run_epochs(lines, config.curriculum_learning, config.batching.seed)
         write_lines(output, (orjson.dumps(result) for result in results))
-
-
-def _written(row: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(row)
-    except TypeError:  # an integer of more than 64 bits
-        return to_json(row)
 
 
 class _Refusals:

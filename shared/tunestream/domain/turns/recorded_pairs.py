@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.nat_steps import (
-    NATCandidate,
     PromptReader,
     candidate_of_data,
     read_fields,
@@ -16,11 +15,11 @@ from tunestream.domain.collector.nat_steps import (
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.group_rules import pair_rules
 from tunestream.domain.turns.offline import OfflineBuilder, Summary
-from tunestream.domain.turns.pairing import Pairing
+from tunestream.domain.turns.pair_rows import Preference, preferences_of
 from tunestream.domain.turns.pairs import pair_up
-from tunestream.domain.turns.preferences import preference_trajectory
-from tunestream.domain.turns.recorded_steps import RecordedStep, read_steps
-from tunestream.events.trajectories import Trajectory, TrajectoryGroup
+from tunestream.domain.turns.recorded_members import Member, PlainSteps, member_of
+from tunestream.domain.turns.recorded_steps import RecordedStep, read_step
+from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import CandidateStep, ExampleEnd
 
 __all__ = ["OnRefused", "pairs_as_reference", "pairs_as_stream"]
@@ -32,7 +31,7 @@ _RUN: Final = "offline"
 
 def pairs_as_stream(
     lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> Iterator[Trajectory]:
+) -> Iterator[Preference]:
     """Make pairs as the pair builder does: markers, time-outs in stream time and repeats count.
 
     Pairs come in the order in which examples and their turns first appeared; they are given as soon as
@@ -40,7 +39,9 @@ def pairs_as_stream(
     """
     builder = OfflineBuilder(_RUN, config, summary=summary)
     now, read_input = 0, PromptReader(summary.dropped)
-    for step in read_steps(lines):
+    for number, raw in enumerate(lines, start=1):
+        if (step := read_step(number, raw)) is None:
+            continue
         summary.lines += 1
         ready: list[TrajectoryGroup] = []
         try:
@@ -52,65 +53,74 @@ def pairs_as_stream(
             summary.refused[refused.code] += 1
             on_refused(step.line, refused)
         for group in ready:
-            yield from group.trajectories
+            yield from preferences_of(group)
     for group in builder.finish():
-        yield from group.trajectories
+        yield from preferences_of(group)
 
 
 def pairs_as_reference(
     lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> Iterator[Trajectory]:
+) -> Iterator[Preference]:
     """Make pairs exactly as the NeMo Agent Toolkit's builder does with the whole recording at once.
 
     Markers, times and repeats mean nothing; only scores that are not finite are refused beyond what it
     refuses itself.
     """
     rules = replace(pair_rules(config), filtered=False)
-    by_example: dict[str, list[Trajectory]] = {}
+    by_example: dict[str, list[Preference]] = {}
     for turn in _reference_turns(lines, config, summary, on_refused).values():
-        scores, responses = [each.score for each in turn], [each.response for each in turn]
-        pairs = pair_up(scores, responses, responses, rules)  # in parity prompts do not count
+        responses = [member.response for member in turn]
+        pairs = pair_up([member.score for member in turn], responses, responses, rules)
         summary.turns += 1
         summary.pairs += len(pairs.kept)
         summary.skipped.update(pairs.skipped)
-        for pair in (Pairing(turn[a], turn[b], diff) for a, b, diff in pairs.kept):
-            by_example.setdefault(pair.chosen.example_id, []).append(
-                preference_trajectory(
-                    pair,
-                    example_id=pair.chosen.example_id,
-                    turn_id=pair.chosen.turn_id,
-                    from_score_diff=config.reward_from_score_diff,
-                    num_candidates=None if rules.exhaustive else len(turn),
-                )
-            )
-    for trajectories in by_example.values():
-        yield from trajectories
+        for at, other, diff in pairs.kept:
+            chosen = turn[at]
+            reward = diff if config.reward_from_score_diff else chosen.score
+            by_example.setdefault(chosen.example_id, []).append(Preference(chosen, turn[other], diff, reward))
+    for preferences in by_example.values():
+        yield from preferences
 
 
 def _reference_turns(
     lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
-) -> dict[str, list[NATCandidate]]:
+) -> dict[str, list[Member]]:
     """Collect turns under the reference's keys, which merge when ids hold "::"."""
-    examples: dict[str, list[NATCandidate]] = {}
-    read_input = PromptReader(summary.dropped)
-    for step in read_steps(lines):
-        summary.lines += 1
-        candidates = examples.setdefault(step.example_id, [])
-        if not _is_candidate(step, config):
+    examples: dict[str, list[Member]] = {}
+    plain, read_input = PlainSteps(config.ttc_step_name, 0), PromptReader(summary.dropped)
+    for number, raw in enumerate(lines, start=1):
+        if (found := plain(raw)) is not None:
+            example_id, member = found.example_id, found.member
+        elif (step := read_step(number, raw)) is None:
             continue
-        try:
-            candidates.append(
-                read_fields(step.example_id, _data(step), _metadata(step), parity=True, read_input=read_input)
-            )
-        except Refused as refused:
-            summary.refused[refused.code] += 1
-            on_refused(step.line, refused)
-    turns: dict[str, list[NATCandidate]] = {}
-    for candidates in examples.values():
-        summary.candidates += len(candidates)
-        for candidate in candidates:
-            turns.setdefault(f"{candidate.example_id}::{candidate.turn_id}", []).append(candidate)
+        else:
+            example_id, member = step.example_id, None
+            try:
+                member = _reference_member(step, config, read_input)
+            except Refused as refused:
+                summary.refused[refused.code] += 1
+                on_refused(number, refused)
+        summary.lines += 1
+        members = examples.setdefault(example_id, [])
+        if member is not None:
+            members.append(member)
+    turns: dict[str, list[Member]] = {}
+    for members in examples.values():
+        summary.candidates += len(members)
+        for member in members:
+            turns.setdefault(f"{member.example_id}::{member.turn_id}", []).append(member)
     return turns
+
+
+def _reference_member(
+    step: RecordedStep, config: DPOTrajectoryBuilderConfig, read_input: PromptReader
+) -> Member | None:
+    """Read a candidate in the words of the reference."""
+    if not _is_candidate(step, config):
+        return None
+    return member_of(
+        read_fields(step.example_id, _data(step), _metadata(step), parity=True, read_input=read_input)
+    )
 
 
 def _event(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from tunestream.rows.errors import Place, RowError
 from tunestream.rows.values import check_depth, find_surrogate, json_value
 
-__all__ = ["RecordedPayload", "RecordedStep", "RecordingError", "read_steps"]
+__all__ = ["RecordedPayload", "RecordedStep", "RecordingError", "read_step"]
 
 
 class RecordingError(ValueError):
@@ -68,23 +67,22 @@ class RecordedStep(NamedTuple):
         return int(seconds * 1000)
 
 
-def read_steps(lines: Iterable[bytes]) -> Iterator[RecordedStep]:
-    """Read the steps of a recording; blank lines are skipped.
+def read_step(number: int, raw: bytes) -> RecordedStep | None:
+    """Read a line of a recording, None when it is blank.
 
     Raises:
-        RecordingError: at the first line that is not a recorded step.
+        RecordingError: when it is no recorded step.
     """
-    for number, raw in enumerate(lines, start=1):
-        try:
-            line = _decode(raw)
-        except (ValueError, RecursionError):
-            if not raw.strip():
-                continue
-            line = _decode_at_length(number, raw)
-        example = line.example_id
-        if example is None or example == "":
-            raise _nameless(number)
-        yield RecordedStep(number, raw, example if type(example) is str else str(example), line.step.payload)
+    try:
+        line = _decode(raw)
+    except (ValueError, RecursionError):
+        if not raw.strip():
+            return None
+        line = _decode_at_length(number, raw)
+    example = line.example_id
+    if example is None or example == "":
+        raise _nameless(number)
+    return RecordedStep(number, raw, example if type(example) is str else str(example), line.step.payload)
 
 
 def _decode_at_length(number: int, raw: bytes) -> _Line:

@@ -1,0 +1,114 @@
+"""What is read of a line at once is what those read who know every form; the rest is left to them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunestream.domain.collector.nat_steps import candidate_of_data, read_fields
+from tunestream.domain.turns.recorded_members import PlainSteps, member_of
+from tunestream.domain.turns.recorded_steps import read_step
+
+TEXTS = st.text(max_size=5) | st.sampled_from(["", "\\", '"', "\x00", "\x7f", "\u2028", "é😀", "a/b"])
+NUMBERS = st.floats() | st.integers() | st.sampled_from([1 << 70, -0.0, 1e151, 1e308])
+ODD: st.SearchStrategy[Any] = st.none() | st.booleans() | NUMBERS | TEXTS | st.just([]) | st.just({})
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", ""]), "content": TEXTS | ODD},
+    optional={"name": ODD, "audio": ODD, "tool_calls": ODD, "more": ODD},
+)
+PLAIN_MESSAGES = st.fixed_dictionaries({"content": TEXTS, "role": st.sampled_from(["user", "assistant"])})
+DEEP: Any = None
+for _ in range(101):
+    DEEP = [DEEP]
+METADATA = st.dictionaries(TEXTS, ODD | st.lists(NUMBERS, max_size=2), max_size=2) | st.just({"deep": DEEP})
+DATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "input": TEXTS | st.lists(PLAIN_MESSAGES, max_size=2) | st.lists(MESSAGES, max_size=2) | ODD,
+        "output": TEXTS | PLAIN_MESSAGES | ODD,
+        "turn_id": TEXTS | ODD,
+        "candidate_index": st.integers() | ODD,
+        "score": NUMBERS | ODD,
+        "more": ODD,
+    },
+)
+PAYLOADS = st.fixed_dictionaries(
+    {"event_type": st.sampled_from(["TTC_END", "TTC_END", "WORKFLOW_END", "LLM_END"]) | ODD},
+    optional={
+        "name": st.just("move") | ODD,
+        "UUID": TEXTS | ODD,
+        "event_timestamp": NUMBERS | ODD,
+        "metadata": METADATA | ODD,
+        "data": DATA | ODD,
+    },
+)
+PLAIN = {
+    "event_type": "TTC_END",
+    "name": "move",
+    "UUID": "u",
+    "metadata": {"k": 1},
+    "data": {"input": "p", "output": "r", "turn_id": "t", "candidate_index": 1, "score": 1.0},
+}
+# One field of a plain candidate is another, so that many lines are plain and all others nearly are.
+CHANGED = st.tuples(PAYLOADS, DATA, st.sampled_from([*PLAIN, "data."])).map(
+    lambda drawn: (
+        {**PLAIN, "data": {**PLAIN["data"], **drawn[1]}}  # type: ignore[dict-item]
+        if drawn[2] == "data."
+        else {**PLAIN, **{name: value for name, value in drawn[0].items() if name == drawn[2]}}
+    )
+)
+EXAMPLES = TEXTS | st.just("e" * 513) | ODD
+
+
+def line(example: object, payload: object, *, spaced: bool = True, ascii_only: bool = True) -> bytes:
+    separators = (", ", ": ") if spaced else (",", ":")
+    document = {"example_id": example, "step": {"payload": payload, "parent_id": "é"}}
+    return json.dumps(document, separators=separators, ensure_ascii=ascii_only).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+@given(EXAMPLES, PAYLOADS | CHANGED, st.booleans(), st.booleans())
+def test_what_is_read_at_once_is_what_is_read_at_length(
+    example: object, payload: dict[str, Any], spaced: bool, ascii_only: bool
+) -> None:
+    raw = line(example, payload, spaced=spaced, ascii_only=ascii_only)
+    plain = PlainSteps("move")(raw)
+    if plain is None:
+        return  # those who know every form decide
+    step = read_step(1, raw)
+    assert step is not None
+    assert plain.example_id == step.example_id
+    assert plain.ends == (step.payload.event_type == "WORKFLOW_END")
+    candidate = step.payload.event_type == "TTC_END" and step.payload.name == "move"
+    assert (plain.member is not None) == candidate
+    if plain.member is None:
+        return
+    assert plain.time == step.payload.event_timestamp
+    assert plain.source_id == step.payload.UUID
+    as_stream = candidate_of_data(
+        step.payload.data,
+        run_id="r",
+        example_id=step.example_id,
+        source_id=step.payload.UUID,
+        metadata=step.payload.metadata,
+    )
+    assert plain.member == member_of(as_stream)
+    as_reference = member_of(read_fields(step.example_id, step.payload.data, {}, parity=True))
+    again = PlainSteps("move", 0)(raw)
+    assert again is not None
+    assert again.member == as_reference
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+@pytest.mark.parametrize("prompt", ['p\n"é', [{"role": "user", "content": "\\é"}]])
+def test_the_usual_line_is_read_at_once(prompt: object, spaced: bool) -> None:
+    payload = {**PLAIN, "data": {**PLAIN["data"], "input": prompt}}  # type: ignore[dict-item]
+    found = PlainSteps("move")(line("e", payload, spaced=spaced))
+    assert found is not None
+    assert found.member is not None
+    assert json.loads(found.member.prompt) == prompt
