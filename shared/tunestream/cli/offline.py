@@ -63,12 +63,15 @@ def pairs(
     A line of the input is {"example_id": …, "step": <NAT IntermediateStep>}. The summary goes to stderr,
     or with --json and an output file to stdout.
     """
-    builder = _section(config, "trajectory_builder").trajectory_builder
+    sections = _section(config, "trajectory_builder", "batching")
+    builder = sections.trajectory_builder
     if not isinstance(builder, DPOTrajectoryBuilderConfig):
         raise Failure(
             f"{config}: trajectory_builder._type is {builder.type}, which makes no pairs",
             remedy="Set it to dpo_traj_builder.",
         )
+    if not nat_parity:
+        builder = builder.capped(sections.batching.window_pairs)
     with _user_faults(source):
         summary = make_pairs_file(
             source, builder, output, nat_parity=nat_parity, form=form, file_type=file_type

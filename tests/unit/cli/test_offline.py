@@ -274,6 +274,19 @@ def test_a_pipe_is_written_and_not_replaced(config: str, tmp_path: Path) -> None
     assert pipe.is_fifo()
 
 
+def test_a_turn_makes_no_more_pairs_than_a_window_takes_except_to_the_toolkit(write: Write) -> None:
+    turn = "".join(candidate(at / 10, f"r{at}") for at in range(4))
+    window = "trajectory_builder: {ttc_step_name: move}\nbatching: {window_pairs: 2}\n"
+    for text, flags, pairs in [
+        (window, [], 2),
+        (window, ["--nat-parity"], 6),
+        (window.replace("move", "move, max_pairs_per_turn: 5"), [], 5),
+        (window.replace("move", "move, nat_parity: true"), [], 6),
+    ]:
+        result = run("pairs", "-c", write("run.yaml", text), *flags, "-", stdin=turn)
+        assert len(rows(result.stdout)) == pairs, result.stderr
+
+
 def test_usage_errors() -> None:
     for arguments in (["pairs"], ["pairs", "x"], ["pairs", "-c", "x", "-", "--format", "y"], ["curriculum"]):
         assert run(*arguments).exit_code == 2
