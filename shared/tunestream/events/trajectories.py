@@ -107,7 +107,7 @@ class TrajectoryCollection(Wire):
 
 
 class PreferencePair(Wire):
-    """A chosen and a rejected candidate of one turn."""
+    """A chosen and a rejected candidate of one turn; what :class:`DPOItem` may have stands last."""
 
     example_id: str
     turn_id: str
@@ -120,6 +120,12 @@ class PreferencePair(Wire):
     chosen_index: int | None
     rejected_index: int | None
     reward: FiniteFloat
+    tools: Tools | None = None
+    chosen_message: ChatMessage | None = None
+    rejected_message: ChatMessage | None = None
+    prompt_token_ids: TokenIds | None = None
+    chosen_token_ids: TokenIds | None = None
+    rejected_token_ids: TokenIds | None = None
 
 
 class CloseReason(StrEnum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tunestream.domain import refusals
 from tunestream.streams.letters.dead_letters import REASONS
-from tunestream.streams.tasks import decoding
 
 ROOT = Path(__file__).parents[3]
 _GIVEN = re.compile(r'Refused\(\s*"([a-z_.]+)"')
@@ -15,7 +15,7 @@ _GIVEN = re.compile(r'Refused\(\s*"([a-z_.]+)"')
 def test_every_code_of_the_source_has_its_counter_from_the_start() -> None:
     files = [*(ROOT / "shared").rglob("*.py"), *(ROOT / "services").rglob("*.py")]
     given = {code for file in files for code in _GIVEN.findall(file.read_text("utf-8"))}
-    given |= set(decoding._CODES.values())
+    given |= set(refusals._CODES.values())
     assert len(given) > 15
     assert given <= set(REASONS)
 

@@ -1,26 +1,22 @@
-"""Pairs of recorded NAT events: as the stream makes them, or as the reference does."""
+"""Pairs of recorded events: as the stream makes them, or as the reference does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.collector.nat_steps import (
-    PromptReader,
-    candidate_of_data,
-    read_fields,
-)
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.group_rules import pair_rules
 from tunestream.domain.turns.offline import OfflineBuilder, Summary
-from tunestream.domain.turns.pair_rows import Preference, preferences_of
+from tunestream.domain.turns.pair_rows import Preference
 from tunestream.domain.turns.pairs import pair_up
-from tunestream.domain.turns.recorded_members import Member, PlainSteps, member_of
-from tunestream.domain.turns.recorded_steps import RecordedStep, read_step
-from tunestream.events.trajectories import TrajectoryGroup
-from tunestream.events.ttc import CandidateStep, ExampleEnd
+from tunestream.domain.turns.recorded_lines import RecordedLines
+from tunestream.domain.turns.recorded_members import Found, Member
+from tunestream.domain.turns.recorded_steps import milliseconds
+from tunestream.events.trajectories import DPOItem, TrajectoryGroup
+from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
 
 __all__ = ["OnRefused", "pairs_as_reference", "pairs_as_stream"]
 
@@ -38,24 +34,71 @@ def pairs_as_stream(
     the ends of the examples before them are known.
     """
     builder = OfflineBuilder(_RUN, config, summary=summary)
-    now, read_input = 0, PromptReader(summary.dropped)
-    for number, raw in enumerate(lines, start=1):
-        if (step := read_step(number, raw)) is None:
-            continue
-        summary.lines += 1
-        ready: list[TrajectoryGroup] = []
-        try:
-            event = _event(step, config, read_input)
-            if event is not None:
-                now = max(now, step.time or now)
-                ready = builder.take(event, time=now, raw=step.raw)
-        except Refused as refused:
-            summary.refused[refused.code] += 1
-            on_refused(step.line, refused)
-        for group in ready:
-            yield from preferences_of(group)
+    now = 0
+    for number, found in _read(lines, config, summary, on_refused, parity=False):
+        if found.members or found.ends_turn or found.ends_example:
+            now = max(now, milliseconds(number, found.seconds) or now)
+        for member in found.members:
+            try:
+                builder.take(
+                    _opaque(member),
+                    time=now,
+                    raw=b"%b%d" % (member.response, hash((member.score, member.index))),
+                )
+            except Refused as refused:
+                _count(summary, on_refused, number, refused)
+        if found.ends_turn is not None:
+            builder.take(TurnEnd(run_id=_RUN, example_id=found.example_id, turn_id=found.ends_turn), time=now)
+        if found.ends_example:
+            for group in builder.take(ExampleEnd(run_id=_RUN, example_id=found.example_id), time=now):
+                yield from _preferences(group)
     for group in builder.finish():
-        yield from preferences_of(group)
+        yield from _preferences(group)
+
+
+def _opaque(member: Member) -> CandidateStep:
+    """Return a candidate whose texts are JSON: pairing only compares them."""
+    context = b"\n".join((member.prompt, member.tools, member.prompt_token_ids))
+    return CandidateStep.of_valid(
+        run_id=_RUN,
+        example_id=member.example_id,
+        turn_id=member.turn_id,
+        candidate_id=member.candidate_id,
+        candidate_index=member.index,
+        prompt=context.decode(),
+        response=b"\n".join((member.response, member.token_ids)).decode(),
+        score=member.score,
+        expected_candidates=member.expected,
+        policy_version=None,
+        raw_metadata={},
+    )
+
+
+def _preferences(group: TrajectoryGroup) -> Iterator[Preference]:
+    for trajectory in group.trajectories:
+        item, metadata = trajectory.episode[0], trajectory.metadata or {}
+        assert isinstance(item, DPOItem)
+        assert isinstance(item.prompt, str)
+        prompt, tools, prompt_token_ids = item.prompt.encode().split(b"\n")
+        chosen, rejected = (
+            Member(
+                group.example_id,
+                group.turn_id,
+                "",
+                metadata[f"{which}_index"],
+                prompt,
+                response,
+                metadata[f"{which}_score"],
+                tools,
+                prompt_token_ids,
+                token_ids,
+            )
+            for which, (response, token_ids) in (
+                ("chosen", item.chosen_response.encode().split(b"\n")),
+                ("rejected", item.rejected_response.encode().split(b"\n")),
+            )
+        )
+        yield Preference(chosen, rejected, metadata["score_diff"], trajectory.reward)
 
 
 def pairs_as_reference(
@@ -87,23 +130,8 @@ def _reference_turns(
 ) -> dict[str, list[Member]]:
     """Collect turns under the reference's keys, which merge when ids hold "::"."""
     examples: dict[str, list[Member]] = {}
-    plain, read_input = PlainSteps(config.ttc_step_name, 0), PromptReader(summary.dropped)
-    for number, raw in enumerate(lines, start=1):
-        if (found := plain(raw)) is not None:
-            example_id, member = found.example_id, found.member
-        elif (step := read_step(number, raw)) is None:
-            continue
-        else:
-            example_id, member = step.example_id, None
-            try:
-                member = _reference_member(step, config, read_input)
-            except Refused as refused:
-                summary.refused[refused.code] += 1
-                on_refused(number, refused)
-        summary.lines += 1
-        members = examples.setdefault(example_id, [])
-        if member is not None:
-            members.append(member)
+    for _, found in _read(lines, config, summary, on_refused, parity=True):
+        examples.setdefault(found.example_id, []).extend(found.members)
     turns: dict[str, list[Member]] = {}
     for members in examples.values():
         summary.candidates += len(members)
@@ -112,46 +140,25 @@ def _reference_turns(
     return turns
 
 
-def _reference_member(
-    step: RecordedStep, config: DPOTrajectoryBuilderConfig, read_input: PromptReader
-) -> Member | None:
-    """Read a candidate in the words of the reference."""
-    if not _is_candidate(step, config):
-        return None
-    return member_of(
-        read_fields(step.example_id, _data(step), _metadata(step), parity=True, read_input=read_input)
-    )
+def _read(
+    lines: Iterable[bytes],
+    config: DPOTrajectoryBuilderConfig,
+    summary: Summary,
+    on_refused: OnRefused,
+    *,
+    parity: bool,
+) -> Iterator[tuple[int, Found]]:
+    """Read the lines that are not blank, with their numbers."""
+    read = RecordedLines(config.ttc_step_name, summary.dropped, parity=parity)
+    for number, raw in enumerate(lines, start=1):
+        found = read(number, raw)
+        if found is not None:
+            summary.lines += 1
+            for refused in found.refusals:
+                _count(summary, on_refused, number, refused)
+            yield number, found
 
 
-def _event(
-    step: RecordedStep, config: DPOTrajectoryBuilderConfig, read_input: PromptReader
-) -> CandidateStep | ExampleEnd | None:
-    """Make of a step what the collector makes of it."""
-    if step.payload.event_type == "WORKFLOW_END":
-        return ExampleEnd(run_id=_RUN, example_id=step.example_id)
-    if not _is_candidate(step, config):
-        return None
-    return candidate_of_data(
-        _data(step),
-        run_id=_RUN,
-        example_id=step.example_id,
-        source_id=step.payload.UUID,
-        metadata=_metadata(step),
-        read_input=read_input,
-    )
-
-
-def _is_candidate(step: RecordedStep, config: DPOTrajectoryBuilderConfig) -> bool:
-    return step.payload.event_type == "TTC_END" and bool(step.payload.name == config.ttc_step_name)
-
-
-def _data(step: RecordedStep) -> dict[str, Any]:
-    data = step.payload.data
-    if not isinstance(data, dict):
-        raise Refused("schema.missing", "step.payload.data is missing; a candidate needs turn_id and score")
-    return data
-
-
-def _metadata(step: RecordedStep) -> dict[str, Any]:
-    metadata = step.payload.metadata
-    return metadata if isinstance(metadata, dict) else {}
+def _count(summary: Summary, on_refused: OnRefused, number: int, refused: Refused) -> None:
+    summary.refused[refused.code] += 1
+    on_refused(number, refused)

@@ -1,4 +1,4 @@
-"""Recorded events of NAT workflows, line by line: ``{"example_id": …, "step": <IntermediateStep>}``."""
+"""Recorded events, line by line: ``{"example_id": …, "step": <IntermediateStep>}``, or in the native form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from tunestream.rows.errors import Place, RowError
 from tunestream.rows.values import check_depth, find_surrogate, json_value
 
-__all__ = ["RecordedPayload", "RecordedStep", "RecordingError", "read_step"]
+__all__ = ["RecordedPayload", "RecordedStep", "RecordingError", "milliseconds", "read_line"]
 
 
 class RecordingError(ValueError):
@@ -45,48 +45,48 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
 class RecordedStep(NamedTuple):
-    """One line: its number from 1, its bytes, whose step it is, and the step's payload."""
+    """Whose step a line is, and the step's payload."""
 
-    line: int
-    raw: bytes
     example_id: str
     payload: RecordedPayload
 
-    @property
-    def time(self) -> int | None:
-        """When it happened, ms; None when the step has no time.
 
-        Raises:
-            RecordingError: when the time is not a number of seconds.
-        """
-        seconds = self.payload.event_timestamp
-        if seconds is None:
-            return None
-        if type(seconds) not in {int, float} or not -1e12 < seconds < 1e12:
-            raise RecordingError(self.line, "step.payload.event_timestamp must be seconds since the epoch")
-        return int(seconds * 1000)
-
-
-def read_step(number: int, raw: bytes) -> RecordedStep | None:
-    """Read a line of a recording, None when it is blank.
+def milliseconds(number: int, seconds: object) -> int | None:
+    """Return the time of a step in ms, None when it has none.
 
     Raises:
-        RecordingError: when it is no recorded step.
+        RecordingError: when it is not a number of seconds.
+    """
+    if seconds is None:
+        return None
+    if type(seconds) not in {int, float} or not -1e12 < seconds < 1e12:  # type: ignore[operator]
+        raise RecordingError(number, "step.payload.event_timestamp must be seconds since the epoch")
+    return int(seconds * 1000)  # type: ignore[operator]
+
+
+def read_line(number: int, raw: bytes) -> RecordedStep | dict[str, Any] | None:
+    """Read a line: a step, or the fields of an event in the native form; None when it is blank.
+
+    Raises:
+        RecordingError: when it is neither.
     """
     try:
         line = _decode(raw)
     except (ValueError, RecursionError):
         if not raw.strip():
             return None
-        line = _decode_at_length(number, raw)
+        document = _document(number, raw)
+        if "run_id" in document and "step" not in document:
+            return document
+        line = _step_of(number, document)
     example = line.example_id
     if example is None or example == "":
         raise _nameless(number)
-    return RecordedStep(number, raw, example if type(example) is str else str(example), line.step.payload)
+    return RecordedStep(example if type(example) is str else str(example), line.step.payload)
 
 
-def _decode_at_length(number: int, raw: bytes) -> _Line:
-    """Read a line with NaN or infinity, which are then refused by name, or raise what is wrong with it."""
+def _document(number: int, raw: bytes) -> dict[str, Any]:
+    """Read a line of any kind, also one with NaN or infinity, which are then refused by name."""
     place = Place("", number)  # the caller names the file
     try:
         document = json_value(raw, place, keep_numbers=True)
@@ -97,12 +97,20 @@ def _decode_at_length(number: int, raw: bytes) -> _Line:
     if half is not None:
         raise RecordingError(number, f"{half[0] or 'it'}: not text: lone surrogate {half[1]}")
     if not isinstance(document, dict):
-        raise RecordingError(number, 'must be an object {"example_id": …, "step": …}')
+        raise RecordingError(number, 'must be an object {"example_id": …, "step": …}, or an event')
+    return document
+
+
+def _step_of(number: int, document: dict[str, Any]) -> _Line:
     if "example_id" not in document:
         raise _nameless(number)
     step = document.get("step")
     if not isinstance(step, dict) or not isinstance(step.get("payload"), dict):
-        raise RecordingError(number, "field step.payload is missing; step is a NAT IntermediateStep")
+        raise RecordingError(
+            number,
+            "field step.payload is missing; a line is a NAT IntermediateStep of an example, or an event with "
+            "its run_id",
+        )
     return msgspec.convert(document, _Line)
 
 

@@ -9,31 +9,15 @@ from aiokafka import ConsumerRecord
 from pydantic import BaseModel, ValidationError
 
 from tunestream.domain.effects import Refused
+from tunestream.domain.refusals import refusal_of
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
 from tunestream.events.views.base import View
 from tunestream.streams.fetch.undecodable import Undecodable
 from tunestream.streams.tasks.handler import Inbound
 
-__all__ = ["broker_time", "decode", "refusal_of"]
+__all__ = ["broker_time", "decode"]
 
-# pydantic's error types, by what the sender has to mend.
-_CODES: Final[Mapping[str, str]] = {
-    "json_invalid": "undecodable.json",
-    "finite_number": "non_finite",
-    "missing": "schema.missing",
-    "extra_forbidden": "schema.unknown_field",
-    "string_too_short": "schema.bounds",
-    "string_too_long": "schema.bounds",
-    "too_short": "schema.bounds",
-    "greater_than_equal": "schema.bounds",
-    "less_than_equal": "schema.bounds",
-    "enum": "schema.value",
-    "literal_error": "schema.value",
-    "value_error": "schema.value",
-    "recursion_loop": "undecodable.nesting",
-}
-_MESSAGE_LENGTH: Final = 500
 _NO_VIEWS: Final[Mapping[str, type[View]]] = {}
 _LOG_APPEND_TIME: Final = 1  # Kafka's number for it
 # A type may be of any size, and the types that the topic takes should be seen after it.
@@ -108,27 +92,3 @@ def _unread(ce_type: str, accepted: Iterable[str]) -> Refused:
         )
     shown = ce_type[:_TYPE_LENGTH]
     return Refused("unknown_type", f"header ce_type is {shown!r}; this topic takes {known}")
-
-
-def refusal_of(error: ValidationError, name: str) -> Refused:
-    """Return in one line what is wrong with a body of class ``name`` and where."""
-    details = error.errors(include_url=False, include_context=False)
-    first = next((detail for detail in details if detail["type"] in _CODES), details[0])
-    code = _CODES.get(first["type"], "schema.wrong_type")
-    if code == "undecodable.json":
-        code = _json_code(first["msg"])
-    places = "; ".join(
-        f"field {'.'.join(map(str, detail['loc'])) or name}: {detail['msg']}" for detail in details[:5]
-    )
-    return Refused(code, f"not a valid {name}: {places}"[:_MESSAGE_LENGTH])
-
-
-def _json_code(message: str) -> str:
-    lowered = message.lower()
-    if "recursion" in lowered:
-        return "undecodable.nesting"
-    if "unicode" in lowered or "utf-8" in lowered or "surrogate" in lowered:
-        return "undecodable.utf8"
-    if "nan" in lowered or "inf" in lowered:
-        return "non_finite"
-    return "undecodable.json"

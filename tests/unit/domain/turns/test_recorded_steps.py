@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tunestream.domain.turns.recorded_steps import RecordingError, read_step
+from tunestream.domain.turns.recorded_steps import RecordedStep, RecordingError, read_line
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
@@ -26,8 +26,8 @@ def line(data: bytes) -> bytes:
     ],
 )
 def test_any_number_is_read(written: bytes, read: float) -> None:
-    step = read_step(1, line(written))
-    assert step is not None
+    step = read_line(1, line(written))
+    assert isinstance(step, RecordedStep)
     assert step.payload.name == "n"
     assert step.payload.data["score"] == pytest.approx(read, rel=0, nan_ok=True)
 
@@ -45,10 +45,10 @@ def test_any_number_is_read(written: bytes, read: float) -> None:
 )
 def test_what_is_not_json_is_refused_with_its_line(data: bytes, reason: str) -> None:
     with pytest.raises(RecordingError, match=f"line 2: {reason}"):
-        read_step(2, line(data))
+        read_line(2, line(data))
 
 
 def test_an_example_may_be_named_by_a_number() -> None:
-    step = read_step(1, b'{"example_id": 7, "step": {"payload": {}}}')
-    assert step is not None
+    step = read_line(1, b'{"example_id": 7, "step": {"payload": {}}}')
+    assert isinstance(step, RecordedStep)
     assert step.example_id == "7"

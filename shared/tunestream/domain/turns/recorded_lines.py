@@ -1,0 +1,101 @@
+"""Lines of a recording, of every form: what candidates and markers they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tunestream.domain.collector.nat_steps import NATCandidate, PromptReader, candidate_of_data, read_fields
+from tunestream.domain.effects import Refused
+from tunestream.domain.turns.recorded_events import NativeLines
+from tunestream.domain.turns.recorded_members import Found, Member, encoded, encoded_prompt
+from tunestream.domain.turns.recorded_plain import PlainSteps
+from tunestream.domain.turns.recorded_steps import RecordedStep, read_line
+from tunestream.events.ttc import CandidateStep
+
+__all__ = ["RecordedLines"]
+
+_RUN = "offline"
+
+
+class RecordedLines:
+    """Reads lines, one after the other.
+
+    Args:
+        step_name: of the NAT steps that are candidates.
+        dropped: counts the keys of messages that are left out.
+        parity: whether steps are read as the toolkit reads them; then a candidate without index has 0.
+    """
+
+    def __init__(self, step_name: str, dropped: Counter[str], *, parity: bool = False) -> None:
+        self._step_name = step_name
+        self._parity = parity
+        self._plain = PlainSteps(step_name, 0 if parity else None)
+        self._native = NativeLines(dropped, 0 if parity else None)
+        self._read_input = PromptReader(dropped)
+
+    def __call__(self, number: int, raw: bytes) -> Found | None:
+        """Read a line, None when it is blank.
+
+        Args:
+            number: from 1.
+            raw: the line.
+
+        Raises:
+            RecordingError: when it is no part of a recording.
+        """
+        plain = self._plain(raw)
+        if plain is not None:
+            return plain
+        line = read_line(number, raw)
+        if line is None:
+            return None
+        if isinstance(line, RecordedStep):
+            return self._step(line)
+        try:
+            return self._native(number, line)
+        except Refused as refused:
+            return Found(str(line.get("example_id")), refusals=(refused,))
+
+    def _step(self, step: RecordedStep) -> Found:
+        payload = step.payload
+        found = Found(step.example_id, seconds=payload.event_timestamp)
+        if payload.event_type != "TTC_END" or payload.name != self._step_name:
+            return found._replace(ends_example=payload.event_type == "WORKFLOW_END")
+        try:
+            return found._replace(members=(self._member(step),))
+        except Refused as refused:
+            return found._replace(refusals=(refused,))
+
+    def _member(self, step: RecordedStep) -> Member:
+        """Make of a step what the collector makes of it, or the reference."""
+        data, metadata = step.payload.data, step.payload.metadata
+        if not isinstance(data, dict):
+            raise Refused(
+                "schema.missing", "step.payload.data is missing; a candidate needs turn_id and score"
+            )
+        if not isinstance(metadata, dict):
+            metadata = {}
+        if self._parity:
+            read = read_fields(step.example_id, data, metadata, parity=True, read_input=self._read_input)
+            return _member_of(read, "")
+        candidate = candidate_of_data(
+            data,
+            run_id=_RUN,
+            example_id=step.example_id,
+            source_id=step.payload.UUID,
+            metadata=metadata,
+            read_input=self._read_input,
+        )
+        return _member_of(candidate, step.payload.UUID)
+
+
+def _member_of(candidate: NATCandidate | CandidateStep, candidate_id: str) -> Member:
+    return Member(
+        candidate.example_id,
+        candidate.turn_id,
+        candidate_id,
+        candidate.candidate_index,
+        encoded_prompt(candidate.prompt),
+        encoded(candidate.response),
+        candidate.score,
+    )

@@ -1,0 +1,127 @@
+"""Lines of a recording in the form that nearly all have, read at once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from tunestream.domain.collector.bounds import LARGEST_SCORE
+from tunestream.domain.turns.recorded_members import Found, Member
+from tunestream.events.base import IDENTIFIER_LENGTH, NESTING_LIMIT
+
+__all__ = ["PlainSteps"]
+
+
+class _Data(msgspec.Struct, gc=False):
+    turn_id: str | None = None
+    candidate_index: int | None = None
+    score: float | None = None
+    input: Raw = Raw(b"null")
+    output: Raw = Raw(b"null")
+
+
+class _Payload(msgspec.Struct, gc=False):
+    event_type: str
+    event_timestamp: float | None = None
+    name: str | None = None
+    UUID: str | None = None
+    metadata: Raw = Raw(b"null")
+    data: _Data | None = None
+
+
+class _Step(msgspec.Struct, gc=False):
+    payload: _Payload
+
+
+class _Line(msgspec.Struct, gc=False):
+    example_id: str
+    step: _Step
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: str
+
+
+_line: Final = msgspec.json.Decoder(_Line).decode
+_messages: Final = msgspec.json.Decoder(list[_Message]).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class PlainSteps:
+    """Reads lines in the form that nearly all have; all others it leaves to those who know every form.
+
+    Args:
+        step_name: of the steps that are candidates.
+        missing_index: stands where a candidate has none.
+    """
+
+    def __init__(self, step_name: str, missing_index: int | None = None) -> None:
+        self._step_name = step_name
+        self._missing_index = missing_index
+        self._input = b""
+        self._prompt = b""
+
+    def __call__(self, raw: bytes) -> Found | None:
+        """Return the step of a line, None when it is not plain."""
+        try:
+            if not raw.isascii():
+                raw.decode()  # slices are not decoded
+            line = _line(raw)
+            if not 0 < len(line.example_id) <= IDENTIFIER_LENGTH:
+                return None
+            payload = line.step.payload
+            if payload.event_type != "TTC_END" or payload.name != self._step_name:
+                ends = payload.event_type == "WORKFLOW_END"
+                return Found(line.example_id, (), payload.event_timestamp, None, ends)
+            member = self._member(line.example_id, payload)
+        except (ValueError, RecursionError):
+            return None
+        if member is None:
+            return None
+        return Found(line.example_id, (member,), payload.event_timestamp)
+
+    def _member(self, example_id: str, payload: _Payload) -> Member | None:
+        data = payload.data
+        if data is None or not data.turn_id or data.score is None or not payload.UUID:
+            return None
+        if not abs(data.score) <= LARGEST_SCORE or not _is_kept(bytes(payload.metadata)):
+            return None
+        prompt, response = self._read_prompt(bytes(data.input)), _read_text(bytes(data.output))
+        if not prompt or not response:
+            return None
+        index = self._missing_index if data.candidate_index is None else data.candidate_index
+        return Member(example_id, data.turn_id, payload.UUID, index, prompt, response, data.score)
+
+    def _read_prompt(self, value: bytes) -> bytes:
+        """Return the canonical form of a prompt, which is mostly that of the line before; empty for none."""
+        if value != self._input:
+            self._prompt = _read_messages(value) if value[:1] == b"[" else _read_text(value)
+            self._input = value
+        return self._prompt
+
+
+def _read_messages(value: bytes) -> bytes:
+    messages = _messages(value)
+    return _encode(messages) if messages and all(message.role for message in messages) else b""
+
+
+def _read_text(value: bytes) -> bytes:
+    """Return the canonical form of text, empty for what is none, and for text without characters."""
+    if len(value) <= 2 or value[:1] != b'"':
+        return b""
+    return _encode(_text(value)) if b"\\" in value else value
+
+
+def _is_kept(metadata: bytes) -> bool:
+    """Return whether metadata is surely as flat, and its numbers as finite, as they have to be."""
+    if metadata == b"null":
+        return True
+    if metadata.count(b"{") + metadata.count(b"[") > NESTING_LIMIT:
+        return False
+    _object(metadata)
+    return True
