@@ -51,17 +51,23 @@ def _text(rng: Random, length: int) -> str:
     return words[:length]
 
 
-def _drafts(prompt_length: int, response_length: int, examples: str = "example") -> Iterator[_Draft]:
+def _drafts(
+    prompt_length: int,
+    response_length: int,
+    examples: str = "example",
+    side_by_side: int = TURNS_SIDE_BY_SIDE,
+    turns_an_example: int = TURNS_AN_EXAMPLE,
+) -> Iterator[_Draft]:
     """Give candidates without end; the turns of a block interleave."""
     rng = Random(0)
     number = block = 0
     while True:
-        turns = range(block * TURNS_SIDE_BY_SIDE, (block + 1) * TURNS_SIDE_BY_SIDE)
+        turns = range(block * side_by_side, (block + 1) * side_by_side)
         prompts = {turn: _text(rng, prompt_length) for turn in turns}
         for index in range(CANDIDATES_A_TURN):
             for turn in turns:
                 yield _Draft(
-                    example_id=f"{examples}-{turn // TURNS_AN_EXAMPLE}",
+                    example_id=f"{examples}-{turn // turns_an_example}",
                     turn_id=f"turn-{turn}",
                     index=index,
                     prompt=prompts[turn],
@@ -108,11 +114,27 @@ def candidate_events(count: int, *, complete: bool = True) -> Iterator[Record]:
 
 
 def candidate_steps(
-    count: int, digest: str, *, complete: bool = True, examples: str = "example"
+    count: int,
+    digest: str,
+    *,
+    complete: bool = True,
+    examples: str = "example",
+    side_by_side: int = TURNS_SIDE_BY_SIDE,
+    turns_an_example: int = TURNS_AN_EXAMPLE,
 ) -> Iterator[Record]:
-    """Give records of ``ttc.candidates`` under a configuration, as the collector writes them."""
+    """Give records of ``ttc.candidates`` under a configuration, as the collector writes them.
+
+    Args:
+        count: how many.
+        digest: of the configuration.
+        complete: whether turns say how many candidates they have; else they stay open.
+        examples: how the names of examples begin.
+        side_by_side: so many turns are open at a time; a turn is complete after as many times four records.
+        turns_an_example: all of them lie in one partition.
+    """
     expected = CANDIDATES_A_TURN if complete else None
-    for number, draft in enumerate(islice(_drafts(500, 330, examples), count)):
+    drafts = _drafts(500, 330, examples, side_by_side, turns_an_example)
+    for number, draft in enumerate(islice(drafts, count)):
         identity = candidate_id(RUN, draft.example_id, draft.turn_id, f"candidate-{draft.index}")
         body = CandidateStep(
             run_id=RUN,

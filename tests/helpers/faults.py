@@ -21,7 +21,8 @@ from tunestream.events.registry import type_of
 from tunestream.events.runs import RunRecord
 from tunestream.events.ttc import TTCCandidate
 from tunestream.streams.broker.administration import administration
-from tunestream.streams.broker.client import client_options, make_producer
+from tunestream.streams.broker.client import make_producer
+from tunestream.streams.broker.options import client_options
 from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 from tunestream.topics import changelog_of
 

@@ -13,6 +13,7 @@ import typer
 
 from tunestream.cli.brokers import BrokersOption, broker_settings
 from tunestream.cli.service_processes import check_installed, package_of, service_of
+from tunestream.config.settings import ServiceSettings
 from tunestream.topics import SERVICES
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def run(
         "TUNESTREAM_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
     }
     signal.signal(signal.SIGTERM, _stop)  # until the service is served, which takes signals itself
+    from tunestream.streams.runtime.leftovers import end_leftovers  # noqa: PLC0415 - as below
+
+    asyncio.run(end_leftovers(kafka, service_of(name), ServiceSettings().replica))
     app: ServiceApp = import_module(f"tunestream_services.{package}.app").app
     from tunestream.cli.service_server import serve  # noqa: PLC0415 - help is fast without it
 

@@ -12,11 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
-from tunestream.streams.broker.client import (
-    REQUEST_TIMEOUT_MS,
-    MissingTopic,
-    make_producer,
-)
+from tunestream.streams.broker.client import MissingTopic, make_producer
+from tunestream.streams.broker.options import REQUEST_TIMEOUT_MS
 from tunestream.streams.broker.unavailable import reaching, why
 from tunestream.topics import topic
 

@@ -29,8 +29,8 @@ from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.events.runs import TURN_FORMAT
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.administration import administration
-from tunestream.streams.broker.client import client_options
 from tunestream.streams.broker.groups import group_members
+from tunestream.streams.broker.options import client_options
 
 
 async def test_a_static_member_whose_release_reads_one_more_topic_gets_it(

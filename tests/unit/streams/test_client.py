@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.broker.client import client_options
+from tunestream.streams.broker.options import client_options
 
 SASL: dict[str, Any] = {"sasl_username": "agent", "sasl_password": "secret"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tunestream.streams.broker.client import client_options
+from tunestream.streams.broker.options import client_options
 from tunestream.streams.broker.unavailable import reaching
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
-"""Kafka clients made from settings: security, sizes and time-outs in one place."""
+"""Kafka clients made from settings: sizes and time-outs in one place."""
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from tunestream.streams.broker.options import client_options
 from tunestream.streams.fetch.consumer import Consumer
 from tunestream.topics import CATALOGUE
 
@@ -14,17 +14,13 @@ if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
 __all__ = [
-    "REQUEST_TIMEOUT_MS",
     "MissingPartition",
     "MissingTopic",
-    "client_options",
     "make_consumer",
     "make_producer",
     "make_transactional_producer",
-    "ssl_context",
 ]
 
-REQUEST_TIMEOUT_MS: Final = 20_000
 # Two minutes let a transaction outlive a broker's restart; the broker ends it after that.
 TRANSACTION_TIMEOUT_MS: Final = 120_000
 # Records of ~1.6 kB: the client's 16 kB batches would hold ten of them.
@@ -51,39 +47,6 @@ class MissingPartition(Exception):
             "partitions are added under another prefix: docs/operations.md, Topics"
         )
         self.topic = topic
-
-
-def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Return what every aiokafka client of this deployment is given.
-
-    Raises:
-        FileNotFoundError: when a certificate file does not exist.
-        ssl.SSLError: when a certificate cannot be read.
-    """
-    options: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap_servers,
-        "security_protocol": settings.security_protocol,
-        "request_timeout_ms": REQUEST_TIMEOUT_MS,
-    }
-    if settings.security_protocol.startswith("SASL"):
-        assert settings.sasl_password is not None
-        options |= {
-            "sasl_mechanism": settings.sasl_mechanism,
-            "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password.get_secret_value(),
-        }
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = ssl_context(settings)
-    return options
-
-
-def ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
-    """Return the TLS context of this deployment."""
-    context = ssl.create_default_context(cafile=settings.ssl_ca_file)
-    context.check_hostname = settings.ssl_check_hostname
-    if settings.ssl_cert_file is not None:
-        context.load_cert_chain(settings.ssl_cert_file, settings.ssl_key_file)
-    return context
 
 
 def make_producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiokafka.client import AIOKafkaClient
 
-from tunestream.streams.broker.client import MissingTopic, client_options
+from tunestream.streams.broker.client import MissingTopic
+from tunestream.streams.broker.options import client_options
 from tunestream.streams.broker.unavailable import reaching
 
 if TYPE_CHECKING:

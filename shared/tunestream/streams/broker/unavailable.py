@@ -26,7 +26,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from tunestream.streams.broker.client import client_options
+from tunestream.streams.broker.options import client_options
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.conn import collect_hosts
 
-from tunestream.streams.broker.client import ssl_context
+from tunestream.streams.broker.options import ssl_context
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings

@@ -26,7 +26,8 @@ from prometheus_client import REGISTRY, make_asgi_app
 from tunestream import __version__
 from tunestream.config.settings import KafkaSettings, LogSettings, ServiceSettings
 from tunestream.events.runs import NewerFormat
-from tunestream.streams.broker.client import FETCH_BYTES, ssl_context
+from tunestream.streams.broker.client import FETCH_BYTES
+from tunestream.streams.broker.options import ssl_context
 from tunestream.streams.fetch.group_consumer import GroupConsumer
 from tunestream.streams.runtime.garbage_collection import calm_garbage_collector
 from tunestream.streams.runtime.health import Health

@@ -17,8 +17,8 @@ from tenacity import (
 )
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.broker.client import client_options
 from tunestream.streams.broker.metadata import known_counts
+from tunestream.streams.broker.options import client_options
 from tunestream.streams.broker.topic_plan import UnequalPartitions, check_equal
 from tunestream.streams.broker.unavailable import BrokerUnavailable, reaching
 from tunestream.streams.runtime.lifecycle import Stage
