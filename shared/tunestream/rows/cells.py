@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tunestream.events.messages import Prompt
 from tunestream.rows.left_out import Unusable
-from tunestream.rows.messages import MessageError, are_messages, prompt_of, response_of
+from tunestream.rows.messages import MessageError, are_messages, prompt_of, text_of
 
 __all__ = ["Reading", "read_answer", "read_conversation", "read_prompt", "unwritten"]
 
@@ -50,7 +50,7 @@ def read_answer(value: object, column: str, dropped: Counter[str]) -> str:
     if value is None or value == "":
         raise Unusable("empty_answer", f"{column}: is missing")
     try:
-        return response_of(unwritten(value, column), column, dropped)
+        return text_of(unwritten(value, column), column, dropped)
     except MessageError as error:
         raise Unusable("bad_messages", str(error)) from None
 

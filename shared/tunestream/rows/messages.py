@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tunestream.events.base import NotKept, check_kept
-from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
+from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt, Response, ToolCall, ToolFunction
 
-__all__ = ["MessageError", "are_messages", "prompt_of", "response_of", "writable"]
+__all__ = ["MessageError", "are_messages", "prompt_of", "response_of", "text_of", "writable"]
 
 _KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content"})
 # To drop one of these would lose what was written, shown or called.
@@ -62,11 +62,26 @@ def prompt_of(value: object, field: str, dropped: Counter[str]) -> Prompt:
     return [_message(item, f"{field}.{number}", dropped) for number, item in enumerate(value)]
 
 
-def response_of(value: object, field: str, dropped: Counter[str]) -> str:
-    """Read a response: text, an assistant's message, or a list of one such message.
+def text_of(value: object, field: str, dropped: Counter[str]) -> str:
+    """Read a response that has to be text alone; see :func:`response_of`.
 
     Raises:
-        MessageError: when it is neither, or calls tools.
+        MessageError: also when it calls tools or has reasoning.
+    """
+    response = response_of(value, field, dropped)
+    if isinstance(response, str):
+        return response
+    more = "tool_calls" if response.tool_calls is not None else "reasoning_content"
+    raise MessageError(f"{field}.{more}", "cannot be part of a response here; send text alone")
+
+
+def response_of(value: object, field: str, dropped: Counter[str]) -> Response:
+    """Read a response: text, an assistant's message, or a list of one such message.
+
+    A message with text alone is its text; one with tool calls or reasoning stays a message.
+
+    Raises:
+        MessageError: when it is neither.
     """
     if isinstance(value, str):
         return value
@@ -81,10 +96,8 @@ def response_of(value: object, field: str, dropped: Counter[str]) -> str:
     message = _message(value, field, dropped)
     if message.role != "assistant":
         raise MessageError(f"{field}.role", f"is {message.role[:_SHOWN]!r}; a response is an assistant's")
-    if isinstance(message, ChatMessage):
-        for name in ("tool_calls", "reasoning_content"):
-            if getattr(message, name) is not None:
-                raise MessageError(f"{field}.{name}", "cannot be part of a response yet; send text alone")
+    if isinstance(message, ChatMessage) and (message.tool_calls or message.reasoning_content is not None):
+        return message
     return message.content
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunestream.events.messages import ChatMessage, OpenAIMessage, ToolCall, ToolFunction
-from tunestream.rows.messages import MessageError, are_messages, prompt_of, response_of
+from tunestream.rows.messages import MessageError, are_messages, prompt_of, response_of, text_of
 
 PLAIN = OpenAIMessage(role="user", content="ab")
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -132,12 +132,24 @@ def test_a_response_is_text_or_an_assistants_message(value: object) -> None:
         ([ANSWER, ANSWER], "response: is a list of 2"),
         ({"role": "user", "content": "a"}, "response.role: is 'user'"),
         ({"answer": "a"}, "response.role: is missing"),
-        (ANSWER | {"tool_calls": [CALL]}, "response.tool_calls: cannot be part of a response yet"),
     ],
 )
 def test_another_response_is_refused_by_name(value: object, said: str) -> None:
     with pytest.raises(MessageError, match=said):
         response_of(value, "response", Counter())
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [({"tool_calls": [CALL]}, "tool_calls"), ({"reasoning_content": "so"}, "reasoning_content")],
+)
+def test_a_response_with_more_than_text_stays_a_message(more: dict[str, object], field: str) -> None:
+    read = response_of(ANSWER | more | {"id": 1}, "response", dropped := Counter[str]())
+    assert isinstance(read, ChatMessage)
+    assert (read.content, dropped) == ("ab", {"id": 1})
+    assert getattr(read, field)
+    with pytest.raises(MessageError, match=f"response.{field}: cannot be part of a response here"):
+        text_of(ANSWER | more, "response", Counter())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tunestream.events.base import NotKept
 from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt
 from tunestream.events.runs import FIRST_FORMAT
 from tunestream.events.ttc import CandidateStep
-from tunestream.rows.messages import MessageError, prompt_of, response_of
+from tunestream.rows.messages import MessageError, prompt_of, text_of
 
 __all__ = ["as_format", "has_more", "read_prompt", "read_response"]
 
@@ -33,7 +33,7 @@ def read_response(value: object, field: str, dropped: Counter[str]) -> str:
         Refused: when it is neither text nor an assistant's message.
     """
     try:
-        return response_of(value, field, dropped)
+        return text_of(value, field, dropped)
     except MessageError as error:
         raise _refusal(error) from None
 
