@@ -16,6 +16,7 @@ from tools.wire.readme import table
 from tunestream.config.settings import (
     KafkaSettings,
     LogSettings,
+    PublisherSettings,
     ServiceSettings,
     StoreSettings,
     SupervisorSettings,
@@ -36,6 +37,7 @@ SETTINGS: Final = (
     LogSettings,
     ServiceSettings,
     SupervisorSettings,
+    PublisherSettings,
     WorkerSettings,
     ARTSettings,
 )
@@ -84,8 +86,9 @@ def _default(field: FieldInfo) -> str:
 
 def _values(field: FieldInfo) -> str:
     annotation = field.annotation
-    if get_origin(annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    choices = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal]
+    if choices:
+        return ", ".join(f"`{value}`" for value in get_args(choices[0]))
     kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
     return {"SecretStr": "a secret", "Path": "a file", "str": "text", "bool": "`true`, `false`"}.get(
         kinds[0].__name__, " ".join(["a number", *_bounds(field)])

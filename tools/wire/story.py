@@ -57,7 +57,7 @@ from tunestream.events.ttc import (
     TTCExampleEnd,
     TTCTurnEnd,
 )
-from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
+from tunestream.sdk.event_records import nat_record, native_record
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record
 from tunestream.streams.publish import EncodedRecord, event_record
@@ -108,7 +108,8 @@ _EPISODE: Final = TTCEpisode(
     reward=1.0,
     policy_version=POLICY,
 )
-_NATIVE: Final[tuple[NativeEvent, ...]] = (_BETTER, _TURN_END, _EXAMPLE_END, _EPISODE)
+_Native = TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode
+_NATIVE: Final[tuple[_Native, ...]] = (_BETTER, _TURN_END, _EXAMPLE_END, _EPISODE)
 _STEP: Final = IntermediateStep(
     payload=IntermediateStepPayload(
         event_type=IntermediateStepType.TTC_END,

@@ -16,7 +16,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunestream.topics import DEFAULT_PARTITIONS
 
-__all__ = ["KafkaSettings", "LogSettings", "ServiceSettings", "StoreSettings", "SupervisorSettings"]
+__all__ = [
+    "KafkaSettings",
+    "LogSettings",
+    "PublisherSettings",
+    "ServiceSettings",
+    "StoreSettings",
+    "SupervisorSettings",
+]
 
 _SERVER: Final = re.compile(r"(?:\[[^\s\]]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 
@@ -101,6 +108,18 @@ class StoreSettings(BaseSettings):
 
     artifacts: str = Field(
         default=".tunestream/artifacts", description="a folder or any fsspec URL, e.g. s3://bucket/path"
+    )
+
+
+class PublisherSettings(BaseSettings):
+    """How an agent's SDK publishes."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_SDK_", extra="ignore", frozen=True)
+
+    turns: Literal["whole", "stream"] | None = Field(
+        default=None,
+        description="a turn goes as one record, or as single candidates and an end; by default the "
+        "deployment's format decides (from 3 on: one record), which is read from the `runs` topic",
     )
 
 

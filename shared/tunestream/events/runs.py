@@ -9,12 +9,23 @@ from pydantic import Field
 from tunestream.events.base import Identifier, Wire
 from tunestream.events.registry import event_type
 
-__all__ = ["FIRST_FORMAT", "FORMAT", "TURN_FORMAT", "FormatRecord", "NewerFormat", "RunPointer", "RunRecord"]
+__all__ = [
+    "FIRST_FORMAT",
+    "FORMAT",
+    "FORMAT_KEY",
+    "TURN_FORMAT",
+    "FormatRecord",
+    "NewerFormat",
+    "RunPointer",
+    "RunRecord",
+]
 
 FORMAT: Final = 3
 """What a deployment of this release writes; it reads this format and the one before."""
 FIRST_FORMAT: Final = 1
 """Of deployments older than the first :class:`FormatRecord`."""
+FORMAT_KEY: Final = "format"
+"""The one part of the key of the :class:`FormatRecord`."""
 TURN_FORMAT: Final = 3
 """The first format with turns, scores and groups of version 2 on the wire."""
 

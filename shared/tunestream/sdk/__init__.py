@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tunestream.sdk.publisher import TTCPublisher
     from tunestream.sdk.subscribers import ModelSubscriber, StatusSubscriber
     from tunestream.sdk.trajectory_builder import DPOTrajectoryBuilder, collected_events
-    from tunestream.sdk.turn import Turn
+    from tunestream.sdk.turn import Turn, TurnReceipt
     from tunestream.streams.broker.unavailable import BrokerUnavailable
 else:
     __getattr__, __dir__ = lazy_names(
@@ -27,6 +27,7 @@ else:
             "StatusSubscriber": "tunestream.sdk.subscribers",
             "TTCPublisher": "tunestream.sdk.publisher",
             "Turn": "tunestream.sdk.turn",
+            "TurnReceipt": "tunestream.sdk.turn",
             "collected_events": "tunestream.sdk.trajectory_builder",
         },
     )
@@ -40,5 +41,6 @@ __all__ = [
     "StatusSubscriber",
     "TTCPublisher",
     "Turn",
+    "TurnReceipt",
     "collected_events",
 ]

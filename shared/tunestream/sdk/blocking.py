@@ -85,10 +85,11 @@ class BlockingTTCPublisher:
 
     @contextmanager
     def turn(
-        self, run_id: str, example_id: str, *, prompt: PublishedPrompt, **options: Any
+        self, run_id: str, example_id: str, *, prompt: PublishedPrompt, stream: bool = False, **options: Any
     ) -> Iterator[Turn]:
-        """See :meth:`TTCPublisher.turn`."""
-        turn = self._publisher.begin_turn(run_id, example_id, prompt=prompt, **options)
+        """See :meth:`TTCPublisher.turn`; with ``stream`` adding one waits while the buffer is full."""
+        added = self.publish if stream else None
+        turn = self._publisher.begin_turn(run_id, example_id, prompt=prompt, added=added, **options)
         yield turn
         self._call(self._publisher.publish_turn(turn))
 

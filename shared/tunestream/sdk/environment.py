@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
-__all__ = ["settings_or_environment"]
+__all__ = ["settings_or_environment", "turns_of_environment"]
 
 
 def settings_or_environment(settings: KafkaSettings | None) -> KafkaSettings:
@@ -17,3 +17,14 @@ def settings_or_environment(settings: KafkaSettings | None) -> KafkaSettings:
     from tunestream.config.settings import KafkaSettings  # noqa: PLC0415 - costs a third of the SDK's import
 
     return KafkaSettings()
+
+
+def turns_of_environment() -> Literal["whole", "stream"] | None:
+    """Return ``TUNESTREAM_SDK_TURNS``, None when the deployment's format decides.
+
+    Raises:
+        pydantic.ValidationError: when it is neither.
+    """
+    from tunestream.config.settings import PublisherSettings  # noqa: PLC0415 - as above
+
+    return PublisherSettings().turns

@@ -11,14 +11,16 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id, content_digest, episode_id, stable_id
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.registry import type_of
+from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.sdk.text import check_text
 from tunestream.streams.publish import EncodedRecord, event_record
 
 __all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]
 
 TOPIC: Final = "ttc.events"
-NativeEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | TTCEpisode
+NativeEvent = TTCTurn | TTCCandidate | TTCScore | TTCTurnEnd | TTCExampleEnd | TTCEpisode
 
 
 def native_record(
@@ -44,8 +46,12 @@ def native_record(
 
 def _payload(event: NativeEvent) -> bytes:
     name = type(event).__name__
-    if isinstance(event, TTCCandidate | TTCEpisode) and event.metadata:
-        check_text(name, {"metadata": event.metadata})  # its keys would be written as other ones
+    if isinstance(event, TTCTurn):
+        check_text(
+            name, {"tools": event.tools, "candidates": [_of_any_shape(one) for one in event.candidates]}
+        )
+    elif isinstance(event, TTCCandidate | TTCEpisode | TTCScore) and event.metadata:
+        check_text(name, {"metadata": event.metadata})
     try:
         return event.to_json()
     except PydanticSerializationError:
@@ -53,9 +59,20 @@ def _payload(event: NativeEvent) -> bytes:
         raise
 
 
+def _of_any_shape(candidate: TTCTurnCandidate) -> dict[str, object]:
+    """Return the fields whose keys would be written as other ones where UTF-8 cannot hold them."""
+    return {"response": candidate.response, "metadata": candidate.metadata}
+
+
 def _event_id(event: NativeEvent, time: int) -> str:
     """Name an event by its content; an example may end more than once, so its end is named by time too."""
     match event:
+        case TTCTurn():
+            names = [candidate.candidate_id for candidate in event.candidates]
+            return stable_id("turn", event.run_id, event.example_id, event.turn_id, *names)
+        case TTCScore():
+            of = (event.run_id, event.example_id, event.turn_id, event.candidate_id)
+            return stable_id("score", *of, event.source, repr(event.score))
         case TTCCandidate():
             return candidate_id(event.run_id, event.example_id, event.turn_id, event.candidate_id)
         case TTCEpisode():

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from tunestream.events.base import Metadata
+from tunestream.events.keys import encode_key
+from tunestream.events.runs import TURN_FORMAT
 from tunestream.events.trajectories import EpisodeItem
 from tunestream.events.ttc import PublishedPrompt, TTCEpisode, TTCExampleEnd
-from tunestream.sdk.environment import settings_or_environment
-from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
-from tunestream.sdk.turn import Turn
-from tunestream.streams.publish import EventProducer
+from tunestream.sdk.environment import settings_or_environment, turns_of_environment
+from tunestream.sdk.event_records import TOPIC, NativeEvent, nat_record, native_record
+from tunestream.sdk.outflow import outflow
+from tunestream.sdk.turn import Turn, TurnEvent, TurnReceipt
+from tunestream.streams.format import deployment_format
+from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
 
 __all__ = ["TTCPublisher"]
+
+log = logging.getLogger(__name__)
 
 
 class TTCPublisher:
@@ -38,6 +45,11 @@ class TTCPublisher:
     delivered is raised as :class:`tunestream.streams.publish.DeliveryError` by the next call, by
     :meth:`flush` and at the end, which flushes. The producer is idempotent: a retry never doubles an event.
     Entering it raises :class:`tunestream.sdk.BrokerUnavailable` within 20 s when there is no broker.
+
+    A turn goes as one record, whole or not at all. Two things go as single candidates and an end instead,
+    which is not atomic: a turn that is larger than the topic takes, and every turn to a deployment that
+    writes a format before 3 (entering reads it from the ``runs`` topic). ``TUNESTREAM_SDK_TURNS=whole`` or
+    ``stream`` decides without reading it.
 
     Args:
         settings: the broker; by default from ``KAFKA_BOOTSTRAP_SERVERS`` and ``TUNESTREAM_KAFKA_*``.
@@ -57,9 +69,13 @@ class TTCPublisher:
     ) -> None:
         self.policy_version = policy_version
         self._source = source
-        self._producer = EventProducer(settings_or_environment(settings), max_in_flight=max_in_flight)
+        self._settings = settings_or_environment(settings)
+        self._producer = EventProducer(self._settings, max_in_flight=max_in_flight)
+        self._whole = True
+        self._old_format: int | None = None  # where it holds no turn records
 
     async def __aenter__(self) -> Self:
+        self._whole, self._old_format = await _how_turns_go(self._settings)
         await self._producer.__aenter__()
         return self
 
@@ -77,10 +93,14 @@ class TTCPublisher:
         turn_id: str | None = None,
         expected: int | None = None,
         policy_version: str | None = None,
+        tools: list[dict[str, Any]] | None = None,
+        prompt_token_ids: list[int] | None = None,
+        added: Callable[[TurnEvent], None] | None = None,
     ) -> Turn:
         """Return a turn to collect candidates in; :meth:`publish_turn` sends it.
 
-        :meth:`turn` does both and is what most agents want.
+        :meth:`turn` does both and is what most agents want; the arguments are the same, but for ``added``,
+        which takes each candidate as it is added.
         """
         return Turn(
             run_id,
@@ -89,6 +109,10 @@ class TTCPublisher:
             prompt=prompt,
             expected=expected,
             policy_version=policy_version or self.policy_version,
+            tools=tools,
+            prompt_token_ids=prompt_token_ids,
+            old_format=self._old_format,
+            added=added,
         )
 
     @asynccontextmanager
@@ -101,10 +125,14 @@ class TTCPublisher:
         turn_id: str | None = None,
         expected: int | None = None,
         policy_version: str | None = None,
+        tools: list[dict[str, Any]] | None = None,
+        prompt_token_ids: list[int] | None = None,
+        stream: bool = False,
     ) -> AsyncIterator[Turn]:
-        """Collect one turn's candidates and publish them with the turn's end when the block is left.
+        """Collect one turn's candidates and publish them when the block is left; see the class.
 
-        A block that raises publishes nothing: a turn is published whole or not at all.
+        A block that raises publishes nothing. With ``stream`` each candidate is sent as it is added, and the
+        end when the block is left: a block that raises has sent what it added, and sends no end.
 
         Args:
             run_id: the run that the candidates are for.
@@ -114,25 +142,54 @@ class TTCPublisher:
             expected: how many candidates the turn has in all. Give it when several agents publish to one
                 turn: it closes with the last candidate, and no end is marked.
             policy_version: the model version that answered, else the publisher's.
+            tools: definitions of the tools that the model was offered, as the OpenAI chat API has them.
+            prompt_token_ids: the prompt's tokens, by the numbers of the model's own tokenizer.
+            stream: send candidates as they are added.
         """
-        turn = self.begin_turn(
-            run_id,
-            example_id,
-            prompt=prompt,
-            turn_id=turn_id,
-            expected=expected,
-            policy_version=policy_version,
-        )
-        yield turn
+        flow = outflow(self._encoded, self._producer.send) if stream else nullcontext()
+        async with flow as added:
+            turn = self.begin_turn(
+                run_id,
+                example_id,
+                prompt=prompt,
+                turn_id=turn_id,
+                expected=expected,
+                policy_version=policy_version,
+                tools=tools,
+                prompt_token_ids=prompt_token_ids,
+                added=added,
+            )
+            yield turn
         await self.publish_turn(turn)
 
-    async def publish_turn(self, turn: Turn) -> None:
-        """Publish a turn's candidates and its end."""
-        now = _now()
+    async def publish_turn(self, turn: Turn) -> TurnReceipt:
+        """Publish a turn, or the end of one that streamed; an empty one sends nothing.
+
+        Raises:
+            EventTooLarge: when one candidate is larger than the topic takes; nothing is sent then.
+        """
         # Every event is encoded before the first is sent: one that is too large holds back the turn.
-        records = [native_record(event, source=self._source, time=now) for event in turn.events()]
-        for record in records:
+        for record in self._records(turn):
             await self._producer.send(record)
+        key = encode_key(turn.run_id, turn.example_id)
+        turn.receipt = TurnReceipt(
+            turn.run_id,
+            turn.example_id,
+            turn.turn_id,
+            [candidate.candidate_id for candidate in turn.candidates],
+            await self._producer.partition_of(TOPIC, key),
+        )
+        return turn.receipt
+
+    def _records(self, turn: Turn) -> list[EncodedRecord]:
+        if turn.streams:
+            return [self._encoded(event) for event in turn.end()]
+        if turn.candidates and self._whole:
+            try:
+                return [self._encoded(turn.whole())]
+            except EventTooLarge as error:
+                log.warning("turn %s goes as single candidates, which is not atomic: %s", turn.turn_id, error)
+        return [self._encoded(event) for event in turn.events()]
 
     async def end_example(self, run_id: str, example_id: str) -> None:
         """Publish that no more candidates come for the turns of an example that are open now."""
@@ -177,7 +234,10 @@ class TTCPublisher:
 
     async def publish(self, event: NativeEvent) -> None:
         """Publish any native event."""
-        await self._producer.send(native_record(event, source=self._source, time=_now()))
+        await self._producer.send(self._encoded(event))
+
+    def _encoded(self, event: NativeEvent) -> EncodedRecord:
+        return native_record(event, source=self._source, time=_now())
 
     async def nat_step(self, run_id: str, example_id: str, step: bytes) -> None:
         """Publish an IntermediateStep of the NeMo Agent Toolkit.
@@ -199,6 +259,14 @@ class TTCPublisher:
             DeliveryError: when events were not delivered.
         """
         await self._producer.flush()
+
+
+async def _how_turns_go(settings: KafkaSettings) -> tuple[bool, int | None]:
+    """Return whether turns go as one record, and the deployment's format where it knows none."""
+    if (wanted := turns_of_environment()) is not None:
+        return wanted == "whole", None
+    number = await deployment_format(settings)
+    return (True, None) if number >= TURN_FORMAT else (False, number)
 
 
 def _now() -> int:

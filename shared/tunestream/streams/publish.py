@@ -15,6 +15,7 @@ from tunestream.events.keys import encode_key
 from tunestream.streams.broker.client import MissingTopic, make_producer
 from tunestream.streams.broker.options import REQUEST_TIMEOUT_MS
 from tunestream.streams.broker.unavailable import reaching, why
+from tunestream.streams.tasks.encoding import partition_for
 from tunestream.topics import topic
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class EncodedRecord:
         value: the body's bytes, None for a tombstone.
         headers: of the record.
         partition: where it must lie; None for the key's own (murmur2).
+        everywhere: a copy goes to every partition.
     """
 
     topic: str
@@ -69,6 +71,7 @@ class EncodedRecord:
     value: bytes | None
     headers: Headers
     partition: int | None = None
+    everywhere: bool = False
 
 
 def event_record(name: str, key: Iterable[str], payload: bytes, envelope: Envelope) -> EncodedRecord:
@@ -119,7 +122,7 @@ class EventProducer:
         self._room = asyncio.Semaphore(max_in_flight)
         self._pending: set[asyncio.Future[object]] = set()
         self._failures: list[BaseException] = []
-        self._known: set[str] = set()
+        self._counts: dict[str, int] = {}
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
@@ -153,14 +156,46 @@ class EventProducer:
             MissingTopic: when the topic does not exist.
             TimeoutError: when the buffer stayed full for ``delivery_timeout``.
         """
-        self._raise_failures()
+        if record.everywhere:
+            for partition in range(await self.partitions(record.topic)):
+                await self._send(record, partition)
+        elif record.partition is None and record.key is not None:
+            await self._send(record, await self.partition_of(record.topic, record.key))
+        else:
+            await self._send(record, record.partition)
+
+    async def partition_of(self, name: str, key: bytes) -> int:
+        """Return the partition of the topic ``name`` to which records of a key are sent.
+
+        Raises:
+            MissingTopic: when the topic does not exist.
+        """
+        return partition_for(key, await self.partitions(name))
+
+    async def partitions(self, name: str) -> int:
+        """Return how many partitions the topic ``name`` has; asks once, the client would wait in silence.
+
+        Raises:
+            MissingTopic: when the topic does not exist.
+        """
         assert self._producer is not None, "use it as an async context manager"
-        name = self._settings.topic(record.topic)
-        await self._require(name)
+        if name not in self._counts:
+            cluster = await self._producer.client.fetch_all_metadata()
+            found = cluster.partitions_for_topic(self._settings.topic(name))
+            if not found:
+                raise MissingTopic(self._settings.topic(name))
+            self._counts[name] = len(found)
+        return self._counts[name]
+
+    async def _send(self, record: EncodedRecord, partition: int | None) -> None:
+        self._raise_failures()
+        await self.partitions(record.topic)
+        assert self._producer is not None
+        name, headers = self._settings.topic(record.topic), list(record.headers)
         await self._take_room()
         try:
             sent = await self._producer.send(
-                name, record.value, record.key, partition=record.partition, headers=list(record.headers)
+                name, record.value, record.key, partition=partition, headers=headers
             )
         except BaseException:
             self._room.release()
@@ -180,16 +215,6 @@ class EventProducer:
                 reason = TimeoutError(f"not confirmed by the broker within {self._timeout:.0f} s")
                 self._failures.extend([reason] * len(late))
         self._raise_failures()
-
-    async def _require(self, name: str) -> None:
-        """Look once whether a topic exists; the client alone would wait for it in silence."""
-        if name in self._known:
-            return
-        assert self._producer is not None
-        cluster = await self._producer.client.fetch_all_metadata()
-        if not cluster.partitions_for_topic(name):
-            raise MissingTopic(name)
-        self._known.add(name)
 
     async def _take_room(self) -> None:
         try:

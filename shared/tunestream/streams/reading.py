@@ -52,15 +52,22 @@ class RecordReader:
         from_beginning: begin at the oldest record kept, else at what is written from now on.
         run_id: read only the partition in which this run's records lie; the topic must be partitioned by
             run.
+        key: read only the partition in which our clients put this key.
     """
 
     def __init__(
-        self, settings: KafkaSettings, name: str, *, from_beginning: bool, run_id: str | None = None
+        self,
+        settings: KafkaSettings,
+        name: str,
+        *,
+        from_beginning: bool,
+        run_id: str | None = None,
+        key: bytes | None = None,
     ) -> None:
         self._catalogued = topic(name)
         self._name = settings.topic(name)
         self._from_beginning = from_beginning
-        self._run_id = run_id
+        self._key = encode_key(run_id) if key is None and run_id and self._catalogued.by_run else key
         self._settings = settings
         self._partitions: list[TopicPartition] = []
         self._written = Watermarks(settings)
@@ -90,8 +97,8 @@ class RecordReader:
 
     async def _find_partitions(self) -> list[TopicPartition]:
         count = await partition_count(self._settings, self._name)
-        if self._run_id is not None and self._catalogued.by_run:
-            return [TopicPartition(self._name, partition_for(encode_key(self._run_id), count))]
+        if self._key is not None:
+            return [TopicPartition(self._name, partition_for(self._key, count))]
         return [TopicPartition(self._name, partition) for partition in range(count)]
 
     async def to_end(self) -> AsyncIterator[ConsumerRecord]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Final
 
 from pydantic import BaseModel
 from typing_extensions import override
@@ -20,6 +19,7 @@ from tunestream.events.registry import type_of
 from tunestream.events.runs import (
     FIRST_FORMAT,
     FORMAT,
+    FORMAT_KEY,
     FormatRecord,
     NewerFormat,
     RunPointer,
@@ -32,7 +32,6 @@ from tunestream.streams.table import Table
 __all__ = ["RunDirectory", "apply_run", "write_format"]
 
 _Entry = RunConfig | RunPointer | FormatRecord
-_FORMAT_KEY: Final = "format"
 
 
 async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) -> None:
@@ -57,7 +56,7 @@ async def write_format(
         reward_service: whether something answers the requests for scores.
     """
     body = FormatRecord(format=number, reward_service=reward_service)
-    record = _encoded(body, (_FORMAT_KEY,), (_FORMAT_KEY, str(number)), source)
+    record = _encoded(body, (FORMAT_KEY,), (FORMAT_KEY, str(number)), source)
     async with EventProducer(settings) as producer:  # without a transaction: several may write it at once
         await producer.send(record)
 
@@ -111,7 +110,7 @@ class RunDirectory(Table[_Entry]):
 
     @property
     def _format(self) -> FormatRecord:
-        found = self.get(encode_key(_FORMAT_KEY))
+        found = self.get(encode_key(FORMAT_KEY))
         return found if isinstance(found, FormatRecord) else FormatRecord(format=FIRST_FORMAT)
 
     def current_digest(self, run_id: str) -> str | None:

@@ -12,7 +12,8 @@ from tunestream.demo.policy_client import Policy, PolicyClient
 from tunestream.demo.publishing import publishing_of
 from tunestream.demo.recipes import RECIPES
 from tunestream.events.training import Objective
-from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd
+from tunestream.events.ttc import TTCEpisode, TTCExampleEnd
+from tunestream.events.turns import TTCTurn
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.reading import RecordReader, stored_events
@@ -45,18 +46,15 @@ async def test_agents_publish_four_scored_answers_and_never_a_test_board(
     arena = await asyncio.wait_for(play(kafka_settings, policy_url, 120, Objective.DPO), 240)
     events = await published(kafka_settings)
 
-    turns: dict[tuple[str, str], list[TTCCandidate]] = defaultdict(list)
-    for event in events:
-        if isinstance(event, TTCCandidate):
-            turns[event.example_id, event.turn_id].append(event)
+    turns = [event for event in events if isinstance(event, TTCTurn)]
     assert len(turns) >= 120
     assert arena.held_out_turns > 0
-    for candidates in turns.values():
-        (prompt,) = {str(candidate.prompt) for candidate in candidates}
+    for turn in turns:
+        prompt, candidates = str(turn.prompt), turn.candidates
         assert prompt not in TEST_PROMPTS
-        assert len({candidate.response for candidate in candidates}) == 4
+        assert len({str(candidate.response) for candidate in candidates}) == 4
         assert [candidate.candidate_index for candidate in candidates] == [0, 1, 2, 3]
-        assert {candidate.policy_version for candidate in candidates} == {"v7"}
+        assert turn.policy_version == "v7"
         assert [each.score for each in candidates] == [
             game.reward(BOARDS[prompt], str(each.response)) for each in candidates
         ]

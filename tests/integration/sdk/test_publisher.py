@@ -11,13 +11,18 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key
 from tunestream.events.registry import model_of
+from tunestream.events.runs import FORMAT, TURN_FORMAT
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
-from tunestream.sdk import BlockingTTCPublisher, TTCPublisher
+from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
+from tunestream.events.turns import TTCTurn
+from tunestream.sdk import BlockingTTCPublisher, TTCPublisher, TurnReceipt
+from tunestream.sdk.turn import NotInThisFormat
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.client import MissingTopic
 from tunestream.streams.embedded import EmbeddedKafka
-from tunestream.streams.publish import DeliveryError, EncodedRecord, EventProducer
+from tunestream.streams.publish import DeliveryError, EncodedRecord, EventProducer, EventTooLarge
 from tunestream.streams.reading import RecordReader
+from tunestream.streams.runs import write_format
 
 
 @pytest.fixture
@@ -37,7 +42,29 @@ def body(record: ConsumerRecord) -> object:
     return model.model_validate_json(record.value)
 
 
-async def test_a_turn_arrives_in_order_and_in_one_partition(settings: KafkaSettings) -> None:
+async def test_a_turn_is_one_record(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings, policy_version="v1", source="/agent/1") as publisher:
+        async with publisher.turn("run", "game", prompt="p", policy_version="v2") as turn:
+            sent = [turn.candidate(str(n), score=n) for n in range(4)]
+        async with publisher.turn("run", "game", prompt="nothing to add"):
+            pass
+    (record,) = await published(settings)
+    event = body(record)
+    assert isinstance(event, TTCTurn)
+    assert (event.candidates, event.policy_version, event.complete) == (sent, "v2", True)
+    assert decode_key(record.key) == ("run", "game")
+    assert turn.receipt == TurnReceipt(
+        "run", "game", turn.turn_id, [one.candidate_id for one in sent], record.partition
+    )
+
+
+@pytest.mark.parametrize(("format_", "variable"), [(FORMAT, "stream"), (TURN_FORMAT - 1, None)])
+async def test_single_candidates_arrive_in_order_and_in_one_partition(
+    settings: KafkaSettings, format_: int, variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_format(settings, format_, source="/tests")
+    if variable:
+        monkeypatch.setenv("TUNESTREAM_SDK_TURNS", variable)
     async with TTCPublisher(settings, policy_version="v1", source="/agent/1") as publisher:
         async with publisher.turn("run", "game", prompt="p", policy_version="v2") as turn:
             sent = [turn.candidate(str(n), score=n) for n in range(4)]
@@ -45,11 +72,66 @@ async def test_a_turn_arrives_in_order_and_in_one_partition(settings: KafkaSetti
     records = await published(settings)
     kinds = [type(body(record)).__name__ for record in records]
     assert kinds == ["TTCCandidate"] * 4 + ["TTCTurnEnd", "TTCExampleEnd"]
-    assert [body(record) for record in records[:4]] == sent
-    assert sent[0].policy_version == "v2"
+    singles = [event for event in map(body, records) if isinstance(event, TTCCandidate)]
+    assert [event.candidate_id for event in singles] == [one.candidate_id for one in sent]
+    assert {event.policy_version for event in singles} == {"v2"}
+    assert turn.receipt is not None
+    assert {record.partition for record in records} == {turn.receipt.partition}
     assert len({record.partition for record in records}) == 1
     assert {decode_key(record.key) for record in records} == {("run", "game")}
     assert {Envelope.from_headers(record.headers).source for record in records} == {"/agent/1"}
+
+
+async def test_the_variable_needs_no_format(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    await write_format(settings, TURN_FORMAT - 1, source="/tests")
+    monkeypatch.setenv("TUNESTREAM_SDK_TURNS", "whole")
+    async with TTCPublisher(settings) as publisher, publisher.turn("run", "game", prompt="p") as turn:
+        turn.candidate("a", score=None)
+    assert [type(body(record)) for record in await published(settings)] == [TTCTurn]
+
+
+async def test_what_the_format_cannot_hold_is_refused_at_the_call(settings: KafkaSettings) -> None:
+    await write_format(settings, TURN_FORMAT - 1, source="/tests")
+    async with TTCPublisher(settings) as publisher:
+        with pytest.raises(NotInThisFormat, match="tunestream upgrade finish"):
+            async with publisher.turn("run", "game", prompt="p") as turn:
+                turn.candidate("a", score=None)
+
+
+async def test_a_turn_that_streams_is_sent_as_it_grows(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings) as publisher:
+        with pytest.raises(RuntimeError, match="the model is away"):  # noqa: PT012
+            async with publisher.turn("run", "1", prompt="p", stream=True) as turn:
+                turn.candidate("a", score=1)
+                raise RuntimeError("the model is away")
+        async with publisher.turn("run", "2", prompt="p", stream=True) as turn:
+            turn.candidate("a", score=1)
+            async with asyncio.timeout(90):
+                while len(found := await published(settings)) < 2:
+                    await publisher.flush()
+            assert {type(body(record)) for record in found} == {TTCCandidate}
+            turn.candidate("b", score=None)
+    bodies = [body(record) for record in await published(settings) if record.key == b"run/2"]
+    assert [type(event) for event in bodies] == [TTCCandidate, TTCTurn, TTCTurnEnd]
+    assert len([record for record in await published(settings) if record.key == b"run/1"]) == 1
+
+
+async def test_a_turn_above_the_limit_goes_as_candidates(
+    settings: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TTCPublisher(settings) as publisher:
+        async with publisher.turn("run", "game", prompt="p", turn_id="large") as turn:
+            for score in (1.0, None):
+                turn.candidate("x" * (3 << 20), score=score)
+        with pytest.raises(EventTooLarge):  # noqa: PT012
+            async with publisher.turn("run", "game", prompt="p") as refused:
+                for size in (1, 5 << 20):
+                    refused.candidate("x" * size, score=1)
+    bodies = [body(record) for record in await published(settings)]
+    assert [type(event) for event in bodies] == [TTCCandidate, TTCTurn, TTCTurnEnd]
+    assert isinstance(bodies[1], TTCTurn)
+    assert not bodies[1].complete
+    assert "turn large goes as single candidates, which is not atomic" in caplog.text
 
 
 async def test_a_turn_that_raises_publishes_nothing(settings: KafkaSettings) -> None:
@@ -89,7 +171,10 @@ async def test_many_publish_at_once_through_a_small_buffer(settings: KafkaSettin
                     turn.candidate("a", score=score)
 
         await asyncio.gather(*(play(game) for game in range(20)))
-    assert len(await published(settings)) == 20 * 6
+        async with publisher.turn("run", "streams", prompt="p", stream=True) as turn:
+            for score in range(20):
+                turn.candidate("a", score=score)
+    assert len(await published(settings)) == 20 + 21
 
 
 async def test_blocking(settings: KafkaSettings) -> None:
@@ -98,7 +183,7 @@ async def test_blocking(settings: KafkaSettings) -> None:
             with publisher.turn("run", "game", prompt="p", turn_id="t") as turn:
                 turn.candidate("a", score=1)
             publisher.policy_version = "v2"
-            with publisher.turn("run", "game", prompt="p", expected=2) as turn:
+            with publisher.turn("run", "game", prompt="p", expected=2, stream=True) as turn:
                 turn.candidate("b", score=1)
             publisher.end_example("run", "game")
             publisher.flush()
@@ -106,15 +191,22 @@ async def test_blocking(settings: KafkaSettings) -> None:
     await asyncio.to_thread(agent)
     bodies = [body(record) for record in await published(settings)]
     assert [type(event).__name__ for event in bodies] == [
-        "TTCCandidate",
-        "TTCTurnEnd",
+        "TTCTurn",
         "TTCCandidate",
         "TTCExampleEnd",
     ]
-    assert [bodies[0].policy_version, bodies[2].policy_version] == ["v1", "v2"]  # type: ignore[attr-defined]
+    assert [bodies[0].policy_version, bodies[1].policy_version] == ["v1", "v2"]  # type: ignore[attr-defined]
 
 
 async def test_a_missing_topic_is_named_with_the_remedy(kafka_settings: KafkaSettings) -> None:
+    with pytest.raises(MissingTopic, match="tunestream topics apply"):
+        await TTCPublisher(kafka_settings).__aenter__()
+
+
+async def test_so_is_one_that_is_missing_when_it_is_written(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESTREAM_SDK_TURNS", "whole")
     async with TTCPublisher(kafka_settings) as publisher:
         with pytest.raises(MissingTopic, match="tunestream topics apply"):
             await publisher.end_example("run", "game")
