@@ -6,6 +6,8 @@ reward function is asked by a :class:`ScoreRequest`, a whole turn, and answers w
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, SentMetadata, Sparse, Wire
@@ -14,6 +16,7 @@ from tunestream.events.messages import Response, TokenIds
 from tunestream.events.registry import event_type
 
 __all__ = [
+    "EVERYWHERE",
     "AskedMember",
     "ScoreAnswer",
     "ScoreAnswerRef",
@@ -22,6 +25,11 @@ __all__ = [
     "ScoreStep",
     "TTCScore",
 ]
+
+
+EVERYWHERE: Final = "tseverywhere"
+"""The extension ``ce_tseverywhere: 1`` of a score that goes to every partition of ``ttc.events``, since who
+scores does not know which one the turn lies in: all copies but one meet no turn."""
 
 
 @event_type("tunestream.ttc.score.v1")

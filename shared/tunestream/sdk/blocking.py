@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from tunestream.events.scores import TTCScore
 from tunestream.events.trajectories import EpisodeItem
 from tunestream.events.ttc import PublishedPrompt, TTCEpisode
 from tunestream.sdk.event_records import NativeEvent
 from tunestream.sdk.publisher import TTCPublisher
-from tunestream.sdk.turn import Turn
+from tunestream.sdk.turn import Turn, TurnReceipt
 
 if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
@@ -92,6 +93,12 @@ class BlockingTTCPublisher:
         turn = self._publisher.begin_turn(run_id, example_id, prompt=prompt, added=added, **options)
         yield turn
         self._call(self._publisher.publish_turn(turn))
+
+    def score(
+        self, turn: TurnReceipt, candidate_id: str, *, score: float, source: str, **options: Any
+    ) -> TTCScore:
+        """See :meth:`TTCPublisher.score`."""
+        return self._call(self._publisher.score(turn, candidate_id, score=score, source=source, **options))
 
     def end_example(self, run_id: str, example_id: str) -> None:
         """See :meth:`TTCPublisher.end_example`."""

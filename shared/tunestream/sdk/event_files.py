@@ -12,11 +12,14 @@ from pydantic import ValidationError
 
 from tunestream.events.base import NotKept, check_kept
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
+from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.turns import TTCTurn
 from tunestream.rows.errors import Place, RowError
-from tunestream.rows.messages import MessageError, prompt_of, response_of
+from tunestream.rows.messages import MessageError, prompt_of, text_of
 from tunestream.rows.values import check_depth, find_surrogate, json_value
-from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
+from tunestream.sdk.event_records import NativeEvent, nat_record, native_record, score_record
+from tunestream.sdk.turn import published_response
 from tunestream.streams.publish import EncodedRecord
 
 __all__ = ["LineError", "RecordedFormat", "likely_format", "line_reader"]
@@ -68,7 +71,9 @@ def likely_format(line: bytes) -> RecordedFormat | None:
 
 
 _KEYS_OF_STEPS: Final = frozenset({"step", "payload", "function_ancestry"})
-_KEYS_OF_EVENTS: Final = frozenset({"run_id", "example_id", "turn_id", "response", "score", "items"})
+_KEYS_OF_EVENTS: Final = frozenset(
+    {"run_id", "example_id", "turn_id", "response", "score", "items", "candidates"}
+)
 
 
 def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRecord:
@@ -78,24 +83,42 @@ def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRe
     model = _model_of(fields)
     try:
         event = model.model_validate(fields)
-        if isinstance(event, TTCCandidate):
-            dropped = Counter[str]()  # the collector counts them
-            read = {
-                "prompt": prompt_of(event.prompt, "prompt", dropped),
-                "response": response_of(event.response, "response", dropped),
-            }
-            event = event.model_copy(update=read)
-        return native_record(event, source=source, time=now)
+        if isinstance(event, TTCScore):
+            return score_record(event, partition=None, source=source, time=now)
+        return native_record(_read(event), source=source, time=now)
     except ValidationError as error:
         raise LineError(_fields(error, model.__name__)) from error
     except MessageError as error:
         raise LineError(str(error)) from error
 
 
+def _read(event: NativeEvent) -> NativeEvent:
+    """Read prompt and responses; what is dropped of them is counted by the collector."""
+    dropped = Counter[str]()
+    if isinstance(event, TTCCandidate):
+        prompt = prompt_of(event.prompt, "prompt", dropped)
+        text = text_of(event.response, "response", dropped)
+        return event.model_copy(update={"prompt": prompt, "response": text})
+    if isinstance(event, TTCTurn):
+        prompt = prompt_of(event.prompt, "prompt", dropped)
+        candidates = [
+            one.model_copy(
+                update={"response": published_response(one.response, f"candidates.{at}.response", dropped)}
+            )
+            for at, one in enumerate(event.candidates)
+        ]
+        return event.model_copy(update={"prompt": prompt, "candidates": candidates})
+    return event
+
+
 def _model_of(fields: dict[str, Any]) -> type[NativeEvent]:
     """Find the kind of an event by the fields that only it has."""
     if "items" in fields:
         return TTCEpisode
+    if "candidates" in fields:
+        return TTCTurn
+    if "source" in fields and not fields.keys() & {"response", "prompt"}:
+        return TTCScore
     if fields.keys() & {"response", "score", "candidate_id", "prompt"}:
         return TTCCandidate
     return TTCTurnEnd if "turn_id" in fields else TTCExampleEnd

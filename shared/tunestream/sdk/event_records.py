@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from pydantic_core import PydanticSerializationError
@@ -11,13 +12,13 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id, content_digest, episode_id, stable_id
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.registry import type_of
-from tunestream.events.scores import TTCScore
+from tunestream.events.scores import EVERYWHERE, TTCScore
 from tunestream.events.ttc import TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.sdk.text import check_text
 from tunestream.streams.publish import EncodedRecord, event_record
 
-__all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record"]
+__all__ = ["TOPIC", "NativeEvent", "nat_record", "native_record", "score_record"]
 
 TOPIC: Final = "ttc.events"
 NativeEvent = TTCTurn | TTCCandidate | TTCScore | TTCTurnEnd | TTCExampleEnd | TTCEpisode
@@ -42,6 +43,24 @@ def native_record(
         id=_event_id(event, time), type=type_of(event), source=source, time=time, extensions=extensions or {}
     )
     return event_record(TOPIC, (event.run_id, event.example_id), _payload(event), envelope)
+
+
+def score_record(score: TTCScore, *, partition: int | None, source: str, time: int) -> EncodedRecord:
+    """Return the record of a score, which has to lie in the partition of its turn.
+
+    Args:
+        score: the body.
+        partition: in which the turn lies; None sends a copy to every one.
+        source: who scores, as a CloudEvents source.
+        time: when it happened, milliseconds since the epoch.
+
+    Raises:
+        pydantic.ValidationError: naming the field with a text that cannot be written as UTF-8.
+        EventTooLarge: when it is larger than the topic takes.
+    """
+    extensions = {EVERYWHERE: "1"} if partition is None else {}
+    record = native_record(score, source=source, time=time, extensions=extensions)
+    return replace(record, partition=partition, everywhere=partition is None)
 
 
 def _payload(event: NativeEvent) -> bytes:

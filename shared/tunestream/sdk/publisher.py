@@ -13,12 +13,13 @@ from uuid import uuid4
 from tunestream.events.base import Metadata
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import TURN_FORMAT
+from tunestream.events.scores import TTCScore
 from tunestream.events.trajectories import EpisodeItem
 from tunestream.events.ttc import PublishedPrompt, TTCEpisode, TTCExampleEnd
 from tunestream.sdk.environment import settings_or_environment, turns_of_environment
-from tunestream.sdk.event_records import TOPIC, NativeEvent, nat_record, native_record
+from tunestream.sdk.event_records import TOPIC, NativeEvent, nat_record, native_record, score_record
 from tunestream.sdk.outflow import outflow
-from tunestream.sdk.turn import Turn, TurnEvent, TurnReceipt
+from tunestream.sdk.turn import NotInThisFormat, Turn, TurnEvent, TurnReceipt
 from tunestream.streams.format import deployment_format
 from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
@@ -190,6 +191,49 @@ class TTCPublisher:
             except EventTooLarge as error:
                 log.warning("turn %s goes as single candidates, which is not atomic: %s", turn.turn_id, error)
         return [self._encoded(event) for event in turn.events()]
+
+    async def score(
+        self,
+        turn: TurnReceipt,
+        candidate_id: str,
+        *,
+        score: float,
+        source: str,
+        metadata: Metadata | None = None,
+    ) -> TTCScore:
+        """Publish the score of a candidate that was published without one.
+
+        The first score of a candidate counts, from any source; later ones are kept beside it.
+
+        Args:
+            turn: what publishing the turn gave. Who has the ids alone makes one of them; where its partition
+                is not known, a copy of the score goes to every partition.
+            candidate_id: of the candidate, as it was published.
+            score: the reward, finite; higher is better.
+            source: who scored, e.g. a person or a system.
+            metadata: anything JSON, kept beside the score.
+
+        Raises:
+            pydantic.ValidationError: naming the field that is wrong.
+            ValueError: when the receipt names candidates, and this is none of them.
+            NotInThisFormat: when the deployment holds no scores that come later.
+        """
+        if self._old_format is not None:
+            raise NotInThisFormat("score", self._old_format)
+        if turn.candidate_ids and candidate_id not in turn.candidate_ids:
+            raise ValueError(f"candidate_id: turn {turn.turn_id} has no candidate {candidate_id!r}")
+        event = TTCScore(
+            run_id=turn.run_id,
+            example_id=turn.example_id,
+            turn_id=turn.turn_id,
+            candidate_id=candidate_id,
+            score=score,
+            source=source,
+            metadata=metadata,
+        )
+        record = score_record(event, partition=turn.partition, source=self._source, time=_now())
+        await self._producer.send(record)
+        return event
 
     async def end_example(self, run_id: str, example_id: str) -> None:
         """Publish that no more candidates come for the turns of an example that are open now."""

@@ -9,19 +9,25 @@ from typing import Any
 from uuid import uuid4
 
 from tunestream.events.base import Metadata
-from tunestream.events.messages import OpenAIMessage, Response
+from tunestream.events.messages import OpenAIMessage
 from tunestream.events.ttc import PublishedPrompt, PublishedResponse, TTCCandidate, TTCTurnEnd
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.rows.messages import prompt_of, response_of
 from tunestream.sdk.text import check_text
 
-__all__ = ["NotInThisFormat", "Turn", "TurnReceipt"]
+__all__ = ["NotInThisFormat", "Turn", "TurnEvent", "TurnReceipt", "published_response"]
 
 TurnEvent = TTCTurn | TTCCandidate | TTCTurnEnd
 
 
 class NotInThisFormat(ValueError):
-    """The deployment's format cannot hold a candidate; the message names the field and the remedy."""
+    """The deployment's format cannot hold what is published; the message names the field and the remedy."""
+
+    def __init__(self, field: str, number: int) -> None:
+        super().__init__(
+            f"{field}: this deployment writes format {number}, in which candidates have a text and a score "
+            "alone; finish the upgrade: tunestream upgrade finish"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +161,8 @@ class Turn:
             metadata=metadata,
         )
         if not isinstance(candidate.response, str):
-            read = response_of(candidate.response, "response", self.dropped)
-            candidate = candidate.model_copy(update={"response": _published(read)})
+            read = published_response(candidate.response, "response", self.dropped)
+            candidate = candidate.model_copy(update={"response": read})
         self._refuse(_beyond(candidate))
         if self._added is not None:
             self._added(self._alone(candidate))
@@ -206,10 +212,7 @@ class Turn:
             return
         for field, value in beyond.items():
             if value:
-                raise NotInThisFormat(
-                    f"{field}: this deployment writes format {self._old_format}, whose candidates have "
-                    "a text and a score alone; finish the upgrade: tunestream upgrade finish"
-                )
+                raise NotInThisFormat(field, self._old_format)
 
 
 _NONE = TTCTurnCandidate(candidate_id="none", response="")
@@ -224,5 +227,11 @@ def _beyond(candidate: TTCTurnCandidate) -> dict[str, object]:
     }
 
 
-def _published(response: Response) -> PublishedResponse:
+def published_response(value: object, field: str, dropped: Counter[str]) -> PublishedResponse:
+    """Read a response as it is published: text, or a message with what it has beside.
+
+    Raises:
+        MessageError: when it is neither text nor an assistant's message.
+    """
+    response = response_of(value, field, dropped)
     return response if isinstance(response, str) else response.model_dump(exclude_none=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import asdict
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -134,6 +136,32 @@ async def test_a_turn_above_the_limit_goes_as_candidates(
     assert "turn large goes as single candidates, which is not atomic" in caplog.text
 
 
+async def test_a_score_follows_its_turn(settings: KafkaSettings) -> None:
+    async with TTCPublisher(settings) as publisher:
+        async with publisher.turn("run", "game", prompt="p", turn_id="t") as turn:
+            candidate = turn.candidate("a")
+        receipt = TurnReceipt(**json.loads(json.dumps(asdict(turn.receipt))))  # type: ignore[arg-type]
+        assert receipt == turn.receipt
+        sent = await publisher.score(receipt, candidate.candidate_id, score=0.5, source="ann")
+        with pytest.raises(ValueError, match="turn t has no candidate 'another'"):
+            await publisher.score(receipt, "another", score=0.5, source="ann")
+        ids = TurnReceipt("run", "game", "t")
+        assert await publisher.score(ids, candidate.candidate_id, score=0.5, source="ann") == sent
+    scores = [record for record in await published(settings) if body(record) == sent]
+    everywhere = [record for record in scores if ("ce_tseverywhere", b"1") in record.headers]
+    assert sorted(record.partition for record in everywhere) == list(range(settings.partitions))
+    (there,) = [record for record in scores if record not in everywhere]
+    assert there.partition == receipt.partition
+    assert {record.key for record in scores} == {b"run/game"}
+
+
+async def test_no_score_comes_later_in_an_older_format(settings: KafkaSettings) -> None:
+    await write_format(settings, TURN_FORMAT - 1, source="/tests")
+    async with TTCPublisher(settings) as publisher:
+        with pytest.raises(NotInThisFormat, match="score: "):
+            await publisher.score(TurnReceipt("run", "game", "t"), "c", score=0.5, source="ann")
+
+
 async def test_a_turn_that_raises_publishes_nothing(settings: KafkaSettings) -> None:
     async with TTCPublisher(settings) as publisher:
         with pytest.raises(RuntimeError, match="the model is away"):  # noqa: PT012
@@ -185,6 +213,8 @@ async def test_blocking(settings: KafkaSettings) -> None:
             publisher.policy_version = "v2"
             with publisher.turn("run", "game", prompt="p", expected=2, stream=True) as turn:
                 turn.candidate("b", score=1)
+            assert turn.receipt is not None
+            publisher.score(turn.receipt, turn.candidates[0].candidate_id, score=2, source="ann")
             publisher.end_example("run", "game")
             publisher.flush()
 
@@ -193,6 +223,7 @@ async def test_blocking(settings: KafkaSettings) -> None:
     assert [type(event).__name__ for event in bodies] == [
         "TTCTurn",
         "TTCCandidate",
+        "TTCScore",
         "TTCExampleEnd",
     ]
     assert [bodies[0].policy_version, bodies[1].policy_version] == ["v1", "v2"]  # type: ignore[attr-defined]

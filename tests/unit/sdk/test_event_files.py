@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from tunestream.events.cloudevents import Envelope
 from tunestream.events.messages import OpenAIMessage
+from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate
+from tunestream.events.turns import TTCTurn
 from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
 
 FIELDS = {"run_id": "r", "example_id": "e", "turn_id": "t", "candidate_id": "c", "prompt": "p", "score": 1}
@@ -41,6 +44,47 @@ def test_so_are_responses() -> None:
     assert TTCCandidate.model_validate_json(read(native(response=response))).response == "sunny"
 
 
+TURN = {"run_id": "r", "example_id": "e", "turn_id": "t", "prompt": "p"}
+PARTS = [{"type": "text", "text": "sun"}, {"type": "text", "text": "ny"}]
+CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+
+
+def turn(*responses: Any, **changes: Any) -> str:
+    candidates = [{"candidate_id": str(at), "response": one} for at, one in enumerate(responses)]
+    return json.dumps(TURN | {"candidates": candidates} | changes)
+
+
+def test_a_turn_is_a_line() -> None:
+    prompt = [{"role": "user", "content": PARTS, "id": 1}]
+    line = turn("a", {"role": "assistant", "content": PARTS}, CALL, prompt=prompt, complete=False)
+    event = TTCTurn.model_validate_json(read(line))
+    assert event.prompt == [OpenAIMessage(role="user", content="sunny")]
+    assert [one.response for one in event.candidates[:2]] == ["a", "sunny"]
+    assert event.candidates[2].response == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}],
+    }
+    assert not event.complete
+
+
+SCORE: dict[str, Any] = {
+    "run_id": "r",
+    "example_id": "e",
+    "turn_id": "t",
+    "candidate_id": "c",
+    "source": "ann",
+    "score": 1,
+}
+
+
+def test_a_score_is_a_line_that_goes_to_every_partition() -> None:
+    record = line_reader(RecordedFormat.NATIVE, run_id="r", source="/test")(json.dumps(SCORE).encode(), 0)
+    assert TTCScore.model_validate_json(record.value or b"") == TTCScore(**SCORE)
+    assert record.everywhere
+    assert Envelope.from_headers(record.headers).extensions == {"tseverywhere": "1"}
+
+
 @pytest.mark.parametrize(
     ("example", "stamped", "said"),
     [
@@ -68,6 +112,7 @@ def test_a_step_without_a_usable_name_or_time_is_refused_by_field(
         ('{"example_id": "e"}', RecordedFormat.NATIVE),
         (nat("o"), RecordedFormat.NAT),
         (json.dumps(json.loads(nat("o"))["step"]), RecordedFormat.NAT),
+        (turn("a"), RecordedFormat.NATIVE),
         ("{}", None),
         ("[1]", None),
         ("no JSON", None),
@@ -102,6 +147,17 @@ DEEP = '{"a": ' * 150 + "1" + "}" * 150
             "is nested deeper than 100 levels",
         ),
         (native(**{"": 1}), r"\(a column without a name\): Extra inputs"),
+        (native(response=CALL), "response.tool_calls: cannot be part of a response here"),
+        (turn(), "candidates: List should have at least 1 item"),
+        (turn("a", None), "candidates.1.response: send text, or one assistant message"),
+        (turn("a", {"role": "user", "content": "b"}), "candidates.1.response.role: is 'user'"),
+        (turn("a", prompt=[{"role": "user", "content": [{"type": "image_url"}]}]), "prompt.0.content.0.type"),
+        (turn("a", "x\ud83d"), r"candidates.1.response: not text: lone surrogate \\ud83d"),
+        (turn("a", tools=[]), "tools: List should have at least 1 item"),
+        (turn("a", expected=2), "expected: Extra inputs are not permitted"),
+        (json.dumps(SCORE | {"score": None}), "score: Input should be a valid number"),
+        (json.dumps(SCORE | {"source": ""}), "source: String should have at least 1 character"),
+        (json.dumps(SCORE | {"scored": 1}), "scored: Extra inputs are not permitted"),
         ("[1]", "is not a JSON object"),
         ("{", "is not JSON"),
     ],

@@ -11,8 +11,10 @@ from tunestream.events.cloudevents import Envelope
 from tunestream.events.ids import candidate_id
 from tunestream.events.keys import decode_key
 from tunestream.events.nat import IntermediateStep
+from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
-from tunestream.sdk.event_records import nat_record, native_record
+from tunestream.events.turns import TTCTurn, TTCTurnCandidate
+from tunestream.sdk.event_records import NativeEvent, nat_record, native_record, score_record
 from tunestream.streams.publish import EventTooLarge
 from tunestream.topics import topic
 
@@ -53,6 +55,58 @@ def test_ids_name_what_happened_and_not_when() -> None:
 
 def ce_id(event: TTCTurnEnd | TTCExampleEnd, time: int) -> str:
     return Envelope.from_headers(native_record(event, source="/a", time=time).headers).id
+
+
+def test_a_turn_is_named_by_its_candidates() -> None:
+    def named(*candidates: str) -> str:
+        members = [TTCTurnCandidate(candidate_id=one, response="a") for one in candidates]
+        turn = TTCTurn(run_id="run", example_id="g", turn_id="t", prompt="p", candidates=members)
+        return Envelope.from_headers(native_record(turn, source="/a", time=NOW).headers).id
+
+    assert named("1", "2") == named("1", "2")
+    assert len({named("1", "2"), named("1"), named("2")}) == 3
+
+
+SCORE = TTCScore(run_id="run", example_id="g", turn_id="t", candidate_id="c", score=1, source="ann")
+
+
+def test_a_score_goes_to_the_partition_of_its_turn() -> None:
+    record = score_record(SCORE, partition=3, source="/a", time=NOW)
+    assert (record.partition, record.everywhere) == (3, False)
+    envelope = Envelope.from_headers(record.headers)
+    assert (envelope.type, envelope.extensions) == ("tunestream.ttc.score.v1", {})
+    assert decode_key(record.key or b"") == ("run", "g")
+
+
+def test_it_goes_everywhere_where_that_is_not_known() -> None:
+    record = score_record(SCORE, partition=None, source="/a", time=NOW)
+    assert (record.partition, record.everywhere) == (None, True)
+    assert Envelope.from_headers(record.headers).extensions == {"tseverywhere": "1"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        SCORE.model_copy(update={"metadata": {"\ud83d": 1}}),
+        TTCTurn(
+            run_id="r",
+            example_id="e",
+            turn_id="t",
+            prompt="p",
+            candidates=[TTCTurnCandidate(candidate_id="c", response="a", metadata={"\ud83d": 1})],
+        ),
+        TTCTurn(
+            run_id="r",
+            example_id="e",
+            turn_id="t",
+            prompt="\ud83d",
+            candidates=[TTCTurnCandidate(candidate_id="c", response="a")],
+        ),
+    ],
+)
+def test_text_that_utf8_cannot_hold_is_refused(event: NativeEvent) -> None:
+    with pytest.raises(ValidationError, match="not text: lone surrogate"):
+        native_record(event, source="/a", time=NOW)
 
 
 def test_a_step_is_sent_byte_for_byte_with_its_run_and_example() -> None:
