@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from tests.helpers.groups import GROUP_TYPES, read_group
 from tests.helpers.log import DEADLINE, header, read_all
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import parse_time
 from tunestream.events.keys import decode_key
-from tunestream.events.trajectories import CloseReason, TrajectoryGroup
+from tunestream.events.trajectories import CloseReason
 from tunestream.streams.broker.client import make_consumer
 
-GROUP_TYPE = "tunestream.trajectory_group.v1"
 TICK_TYPE = "tunestream.tick.v1"
 TurnKey = tuple[str, str, str]
 
@@ -24,8 +24,8 @@ def bodies_by_turn(records: Sequence[ConsumerRecord]) -> dict[TurnKey, list[byte
     """Return the bodies of the groups by run, example and turn."""
     found: dict[TurnKey, list[bytes]] = {}
     for record in records:
-        if header(record, "ce_type") == GROUP_TYPE:
-            group = TrajectoryGroup.model_validate_json(record.value)
+        if header(record, "ce_type") in GROUP_TYPES:
+            group = read_group(record.value)
             found.setdefault((group.run_id, group.example_id, group.turn_id), []).append(record.value)
     return found
 
@@ -50,8 +50,8 @@ async def lateness(settings: KafkaSettings, run: str, timeout: float) -> list[fl
     found = sorted(
         (parse_time(header(record, "ce_time") or "") - last[group.example_id]) / 1000 - timeout
         for record in await read_all(settings, "trajectories", run=run)
-        if header(record, "ce_type") == GROUP_TYPE
-        and (group := TrajectoryGroup.model_validate_json(record.value)).closed_by is CloseReason.TIMEOUT
+        if header(record, "ce_type") in GROUP_TYPES
+        and (group := read_group(record.value)).closed_by is CloseReason.TIMEOUT
     )
     return [found[min(len(found) - 1, len(found) * part // 100)] for part in (50, 90, 99, 100)]
 

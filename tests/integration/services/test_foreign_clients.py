@@ -10,12 +10,13 @@ from aiokafka import ConsumerRecord
 
 from tests.helpers.audit import TurnKey, bodies_by_turn
 from tests.helpers.foreign import CODECS, Event, compress_topic, partition_of, send
+from tests.helpers.groups import read_group
 from tests.helpers.log import read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
-from tunestream.events.trajectories import CloseReason, TrajectoryGroup
+from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.broker.metadata import partition_count
@@ -97,7 +98,7 @@ async def _closed(kafka: KafkaSettings, runs: Sequence[str]) -> dict[str, Closed
     found: dict[str, Closed] = {run: {} for run in runs}
     for (run, example, _), bodies in of_runs(await read_until(kafka, "trajectories", enough)).items():
         (body,) = bodies
-        group = TrajectoryGroup.model_validate_json(body)
+        group = read_group(body)
         items = [(one.episode[0], one.reward) for one in group.trajectories]
         pairs = sorted((item.chosen_response, item.rejected_response, reward) for item, reward in items)  # type: ignore[union-attr]
         found[run][example] = (str(group.closed_by), pairs)

@@ -16,7 +16,8 @@ from aiokafka import ConsumerRecord
 from typer.testing import CliRunner
 
 from tests.helpers import recordings
-from tests.helpers.audit import GROUP_TYPE, TICK_TYPE
+from tests.helpers.audit import TICK_TYPE
+from tests.helpers.groups import GROUP_TYPES, AnyGroup, read_group
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.raw_batches import write_batch
 from tests.helpers.runs import apply_run
@@ -24,7 +25,6 @@ from tests.helpers.services import Deployment
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
-from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record
 from tunestream.streams.publish import EncodedRecord, EventProducer
@@ -106,15 +106,11 @@ async def busy(kafka: KafkaSettings, run: str, partition: int) -> AsyncIterator[
         await asyncio.gather(publishing, return_exceptions=True)
 
 
-def groups(records: Sequence[ConsumerRecord]) -> list[TrajectoryGroup]:
-    return [
-        TrajectoryGroup.model_validate_json(record.value)
-        for record in records
-        if header(record, "ce_type") == GROUP_TYPE
-    ]
+def groups(records: Sequence[ConsumerRecord]) -> list[AnyGroup]:
+    return [read_group(record.value) for record in records if header(record, "ce_type") in GROUP_TYPES]
 
 
-async def groups_of(kafka: KafkaSettings, run: str, count: int) -> list[TrajectoryGroup]:
+async def groups_of(kafka: KafkaSettings, run: str, count: int) -> list[AnyGroup]:
     return groups(await read_until(kafka, "trajectories", lambda found: len(groups(found)) >= count, run=run))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tests.helpers import recordings
+from tests.helpers.groups import AnyGroup, read_group
 from tests.helpers.log import read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
-from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.sdk import TTCPublisher
 
 TURNS = 1211
@@ -39,7 +39,7 @@ async def test_the_recording_gives_the_references_pairs_per_turn(deployment: Dep
         )
         for record in records:
             if record.value and b'"group_id"' in record.value:
-                group = TrajectoryGroup.model_validate_json(record.value)
+                group = read_group(record.value)
                 made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
     for name, case in cases.items():
         wanted: dict[tuple[str, str], list[Pair]] = {turn: [] for turn in made[name]}
@@ -58,7 +58,7 @@ def _groups(records: list[object]) -> int:
     return sum(b'"group_id"' in (getattr(record, "value", None) or b"") for record in records)
 
 
-def _pairs(group: TrajectoryGroup) -> list[Pair]:
+def _pairs(group: AnyGroup) -> list[Pair]:
     pairs = []
     for trajectory in group.trajectories:
         facts = trajectory.metadata
