@@ -114,6 +114,8 @@ def _lines(folder: Path, version: Mapping[str, Any]) -> Iterator[tuple[str, tupl
     yield "models export", ("models", "export", this, folder / "exported")
     yield "models gc", ("models", "gc", "--dry-run")
     yield "models serving", ("models", "serving", "served")
+    exported = ("-o", folder / "trajectories.jsonl")
+    yield "trajectories export", ("trajectories", "export", _RUN, *exported)
     yield "dlq", ("dlq",)
     yield "dlq list", ("dlq", "list")
     yield "dlq show", ("dlq", "show", "trajectories/2/0")
@@ -178,6 +180,9 @@ def _fill(folder: Path) -> dict[str, Any]:
     version = bodies["tunestream.model_version.v1"]
     version["body"]["artifact"] |= {"uri": tree.uri, "sha256": tree.sha256}
     bodies["tunestream.job.v1"]["body"]["batch"]["train"] |= {"uri": rows.uri, "sha256": rows.sha256}
+    group = json.dumps(bodies["tunestream.trajectory_group.v1"]["body"]).encode()
+    stored = store.put_bytes(group)
+    bodies["tunestream.trajectory_group_ref.v1"]["body"] |= {"uri": stored.uri, "sha256": stored.sha256}
     other = version | {"key": f"{_RUN}/{_OTHER}", "body": version["body"] | {"version": _OTHER, "number": 2}}
     asyncio.run(_write([*records, other]))
     _write_files(folder)

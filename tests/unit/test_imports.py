@@ -59,6 +59,7 @@ COMMANDS = [
     "status",
     "jobs",
     "models",
+    "trajectories",
     "dlq",
     "doctor",
     "topics",

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "status": ("status", "Print the statuses of training jobs."),
     "jobs": ("jobs.commands", "List, show, submit, cancel and await training jobs."),
     "models": ("models.commands", "List, trace, compare, export and promote model versions."),
+    "trajectories": ("trajectories", "Export what the pair builder made of a run's turns."),
     "dlq": (
         "dlq.commands",
         "Count, list, show, replay and delete what the services refused; pass what they cannot read.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ def test_native_lines_go_to_the_run(applied: KafkaSettings, tmp_path: Path, data
     ]
     assert {decode_key(record.key) for record in records} == {("new", "e")}
     assert json.loads(records[0].value)["run_id"] == "new"
+
+
+def test_so_do_turns_and_scores(applied: KafkaSettings, tmp_path: Path, data: Callable[..., Any]) -> None:
+    place = {"example_id": "e", "turn_id": "t"}
+    turn = {**place, "prompt": "p", "candidates": [{"candidate_id": "c", "response": "a"}]}
+    score = {**place, "candidate_id": "c", "score": 0.5, "source": "ann"}
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(lines(turn, score))
+    assert data("publish", file, "--run", "new")["events"] == 2
+    found = Counter(map(kind, events(applied)))
+    assert found == {"tunestream.ttc.turn.v1": 1, "tunestream.ttc.score.v1": applied.partitions}
 
 
 @pytest.mark.parametrize("restamp", [False, True])

@@ -37,6 +37,7 @@ WITHOUT_A_BROKER = {
     "service",
     "streams",
     "topics",
+    "trajectories",
     "upgrade",
     "",
 }

@@ -69,15 +69,21 @@ def preference_pair(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def trl_row(trajectory: Trajectory) -> dict[str, Any]:
-    """Return TRL's preference row: conversational when the prompt is a list of messages, else plain text."""
+    """Return TRL's preference row: plain text where prompt and responses are that, else conversational."""
     item, _ = _preference(trajectory)
-    if isinstance(item.prompt, str):
-        return {"prompt": item.prompt, "chosen": item.chosen_response, "rejected": item.rejected_response}
+    prompt, chosen, rejected = item.prompt, item.chosen_message, item.rejected_message
+    if isinstance(prompt, str) and not (chosen or rejected or item.tools):
+        return {"prompt": prompt, "chosen": item.chosen_response, "rejected": item.rejected_response}
     return {
-        "prompt": _plain(item.prompt),
-        "chosen": [{"role": "assistant", "content": item.chosen_response}],
-        "rejected": [{"role": "assistant", "content": item.rejected_response}],
+        "prompt": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _plain(prompt),
+        "chosen": [_answer(item.chosen_response, chosen)],
+        "rejected": [_answer(item.rejected_response, rejected)],
+        **({"tools": item.tools} if item.tools else {}),
     }
+
+
+def _answer(text: str, message: ChatMessage | None) -> dict[str, Any]:
+    return {"role": "assistant", "content": text} if message is None else message.model_dump()
 
 
 def _preference(trajectory: Trajectory) -> tuple[DPOItem, dict[str, Any]]:
