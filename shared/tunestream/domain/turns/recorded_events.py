@@ -51,17 +51,25 @@ class NativeLines:
             raise refusal_of(error, model.__name__) from None
         if isinstance(event, TTCEpisode):
             raise Refused("wrong_builder", "an episode makes no pairs; leave episodes out")
-        if self._run not in {None, event.run_id}:
-            raise RecordingError(
-                number, f"run_id is {event.run_id!r}, after {self._run!r}; make pairs of one run at a time"
-            )
-        self._run = event.run_id
+        self.check_run(number, event.run_id)
         if isinstance(event, TTCTurn | TurnStep):
             return self._turn(event)
         if isinstance(event, TTCCandidate | CandidateStep):
             return self._turn(_as_turn(event))
         turn_id = event.turn_id if isinstance(event, TTCTurnEnd) else None
         return Found(event.example_id, ends_turn=turn_id, ends_example=turn_id is None)
+
+    def check_run(self, number: int, run_id: str) -> None:
+        """Make sure that a line is of the run of the lines before.
+
+        Raises:
+            RecordingError: when it is another run's.
+        """
+        if self._run not in {None, run_id}:
+            raise RecordingError(
+                number, f"run_id is {run_id!r}, after {self._run!r}; make pairs of one run at a time"
+            )
+        self._run = run_id
 
     def _turn(self, turn: _Turn) -> Found:
         """Read a turn: what is wrong with one candidate leaves that one out."""
@@ -77,7 +85,7 @@ class NativeLines:
         return Found(
             turn.example_id,
             members=members,
-            refusals=refusals,
+            refusals=tuple(refusals),
             ends_turn=turn.turn_id if turn.complete else None,
         )
 

@@ -8,7 +8,7 @@ from tunestream.domain.collector.nat_steps import NATCandidate, PromptReader, ca
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.recorded_events import NativeLines
 from tunestream.domain.turns.recorded_members import Found, Member, encoded, encoded_prompt
-from tunestream.domain.turns.recorded_plain import PlainSteps
+from tunestream.domain.turns.recorded_plain import PlainLines
 from tunestream.domain.turns.recorded_steps import RecordedStep, read_line
 from tunestream.events.ttc import CandidateStep
 
@@ -29,9 +29,10 @@ class RecordedLines:
     def __init__(self, step_name: str, dropped: Counter[str], *, parity: bool = False) -> None:
         self._step_name = step_name
         self._parity = parity
-        self._plain = PlainSteps(step_name, 0 if parity else None)
+        self._plain = PlainLines(step_name, 0 if parity else None)
         self._native = NativeLines(dropped, 0 if parity else None)
         self._read_input = PromptReader(dropped)
+        self._turns = False
 
     def __call__(self, number: int, raw: bytes) -> Found | None:
         """Read a line, None when it is blank.
@@ -43,9 +44,9 @@ class RecordedLines:
         Raises:
             RecordingError: when it is no part of a recording.
         """
-        plain = self._plain(raw)
-        if plain is not None:
-            return plain
+        found = self._read_plain(number, raw)
+        if found is not None:
+            return found
         line = read_line(number, raw)
         if line is None:
             return None
@@ -55,6 +56,19 @@ class RecordedLines:
             return self._native(number, line)
         except Refused as refused:
             return Found(str(line.get("example_id")), refusals=(refused,))
+
+    def _read_plain(self, number: int, raw: bytes) -> Found | None:
+        """Read a line of the usual forms, first as one of the form that the line before had."""
+        if not self._turns and (found := self._plain.step(raw)) is not None:
+            return found
+        if (turn := self._plain.turn(raw)) is not None:
+            self._turns = True
+            self._native.check_run(number, turn[0])
+            return turn[1]
+        if self._turns and (found := self._plain.step(raw)) is not None:
+            self._turns = False
+            return found
+        return None
 
     def _step(self, step: RecordedStep) -> Found:
         payload = step.payload

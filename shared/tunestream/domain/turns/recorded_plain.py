@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -11,7 +11,10 @@ from tunestream.domain.collector.bounds import LARGEST_SCORE
 from tunestream.domain.turns.recorded_members import Found, Member
 from tunestream.events.base import IDENTIFIER_LENGTH, NESTING_LIMIT
 
-__all__ = ["PlainSteps"]
+__all__ = ["PlainLines"]
+
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -40,19 +43,40 @@ class _Line(msgspec.Struct, gc=False):
     step: _Step
 
 
+class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    candidate_id: _Name
+    response: Raw
+    score: float
+    candidate_index: int | None = None
+    policy_version: str | None = None
+    metadata: Raw = Raw(b"null")
+
+
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    run_id: _Name
+    example_id: _Name
+    turn_id: _Name
+    prompt: Raw
+    candidates: Annotated[list[_Candidate], msgspec.Meta(min_length=1)]
+    complete: bool = True
+    expected_candidates: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    policy_version: str | None = None
+
+
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: str
     content: str
 
 
 _line: Final = msgspec.json.Decoder(_Line).decode
+_turn: Final = msgspec.json.Decoder(_Turn).decode
 _messages: Final = msgspec.json.Decoder(list[_Message]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class PlainSteps:
+class PlainLines:
     """Reads lines in the form that nearly all have; all others it leaves to those who know every form.
 
     Args:
@@ -66,7 +90,7 @@ class PlainSteps:
         self._input = b""
         self._prompt = b""
 
-    def __call__(self, raw: bytes) -> Found | None:
+    def step(self, raw: bytes) -> Found | None:
         """Return the step of a line, None when it is not plain."""
         try:
             if not raw.isascii():
@@ -84,6 +108,38 @@ class PlainSteps:
         if member is None:
             return None
         return Found(line.example_id, (member,), payload.event_timestamp)
+
+    def turn(self, raw: bytes) -> tuple[str, Found] | None:
+        """Return the run and the candidates of a turn that was published, None when it is not plain."""
+        try:
+            if not raw.isascii():
+                raw.decode()
+            turn = _turn(raw)
+            prompt = self._read_prompt(bytes(turn.prompt))
+            members = [self._candidate(turn, each, prompt) for each in turn.candidates]
+        except (ValueError, RecursionError):
+            return None
+        if not prompt or None in members:
+            return None
+        ends = turn.turn_id if turn.complete else None
+        return turn.run_id, Found(
+            turn.example_id, [member for member in members if member is not None], None, ends
+        )
+
+    def _candidate(self, turn: _Turn, candidate: _Candidate, prompt: bytes) -> Member | None:
+        response, score = _read_text(bytes(candidate.response)), candidate.score
+        if not response or not abs(score) <= LARGEST_SCORE or not _is_kept(bytes(candidate.metadata)):
+            return None
+        return Member(
+            turn.example_id,
+            turn.turn_id,
+            candidate.candidate_id,
+            self._missing_index if candidate.candidate_index is None else candidate.candidate_index,
+            prompt,
+            response,
+            score,
+            expected=turn.expected_candidates,
+        )
 
     def _member(self, example_id: str, payload: _Payload) -> Member | None:
         data = payload.data
@@ -114,7 +170,9 @@ def _read_text(value: bytes) -> bytes:
     """Return the canonical form of text, empty for what is none, and for text without characters."""
     if len(value) <= 2 or value[:1] != b'"':
         return b""
-    return _encode(_text(value)) if b"\\" in value else value
+    if b"\\u" in value or b"\\/" in value:  # all else has one spelling
+        return _encode(_text(value))
+    return value
 
 
 def _is_kept(metadata: bytes) -> bool:
