@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,7 +11,7 @@ from tunestream.artifacts.store import ArtifactStore
 from tunestream.events.dataset import DatasetRow
 from tunestream.events.training import DatasetFile
 
-__all__ = ["put_rows", "read_rows", "rows_to_jsonl"]
+__all__ = ["DatasetWriter", "put_rows", "read_rows", "rows_to_jsonl"]
 
 _ROW: Final[TypeAdapter[DatasetRow]] = TypeAdapter(DatasetRow)
 
@@ -30,8 +30,41 @@ def read_rows(content: bytes) -> Iterator[DatasetRow | None]:
             yield None
 
 
+class DatasetWriter:
+    """Writes one dataset to the store line by line; it is there when :meth:`finish` returns.
+
+    Only so much of it is in memory as the store's writer keeps there. Used as a context manager, it leaves
+    nothing behind.
+    """
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._content = store.writer()
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was not stored."""
+        self._content.close()
+
+    def add(self, line: bytes) -> None:
+        """Add a row's JSON."""
+        self._content.write(line + b"\n")
+        self.rows += 1
+
+    def finish(self) -> DatasetFile:
+        """Store what was written and describe it."""
+        stored = self._content.finish()
+        return DatasetFile(uri=stored.uri, sha256=stored.sha256, rows=self.rows, size=stored.size)
+
+
 def put_rows(store: ArtifactStore, rows: Iterable[DatasetRow]) -> DatasetFile:
     """Store rows as one file and describe it."""
-    kept = list(rows)
-    stored = store.put_bytes(rows_to_jsonl(kept))
-    return DatasetFile(uri=stored.uri, sha256=stored.sha256, rows=len(kept), size=stored.size)
+    with DatasetWriter(store) as dataset:
+        for row in rows:
+            dataset.add(row.to_json())
+        return dataset.finish()

@@ -7,17 +7,22 @@ asynchronous callers use ``asyncio.to_thread``.
 
 from __future__ import annotations
 
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from tempfile import NamedTemporaryFile
+from typing import IO, Final, NamedTuple
 
 from tunestream.artifacts.errors import ArtifactCorrupt, ArtifactMissing
 from tunestream.artifacts.files import Files
 from tunestream.artifacts.trees import MANIFEST, Manifest, download, upload
 from tunestream.events.ids import content_digest
 
-__all__ = ["ArtifactStore", "StoredDirectory", "StoredObject"]
+__all__ = ["ArtifactStore", "ContentWriter", "StoredDirectory", "StoredObject"]
 
 SCHEME: Final = "artifact://"
+# A content that is written piece by piece stays in memory up to so many bytes.
+_IN_MEMORY: Final = 8 << 20
 
 
 class StoredObject(NamedTuple):
@@ -51,11 +56,15 @@ class ArtifactStore:
 
     def put_bytes(self, content: bytes) -> StoredObject:
         """Store ``content``; it is complete and durable when this returns."""
-        sha256 = content_digest(content)
-        path = f"objects/{sha256[:2]}/{sha256}"
+        digest = content_digest(content)
+        path = _place_of(digest)
         if not self.files.exists(path):
             self.files.write(path, content)
-        return StoredObject(SCHEME + path, sha256, len(content))
+        return StoredObject(SCHEME + path, digest, len(content))
+
+    def writer(self) -> ContentWriter:
+        """Return what stores a content that comes piece by piece."""
+        return ContentWriter(self.files)
 
     def get_bytes(self, uri: str, sha256: str) -> bytes:
         """Return a stored content.
@@ -116,6 +125,52 @@ class ArtifactStore:
     def local_path(self, uri: str) -> Path | None:
         """Return the path of a stored content or folder, None when the store is not a local folder."""
         return self.files.local(_path(uri))
+
+
+class ContentWriter:
+    """Stores a content of any size: it waits in memory, or on this machine's disk once it is large.
+
+    Args:
+        files: of the store.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._memory = BytesIO()
+        self._disk: IO[bytes] | None = None
+        self._digest = sha256()
+        self._size = 0
+
+    def write(self, content: bytes) -> None:
+        """Add a piece."""
+        self._digest.update(content)
+        self._size += len(content)
+        if self._disk is None and self._size > _IN_MEMORY:
+            self._disk = NamedTemporaryFile(prefix="tunestream-")  # noqa: SIM115 - closed by close
+            self._disk.write(self._memory.getbuffer())
+            self._memory = BytesIO()
+        (self._memory if self._disk is None else self._disk).write(content)
+
+    def finish(self) -> StoredObject:
+        """Store what was written; it is complete and durable when this returns."""
+        digest = self._digest.hexdigest()
+        path = _place_of(digest)
+        if not self._files.exists(path):
+            if self._disk is None:
+                self._files.write(path, self._memory.getvalue())
+            else:
+                self._disk.flush()
+                self._files.upload(Path(self._disk.name), path)
+        return StoredObject(SCHEME + path, digest, self._size)
+
+    def close(self) -> None:
+        """Give up what was not stored."""
+        if self._disk is not None:
+            self._disk.close()
+
+
+def _place_of(digest: str) -> str:
+    return f"objects/{digest[:2]}/{digest}"
 
 
 def _path(uri: str) -> str:
