@@ -13,6 +13,7 @@ from typing import Final, Self
 from pydantic import BaseModel
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.models import CurrentModel, ModelVersion
 from tunestream.events.training import TrainingBatch, TrainingJobStatus, TrainingStatusEnum
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
@@ -125,7 +126,7 @@ class Observer:
     def _take(self, body: BaseModel) -> None:
         seen = self.seen
         match body:
-            case TrajectoryGroup() | TrajectoryGroupRef():
+            case TrajectoryGroup() | PreferenceGroup() | TrajectoryGroupRef():
                 seen.groups += 1
             case TrainingBatch():
                 seen.batches += 1

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from tunestream.events.base import FiniteFloat, Identifier, Sparse, Wire
-from tunestream.events.messages import Prompt
+from tunestream.events.base import FiniteFloat, Identifier, Sparse
+from tunestream.events.messages import Prompt, Response, TokenIds, Tools
 from tunestream.events.trajectories import EpisodeItem
 
 __all__ = ["DatasetRow", "EpisodeRow", "PreferenceRow", "ResponseRow"]
 
 
-class PreferenceRow(Wire):
+class PreferenceRow(Sparse):
     """One line of a preference dataset: to ``prompt``, ``chosen`` is better than ``rejected``.
 
     A ``str`` prompt is one user message where the model's tokenizer has a chat template, and plain
-    text where it has none.
+    text where it has none. A response is text, or the assistant's message where there is more than text.
     """
 
     group_id: Identifier
     example_id: str
     turn_id: str
     prompt: Prompt
-    chosen: str
-    rejected: str
+    chosen: Response
+    rejected: Response
     chosen_score: FiniteFloat
     rejected_score: FiniteFloat
     reward: FiniteFloat
     policy_version: str | None = None
+    tools: Tools | None = None
+    prompt_token_ids: TokenIds | None = None
+    chosen_token_ids: TokenIds | None = None
+    rejected_token_ids: TokenIds | None = None
 
 
-class EpisodeRow(Wire):
+class EpisodeRow(Sparse):
     """One line of an episode dataset; rows of one group answer the same example."""
 
     group_id: Identifier
@@ -45,7 +49,7 @@ class ResponseRow(Sparse):
     """
 
     prompt: Prompt
-    response: str
+    response: Response
     label: bool | None = None
 
 

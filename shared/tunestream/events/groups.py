@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, Sparse, Wire
-from tunestream.events.messages import ChatMessage, Prompt, Response, TokenIds, Tools
+from tunestream.events.messages import ChatMessage, Prompt, Response, TokenIds, Tools, text_of
 from tunestream.events.registry import event_type
 from tunestream.events.trajectories import CloseReason, DPOItem, MemberScore, Trajectory
 
@@ -105,8 +105,8 @@ class PreferenceGroup(Sparse):
         context = self.contexts[chosen.context]
         return DPOItem.of_valid(
             prompt=context.prompt,
-            chosen_response=_text(chosen.response),
-            rejected_response=_text(rejected.response),
+            chosen_response=text_of(chosen.response),
+            rejected_response=text_of(rejected.response),
             tools=context.tools,
             chosen_message=_message(chosen.response),
             rejected_message=_message(rejected.response),
@@ -136,10 +136,6 @@ class PreferenceGroup(Sparse):
         if oldest is not None:
             metadata["policy_version"] = oldest
         return metadata
-
-
-def _text(response: Response) -> str:
-    return response if isinstance(response, str) else response.content
 
 
 def _message(response: Response) -> ChatMessage | None:

@@ -21,6 +21,8 @@ __all__ = [
     "ToolCall",
     "ToolFunction",
     "Tools",
+    "plain_text",
+    "text_of",
 ]
 
 
@@ -65,6 +67,7 @@ Prompt = list[Message] | str
 Response = Annotated[str | ChatMessage, Field(union_mode="left_to_right")]
 """What a model answered: text, or an assistant's message where there is more than text."""
 
+
 Tools = Annotated[
     list[dict[str, Any]],
     Field(min_length=1, description="the tools that the model was offered, as the OpenAI chat API has them"),
@@ -74,3 +77,16 @@ Tools = Annotated[
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 """Tokens as the model read or wrote them, by the numbers of its own tokenizer."""
+
+
+def text_of(response: Response) -> str:
+    """Return what a model wrote in a response, without calls of tools and reasoning."""
+    return response if isinstance(response, str) else response.content
+
+
+def plain_text(response: Response) -> str | None:
+    """Return a response that is nothing but text, None for one with more."""
+    if isinstance(response, str):
+        return response
+    more = response.tool_calls or response.tool_call_id or response.name or response.reasoning_content
+    return None if more else response.content

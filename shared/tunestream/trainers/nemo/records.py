@@ -11,7 +11,7 @@ from typing import Any, Final
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow
 from tunestream.events.ids import content_digest, stable_id
-from tunestream.events.messages import OpenAIMessage, Prompt
+from tunestream.events.messages import OpenAIMessage, Prompt, Response, plain_text
 from tunestream.events.trajectories import EpisodeItemRole
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
 from tunestream.trainers.trl.selection import best_of
@@ -110,11 +110,12 @@ def _preference(row: DatasetRow | None, config: NeMoCustomizerTrainerAdapterConf
         raise _Unusable("unreadable" if row is None else "wrong_kind")
     if row.chosen == row.rejected:
         raise _Unusable("identical_responses")
-    messages = _asking(row.prompt, row.chosen, row.rejected)
+    chosen, rejected = _text(row.chosen), _text(row.rejected)
+    messages = _asking(row.prompt, chosen, rejected)
     return {
         "prompt": messages if config.use_full_message_history else messages[-1]["content"],
-        "chosen_response": row.chosen,
-        "rejected_response": row.rejected,
+        "chosen_response": chosen,
+        "rejected_response": rejected,
     }
 
 
@@ -126,10 +127,29 @@ def _completion(row: DatasetRow | None, config: NeMoCustomizerTrainerAdapterConf
         if not config.use_full_message_history or row.items[-1].role is not EpisodeItemRole.ASSISTANT:
             raise _Unusable("wrong_kind")  # one message does not show what an episode answers
         return {"messages": [{"role": item.role.value, "content": item.content} for item in row.items]}
-    messages = _asking(row.prompt, row.response)
     if config.use_full_message_history:
-        return {"messages": [*messages, {"role": "assistant", "content": row.response}]}
-    return {"prompt": messages[-1]["content"], "completion": row.response}
+        return {"messages": [*_asking(row.prompt, *_texts(row.response)), _message(row.response)]}
+    text = _text(row.response)
+    return {"prompt": _asking(row.prompt, text)[-1]["content"], "completion": text}
+
+
+def _text(response: Response) -> str:
+    text = plain_text(response)
+    if text is None:
+        raise _Unusable("more_than_text")  # the customizer's records have no place for calls of tools
+    return text
+
+
+def _texts(response: Response) -> list[str]:
+    """Return the text of a response, if it is nothing but text."""
+    text = plain_text(response)
+    return [] if text is None else [text]
+
+
+def _message(response: Response) -> dict[str, Any]:
+    if isinstance(response, str):
+        return {"role": "assistant", "content": response}
+    return response.model_dump()
 
 
 def _asking(prompt: Prompt, *answers: str) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ from typing import Any
 from jinja2 import TemplateError
 
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
-from tunestream.events.messages import Prompt
+from tunestream.events.messages import Prompt, plain_text
+from tunestream.events.messages import Response as Written
 from tunestream.trainers.trl.examples import Examples, Marked, Preference, Response
 
 __all__ = ["encode", "tokenise_labelled", "tokenise_preferences", "tokenise_responses"]
 
-Asked = tuple[Prompt, tuple[str, ...]]
+Asked = tuple[Prompt, tuple[Written, ...]]
 """A prompt and one or more responses to it."""
 
 
@@ -118,7 +119,7 @@ def _why_not(row: DatasetRow | None) -> str:
     return "unreadable" if row is None else "wrong_kind"
 
 
-def _render(prompt: Prompt, responses: tuple[str, ...], tokenizer: Any) -> list[str] | str:
+def _render(prompt: Prompt, responses: tuple[Written, ...], tokenizer: Any) -> list[str] | str:
     """Return the text of the prompt and those with each response, or why there are none."""
     if _is_empty(prompt):
         return "empty_prompt"
@@ -136,21 +137,27 @@ def _is_empty(prompt: Prompt) -> bool:
     return not any(message.content.strip() for message in prompt)
 
 
-def _plain(prompt: Prompt, responses: tuple[str, ...], tokenizer: Any) -> list[str] | str:
+def _plain(prompt: Prompt, responses: tuple[Written, ...], tokenizer: Any) -> list[str] | str:
     if not isinstance(prompt, str):
         return "no_chat_template"
     end = tokenizer.eos_token or ""
-    return [prompt, *(prompt + response + end for response in responses)]
+    texts = [plain_text(response) for response in responses]
+    if None in texts:
+        return "no_chat_template"
+    return [prompt, *(f"{prompt}{text}{end}" for text in texts)]
 
 
-def _chat(prompt: Prompt, responses: tuple[str, ...], tokenizer: Any) -> list[str]:
+def _chat(prompt: Prompt, responses: tuple[Written, ...], tokenizer: Any) -> list[str]:
     if isinstance(prompt, str):
         messages = [{"role": "user", "content": prompt}]
     else:
         messages = [message.model_dump() for message in prompt]
 
-    def render(*response: str) -> str:
-        answer = [{"role": "assistant", "content": text} for text in response]
+    def render(*response: Written) -> str:
+        answer = [
+            {"role": "assistant", "content": one} if isinstance(one, str) else one.model_dump()
+            for one in response
+        ]
         text = tokenizer.apply_chat_template(
             messages + answer, tokenize=False, add_generation_prompt=not response
         )
