@@ -26,6 +26,7 @@ from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.collector.core import Collector
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.gate.bodies import arrival_of
 from tunestream.domain.jobs.commands import obey
 from tunestream.domain.jobs.ledger import JobLedger
 from tunestream.domain.models.live import LiveCollector
@@ -211,7 +212,7 @@ def batched() -> list[Outbound]:
     key, extensions = (RUN,), {"tsdigest": CONFIG.digest}
     live, effects, group = LiveCollector(), Effects(), paired()[0].body
     assert isinstance(group, TrajectoryGroup)
-    live.take(group, LiveConfig(), TIME, effects)
+    live.take(arrival_of(group), LiveConfig(), TIME, effects)
     live.publish(RUN, TIME + 10_000, effects)
     return [
         Outbound("training.batches", batch, batch.batch_id, TIME, key, extensions),

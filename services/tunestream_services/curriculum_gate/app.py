@@ -17,6 +17,7 @@ __all__ = ["app"]
 SERVICE = "curriculum-gate"
 _COUNTED = (
     "all_held_out",
+    "dropped_duplicate",
     "dropped_empty",
     "dropped_live_scores",
     "dropped_low_spread",
@@ -36,7 +37,10 @@ app = build_app(
         inputs=("trajectories",),
         changelog=changelog_of(SERVICE),
         new_handler=lambda partition: GateHandler(
-            CurriculumGate(runs.config, partition=partition), runs, store, settings.store_deadline_seconds
+            CurriculumGate(runs.config, partition=partition, writes=lambda: runs.format),
+            runs,
+            store,
+            settings.store_deadline_seconds,
         ),
         kafka=kafka,
         format=lambda: runs.format,

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from typing_extensions import override
 
-from tunestream.artifacts import ArtifactStore, put_rows
+from tunestream.artifacts import ArtifactStore
 from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.gate.bodies import Arrival, arrival_of, read_group, reference_in
+from tunestream.domain.gate.closed_window import ClosedWindow
 from tunestream.domain.gate.core import CurriculumGate, configuration_of
-from tunestream.domain.gate.selected_window import SelectedWindow
 from tunestream.domain.parked import Parked
 from tunestream.events.ids import batch_id, stable_id
-from tunestream.events.training import TrainingBatch
+from tunestream.events.runs import TURN_FORMAT
+from tunestream.events.training import DatasetFile, TrainingBatch
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.events.ttc import Tick
+from tunestream.events.views.groups import PreferenceGroupView
+from tunestream.events.windows import CurriculumWindow
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
+from tunestream_services.curriculum_gate.bodies import Bodies
+from tunestream_services.curriculum_gate.datasets import WindowDataset
 
 __all__ = ["GateHandler"]
-
-_stored_group: TypeAdapter[TrajectoryGroup | TrajectoryGroupRef] = TypeAdapter(
-    TrajectoryGroup | TrajectoryGroupRef
-)
-
 
 _LONGEST_PARTITION: Final = 10  # digits
 
@@ -43,8 +43,9 @@ class GateHandler(Handler):
         self._deadline = deadline
         self._restored: list[tuple[bytes, bytes]] = []
         self._parked = Parked()
-        self._fetched: dict[str, TrajectoryGroup] = {}
-        self._selected: list[SelectedWindow] = []
+        self._bodies = Bodies(store, deadline)
+        self._fetched: dict[str, Arrival | Refused] = {}
+        self._closed: list[ClosedWindow] = []
 
     @override
     def restore(self, key: bytes, value: bytes) -> None:
@@ -54,106 +55,99 @@ class GateHandler(Handler):
     async def start(self, context: TaskContext) -> None:
         """Give the state to the gate, with the bodies of large groups in their place."""
         del context
-        for key, value in self._restored:
-            await self._take_back(key, value)
-        self._restored.clear()
+        restored, self._restored = self._restored, []
+        await self._take_back(restored)
 
-    async def _take_back(self, key: bytes, value: bytes) -> None:
-        """Give a record to the gate; a group whose run's configuration cannot be read waits."""
-        configuration = configuration_of(key)
-        if configuration is None or self._runs.has(*configuration):
-            self._gate.restore(key, await self._whole(key, value))
-        else:
-            self._parked.keep(configuration, key, value)
-
-    async def _whole(self, key: bytes, value: bytes) -> bytes:
-        if not key.startswith(b"group/"):
-            return value
-        stored = _stored_group.validate_json(value, extra="ignore")
-        return await self._fetch(stored) if isinstance(stored, TrajectoryGroupRef) else value
-
-    async def _fetch(self, ref: TrajectoryGroupRef) -> bytes:
-        async with asyncio.timeout(self._deadline):
-            return await asyncio.to_thread(self._store.get_bytes, ref.uri, ref.sha256)
+    async def _take_back(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Give records to the gate; a group whose run's configuration cannot be read waits."""
+        refs: dict[bytes, TrajectoryGroupRef] = {}
+        for key, value in records:
+            configuration = configuration_of(key)
+            if configuration is not None and not self._runs.has(*configuration):
+                self._parked.keep(configuration, key, value)
+            elif configuration is not None and (ref := reference_in(value)) is not None:
+                refs[key] = ref
+            else:
+                self._gate.restore(key, value)
+        for key, group in (await self._bodies.each(refs, _arrival)).items():
+            if isinstance(group, Refused):
+                raise group
+            self._gate.restore(key, refs[key].to_json(), group)
 
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Fetch the bodies of large groups; read the runs again when a configuration is not known."""
-        self._fetched.clear()
-        for record in records:
-            if isinstance(record.body, TrajectoryGroupRef):
-                body = await self._fetch(record.body)
-                self._fetched[record.body.group_id] = TrajectoryGroup.of_service(body)
+        refs = {one.body.group_id: one.body for one in records if isinstance(one.body, TrajectoryGroupRef)}
+        self._fetched = await self._bodies.each(refs, _arrival) if refs else {}
         if any(not self._known(record) for record in records):
             await self._runs.refresh_since(now)
-        for key, value in self._parked.release(self._runs.has):
-            self._gate.restore(key, await self._whole(key, value))
+        await self._take_back(self._parked.release(self._runs.has))
 
     def _known(self, record: Inbound) -> bool:
-        body = self._body(record)
-        return isinstance(body, Tick) or self._runs.has(body.run_id, body.config_digest)
-
-    def _body(self, record: Inbound) -> TrajectoryGroup | Tick:
         body = record.body
         if isinstance(body, TrajectoryGroupRef):
-            return self._fetched[body.group_id]
-        assert isinstance(body, TrajectoryGroup | Tick)
-        return body
+            found = self._fetched[body.group_id]
+            return isinstance(found, Refused) or self._runs.has(found.run_id, found.config_digest)
+        assert isinstance(body, PreferenceGroupView | TrajectoryGroup | Tick)
+        return isinstance(body, Tick) or self._runs.has(body.run_id, body.config_digest)
+
+    def _event(self, record: Inbound) -> Arrival | Tick:
+        body = record.body
+        if isinstance(body, Tick):
+            return body
+        if not isinstance(body, TrajectoryGroupRef):
+            assert isinstance(body, PreferenceGroupView | TrajectoryGroup)
+            return arrival_of(body)
+        found = self._fetched[body.group_id]
+        if isinstance(found, Refused):
+            raise found
+        return found
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Advance stream time, close the windows that are due, take the group."""
         if record.envelope.time is None:
             raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
-        body = self._body(record)
-        if isinstance(body, TrajectoryGroup) and not self._runs.has(body.run_id, body.config_digest):
+        event = self._event(record)
+        if isinstance(event, Arrival) and not self._runs.has(event.run_id, event.config_digest):
             raise Refused(
                 "unknown_run",
-                f"run {body.run_id!r} has no configuration {body.config_digest}; run `tunestream run apply`",
+                f"run {event.run_id!r} has no configuration {event.config_digest}; "
+                "run `tunestream run apply`",
             )
-        self._selected += self._gate.handle(
-            body, time=record.envelope.time, raw=record.value, effects=effects, origin=_origin(record)
+        self._closed += self._gate.handle(
+            event,
+            time=record.envelope.time,
+            raw=record.value,
+            effects=effects,
+            origin=_origin(record),
+            stored=isinstance(record.body, TrajectoryGroupRef),
         )
 
     @override
     async def complete(self, effects: Effects) -> None:
-        """Store the datasets of the selected windows, then emit their batches."""
-        selected, self._selected = self._selected, []
-        for window in selected:
-            async with asyncio.timeout(self._deadline):
-                effects.outbound.append(await self._to_batch(window))
+        """Store the datasets of the closed windows, then publish their batches and what became of them."""
+        closed, self._closed = self._closed, []
+        for window in closed:
+            batch, reason = await self._batch(window)
+            if batch is not None:
+                effects.outbound.append(_outbound(window, batch, batch.batch_id))
+            if reason is not None:
+                effects.counts[reason] += 1
+            if self._runs.format >= TURN_FORMAT:
+                record = window.record(None if batch is None else batch.batch_id, reason)
+                name = stable_id("window", window.run_id, window.config_digest, str(window.epoch))
+                effects.outbound.append(_outbound(window, record, name))
 
-    async def _to_batch(self, window: SelectedWindow) -> Outbound:
-        train = await asyncio.to_thread(put_rows, self._store, window.train)
-        validation = (
-            await asyncio.to_thread(put_rows, self._store, window.validation) if window.validation else None
-        )
-        parts = [train.sha256, validation.sha256 if validation else ""]
-        if window.state_digest is not None:
-            parts.append(window.state_digest)
-        contents = stable_id("dataset", *parts)
-        batch = TrainingBatch(
-            run_id=window.run_id,
-            batch_id=batch_id(window.run_id, window.config_digest, window.epoch, contents),
-            config_digest=window.config_digest,
-            objective=window.objective,
-            epoch=window.epoch,
-            train=train,
-            validation=validation,
-            groups=window.groups,
-            dropped=window.dropped,
-            curriculum=window.curriculum,
-            policy_versions=window.policy_versions,
-            unversioned_rows=window.unversioned_rows,
-        )
-        return Outbound(
-            topic="training.batches",
-            body=batch,
-            id=batch.batch_id,
-            time=window.time,
-            key=(window.run_id,),
-            extensions={"tsdigest": window.config_digest},
-        )
+    async def _batch(self, window: ClosedWindow) -> tuple[TrainingBatch | None, str | None]:
+        """Return a window's batch, or why it makes none."""
+        with WindowDataset(self._store) as dataset:
+            await dataset.fill(window, self._bodies, self._deadline)
+            async with asyncio.timeout(self._deadline):
+                files = await asyncio.to_thread(dataset.finish)
+            if files is None:
+                return None, "empty_selection" if dataset.empty else "all_held_out"
+            return _batch_of(window, dataset, *files), None
 
     @override
     def gauges(self) -> dict[str, float]:
@@ -162,6 +156,47 @@ class GateHandler(Handler):
     @override
     def warnings(self) -> list[str]:
         return self._parked.warnings()
+
+
+def _arrival(body: bytes) -> Arrival | Refused:
+    try:
+        return arrival_of(read_group(body))
+    except Refused as refusal:
+        return refusal
+
+
+def _batch_of(
+    window: ClosedWindow, dataset: WindowDataset, train: DatasetFile, validation: DatasetFile | None
+) -> TrainingBatch:
+    parts = [train.sha256, validation.sha256 if validation else ""]
+    if window.state_digest is not None:
+        parts.append(window.state_digest)
+    contents = stable_id("dataset", *parts)
+    return TrainingBatch(
+        run_id=window.run_id,
+        batch_id=batch_id(window.run_id, window.config_digest, window.epoch, contents),
+        config_digest=window.config_digest,
+        objective=window.objective,
+        epoch=window.epoch,
+        train=train,
+        validation=validation,
+        groups=len(window.selected),
+        dropped=window.dropped,
+        curriculum=window.curriculum,
+        policy_versions=sorted(dataset.policy_versions),
+        unversioned_rows=dataset.unversioned,
+    )
+
+
+def _outbound(window: ClosedWindow, body: TrainingBatch | CurriculumWindow, name: str) -> Outbound:
+    return Outbound(
+        topic="training.batches",
+        body=body,
+        id=name,
+        time=window.time,
+        key=(window.run_id,),
+        extensions={"tsdigest": window.config_digest},
+    )
 
 
 def _origin(record: Inbound) -> int | None:

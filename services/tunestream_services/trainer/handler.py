@@ -18,6 +18,7 @@ from tunestream.domain.models.monitoring import observe
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.live import LiveRecord, LiveScores
 from tunestream.events.training import ControlCommand, JobRecord, TrainingBatch, TrainingStatusEnum
+from tunestream.events.windows import CurriculumWindow
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream_services.trainer.models import ModelDirectory
@@ -72,6 +73,8 @@ class TrainerHandler(Handler, Owner):
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Make a batch's job, take live scores, or carry out a command."""
         body = record.body
+        if isinstance(body, CurriculumWindow):  # it is for people and their tools
+            return
         assert isinstance(body, TrainingBatch | LiveScores | ControlCommand)
         if record.key != encode_key(body.run_id):
             raise Refused(

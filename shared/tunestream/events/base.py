@@ -22,7 +22,7 @@ from pydantic import (
     model_serializer,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 __all__ = [
     "IDENTIFIER_LENGTH",
@@ -36,6 +36,7 @@ __all__ = [
     "Sparse",
     "Wire",
     "check_kept",
+    "encode_json",
     "kept",
 ]
 
@@ -182,11 +183,7 @@ class Wire(BaseModel):
 
     def to_json(self) -> bytes:
         """Return the body as it goes on the wire: UTF-8 JSON, fields in declaration order."""
-        try:
-            # As pydantic's own writer, which takes 1.7 times as long, but for what it leaves alone.
-            return orjson.dumps(_written(self), default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
-        except TypeError:  # a moment, or an integer of more than 64 bits
-            return self.__pydantic_serializer__.to_json(self)
+        return encode_json(self)
 
 
 class Sparse(Wire):
@@ -215,6 +212,15 @@ def _written(body: object) -> dict[str, Any]:
     if type(body) not in _sparse or None not in values.values():
         return values
     return {name: value for name, value in values.items() if value is not None}
+
+
+def encode_json(value: object) -> bytes:
+    """Return a body, or a value of one, as it goes on the wire: a model's fields in declaration order."""
+    try:
+        # As pydantic's own writer, which takes 1.7 times as long, but for what it leaves alone.
+        return orjson.dumps(value, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError:  # a moment, or an integer of more than 64 bits
+        return to_json(value, inf_nan_mode="null")
 
 
 class Foreign(BaseModel):

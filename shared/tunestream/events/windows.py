@@ -14,7 +14,8 @@ __all__ = ["CurriculumWindow"]
 class CurriculumWindow(Sparse):
     """``training.batches``: one closed window, also one that made no batch.
 
-    Every group of the window is named once: in ``selected``, or in ``left_out`` under the reason.
+    Every group of the window is named once: in ``selected``, or in ``left_out`` under the reason. ``reason``
+    is ``empty_selection`` where no group was selected, and ``all_held_out`` where only held-out prompts were.
     """
 
     run_id: Identifier
@@ -25,6 +26,11 @@ class CurriculumWindow(Sparse):
     selected: list[Identifier] = Field(description="ids of the groups that train or are held out, in order")
     left_out: dict[str, list[Identifier]] = Field(
         default_factory=dict, description="ids of the other groups, by reason"
+    )
+    unnamed: dict[str, int] | None = Field(
+        default=None,
+        description="of the largest windows: groups whose ids the record has no room for, by reason, those "
+        "that were selected as selected",
     )
     unscored: int = Field(default=0, ge=0, description="candidates of its turns that got no score")
     skipped: dict[str, int] = Field(

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunestream.config.experiment.experiment import Config
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import content_digest
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.sources import fingerprint, read_groups
@@ -23,7 +24,7 @@ class DataSources:
 
     def __init__(self, kafka: KafkaSettings | None) -> None:
         self._kafka = kafka
-        self._groups: dict[str, list[TrajectoryGroup]] = {}
+        self._groups: dict[str, list[TrajectoryGroup | PreferenceGroup]] = {}
 
     async def fingerprint(self, config: Config) -> dict[str, Any]:
         """Return what distinguishes the data from other data, and read it when it is a stream.
@@ -41,7 +42,7 @@ class DataSources:
         bodies = b"\n".join(group.to_json() for group in self._groups[name])
         return {"groups": content_digest(bodies)}
 
-    def groups(self, config: Config) -> list[TrajectoryGroup] | None:
+    def groups(self, config: Config) -> list[TrajectoryGroup | PreferenceGroup] | None:
         """Return the trajectories of a stream whose fingerprint was taken, None for other data."""
         stream = config.data.stream
         return self._groups[stream.model_dump_json()] if stream else None

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final
 
 from tunestream.config.experiment.data import DataConfig, columns_of
-from tunestream.domain.gate.dataset_rows import split_rows
+from tunestream.domain.gate.dataset_rows import rows_of
 from tunestream.events.dataset import DatasetRow, PreferenceRow, ResponseRow
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import group_id
-from tunestream.events.messages import Prompt
+from tunestream.events.messages import Prompt, text_of
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.results import TestRow
 from tunestream.experiments.stages import StageFailed
@@ -67,8 +69,9 @@ class Example:
     def content(self) -> bytes:
         """A digest of prompt and answers."""
         row = self.row
-        rejected = row.rejected if isinstance(row, PreferenceRow) else None
-        return _digest([self.prompt, self.answer, rejected])
+        if isinstance(row, PreferenceRow):
+            return _digest([self.prompt, row.chosen, row.rejected])
+        return _digest([self.prompt, self.answer, None])
 
 
 def examples_of_rows(
@@ -95,12 +98,14 @@ def examples_of_rows(
             left_out.add(reason, row.place)
 
 
-def examples_of_groups(groups: Iterable[TrajectoryGroup], left_out: LeftOut) -> Iterator[Example]:
+def examples_of_groups(
+    groups: Iterable[TrajectoryGroup | PreferenceGroup], left_out: LeftOut
+) -> Iterator[Example]:
     """Make an example of each preference of a run; a prompt is a group of the split."""
-    for row in split_rows(groups, 0.0).train:
+    for row in chain.from_iterable(map(rows_of, groups)):
         if isinstance(row, PreferenceRow):
             identifier = f"{row.group_id[:16]}-{_digest([row.chosen, row.rejected]).hex()[:8]}"
-            yield Example(identifier, row, row.prompt, row.chosen, group=_digest(row.prompt).hex())
+            yield Example(identifier, row, row.prompt, text_of(row.chosen), group=_digest(row.prompt).hex())
         else:
             left_out.add(Unusable("episode", f"group {row.group_id} is one of episodes"))
 

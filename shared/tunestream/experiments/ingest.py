@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 from tunestream.artifacts import rows_to_jsonl
 from tunestream.config.experiment.data import DataConfig
 from tunestream.events.dataset import PreferenceRow
-from tunestream.events.messages import Prompt
+from tunestream.events.groups import PreferenceGroup
+from tunestream.events.messages import Prompt, text_of
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.examples import Example, examples_of_groups, examples_of_rows
 from tunestream.experiments.recognising import format_of
@@ -90,7 +91,7 @@ def ingest(
     data: DataConfig,
     output: Path,
     *,
-    groups: Iterable[TrajectoryGroup] | None,
+    groups: Iterable[TrajectoryGroup | PreferenceGroup] | None,
     progress: OnProgress,
 ) -> IngestReport:
     """Write ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` and ``report.json``.
@@ -178,7 +179,9 @@ def _describe(report: IngestReport, examples: Sequence[Example], parts: Parts) -
 def _answers(example: Example) -> list[int]:
     row = example.row
     return (
-        [len(example.answer), len(row.rejected)] if isinstance(row, PreferenceRow) else [len(example.answer)]
+        [len(example.answer), len(text_of(row.rejected))]
+        if isinstance(row, PreferenceRow)
+        else [len(example.answer)]
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tunestream.config.experiment.data import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.stages import StageFailed
 from tunestream.rows.errors import Place, RowError
@@ -40,7 +41,9 @@ def read_data(data: DataConfig) -> Iterator[Row]:
         raise StageFailed("bad_data", str(error)) from error
 
 
-async def read_groups(stream: StreamConfig, kafka: KafkaSettings) -> AsyncIterator[TrajectoryGroup]:
+async def read_groups(
+    stream: StreamConfig, kafka: KafkaSettings
+) -> AsyncIterator[TrajectoryGroup | PreferenceGroup]:
     """Yield a run's groups of trajectories, in the order in which they were written.
 
     Raises:
@@ -53,7 +56,7 @@ async def read_groups(stream: StreamConfig, kafka: KafkaSettings) -> AsyncIterat
             )
             if not inside or getattr(stored.body, "run_id", None) != stream.run_id:
                 continue
-            if isinstance(stored.body, TrajectoryGroup):
+            if isinstance(stored.body, TrajectoryGroup | PreferenceGroup):
                 yield stored.body
 
 

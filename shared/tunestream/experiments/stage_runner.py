@@ -11,6 +11,7 @@ from typing import Any
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.experiment.experiment import Config
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.experiments.finetune import FinetuneRequest, forget_checkpoints, keep, train_here
 from tunestream.experiments.inference import infer
@@ -54,7 +55,7 @@ class Work:
     parents: Mapping[Stage, Path]
     folder: Path
     progress: OnProgress
-    groups: list[TrajectoryGroup] | None = None
+    groups: list[TrajectoryGroup | PreferenceGroup] | None = None
 
 
 class StageRunner:

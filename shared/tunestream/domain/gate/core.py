@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from tunestream.config.run.plugins import NotInstalled
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.gate.bodies import Arrival, arrival_of, read_group
+from tunestream.domain.gate.closed_window import ClosedWindow, closed_window
 from tunestream.domain.gate.curriculum import Curricula
-from tunestream.domain.gate.dataset_rows import check_group, split_rows
-from tunestream.domain.gate.selected_window import SelectedWindow, selected_window
-from tunestream.domain.gate.selection import Selection
+from tunestream.domain.gate.recent import RecentGroups
 from tunestream.domain.gate.strategy import strategy_of
-from tunestream.domain.gate.window import Window
+from tunestream.domain.gate.window import Held, Window
 from tunestream.domain.models.live import LiveCollector
 from tunestream.events.keys import decode_key, encode_key
+from tunestream.events.runs import FORMAT, TURN_FORMAT
 from tunestream.events.training import CurriculumState
-from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import Tick
 
 __all__ = ["CurriculumGate", "configuration_of"]
 
 _Waiting = tuple[str, str, str]  # run, _LIVE or _WINDOW, digest of a window
-_KINDS: Final = frozenset({"run", "live", "epoch", "strategy", "group"})
+_KINDS: Final = frozenset({"run", "live", "epoch", "strategy", "group", "recent"})
 
 _LIVE: Final = "live"
 _WINDOW: Final = "window"
@@ -36,25 +36,35 @@ _SINCE_KEY: Final = b"run/*since"
 class CurriculumGate:
     """Collects the groups of the runs on one partition.
 
-    State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came;
-    ``epoch/run/digest`` and ``strategy/run/digest`` are those of :class:`Curricula`; ``live/run`` what its
-    turns scored and was not sent yet; ``run/*`` the stream time, and ``run/*since`` from when on it counts.
+    State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came, or the
+    reference that came in its place; ``epoch/run/digest`` and ``strategy/run/digest`` are those of
+    :class:`Curricula`, ``recent/…`` of :class:`RecentGroups`; ``live/run`` what its turns scored and was not
+    sent yet; ``run/*`` the stream time, and ``run/*since`` from when on it counts.
     Earlier releases kept a clock for each run, which agents moved: the state of such a release counts from
     the first record after it.
 
     Args:
         config: (run id, config digest) → the run's configuration; raises KeyError when unknown.
         partition: of ``trajectories``.
+        writes: returns what the deployment writes now, a number that :class:`.FormatRecord` explains.
     """
 
-    def __init__(self, config: Callable[[str, str], RunConfig], *, partition: int = 0) -> None:
+    def __init__(
+        self,
+        config: Callable[[str, str], RunConfig],
+        *,
+        partition: int = 0,
+        writes: Callable[[], int] = lambda: FORMAT,
+    ) -> None:
         self._config = config
+        self._writes = writes
         self._partition = partition
         self._now = -1
         self._since = -1
         self._outdated: list[bytes] = []
         self._windows: dict[str, dict[str, Window]] = {}
         self._curricula = Curricula()
+        self._recent = RecentGroups()
         self._live = LiveCollector()
         self._deadlines = Deadlines[_Waiting](self._deadline)
 
@@ -72,10 +82,15 @@ class CurriculumGate:
         config = self._config(run_id, config_digest).curriculum_learning
         return self._curricula.standing(run_id, config_digest, config)
 
-    def restore(self, key: bytes, value: bytes) -> None:
+    def restore(self, key: bytes, value: bytes, stored: Arrival | None = None) -> None:
         """Take back one live record of the changelog; the order does not matter.
 
         What a later release added, keys and fields, is left out.
+
+        Args:
+            key: of the record.
+            value: of the record.
+            stored: the group whose body ``value`` refers to, where it is a reference.
 
         Raises:
             KeyError: when the configuration of an open window is unknown.
@@ -99,49 +114,53 @@ class CurriculumGate:
             self._curricula.restore_strategy(run_id, rest[0], value)
         elif kind == "group":
             config_digest, _, accepted = rest
-            group = TrajectoryGroup.of_service(value)
-            self._window(run_id, config_digest, int(accepted)).restore(key, group)
+            group = arrival_of(read_group(value)) if stored is None else stored
+            self._recent.add(group)
+            held = Held(group, value, stored=stored is not None)
+            self._window(run_id, config_digest, int(accepted)).restore(key, held)
             self._note((run_id, _WINDOW, config_digest))
+        elif kind == "recent":
+            self._recent.restore(key, value)
 
     def handle(
         self,
-        event: TrajectoryGroup | Tick,
+        event: Arrival | Tick,
         *,
         time: int,
         raw: bytes,
         effects: Effects,
         origin: int | None = None,
-    ) -> list[SelectedWindow]:
+        stored: bool = False,
+    ) -> list[ClosedWindow]:
         """Advance stream time, close the windows that are due of any run, and take the group.
 
         Args:
-            event: the record's body.
+            event: what came.
             time: the record's time, ms.
-            raw: the group's body as bytes, kept while its window is open.
+            raw: the record's body as bytes, kept while the group's window is open.
             effects: receives the state's changes, the counts, and the live scores that are due.
             origin: the partition of ``ttc.candidates`` that a group comes from; ``time`` counts when it is
                 this partition's number, or None.
+            stored: whether ``raw`` is a reference to the group's body.
 
         Returns:
-            The closed windows that train, in order.
+            The windows that were closed, in order.
 
         Raises:
-            Refused: when a trajectory of the group makes no row, or the run's curriculum strategy is not
-                installed here; then nothing has changed.
+            Refused: when the run's curriculum strategy is not installed here; then nothing has changed.
             KeyError: when the group's configuration is unknown; then nothing has changed.
             StrategyFailed: when a strategy breaks its contract.
         """
-        if isinstance(event, TrajectoryGroup):
-            check_group(event)
+        if isinstance(event, Arrival):
             _check_strategy(self._config(event.run_id, event.config_digest))
-        selected: list[SelectedWindow] = []
+        closed: list[ClosedWindow] = []
         if origin is None or origin == self._partition:
-            selected += self._advance(time, effects)
-        if isinstance(event, TrajectoryGroup):
-            selected += self._take(event, raw, effects)
-        return selected
+            closed += self._advance(time, effects)
+        if isinstance(event, Arrival):
+            closed += self._take(Held(event, raw, stored=stored), effects)
+        return closed
 
-    def _advance(self, time: int, effects: Effects) -> list[SelectedWindow]:
+    def _advance(self, time: int, effects: Effects) -> list[ClosedWindow]:
         if self._outdated or self._now < 0:
             self._since = max(self._now, time)
             effects.put(_SINCE_KEY, b"%d" % self._since)
@@ -149,7 +168,7 @@ class CurriculumGate:
             self._outdated.clear()
         if time <= self._now:
             return []
-        selected: list[SelectedWindow] = []
+        closed: list[ClosedWindow] = []
         while (due := self._deadlines.next_due(time)) is not None:
             deadline, key = due
             run_id, kind, config_digest = key
@@ -157,23 +176,28 @@ class CurriculumGate:
                 self._deadlines.forget(key)
                 self._live.publish(run_id, deadline, effects)
             else:
-                selected += self._close(run_id, config_digest, deadline, effects)
+                closed.append(self._close(run_id, config_digest, deadline, effects))
         self._now = time
         effects.put(_CLOCK_KEY, b"%d" % time)
-        return selected
+        return closed
 
-    def _take(self, group: TrajectoryGroup, raw: bytes, effects: Effects) -> list[SelectedWindow]:
-        run_id, config_digest, now = group.run_id, group.config_digest, max(self._now, 0)
+    def _take(self, held: Held, effects: Effects) -> list[ClosedWindow]:
+        group, now = held.group, max(self._now, 0)
+        run_id, config_digest = group.run_id, group.config_digest
+        if self._recent.holds(group):
+            effects.counts["dropped_duplicate"] += 1
+            return []
         live = self._config(run_id, config_digest).evaluation.live
         self._live.take(group, live, now, effects)
         self._note((run_id, _LIVE, ""))
-        if not group.trajectories:
+        if not group.size:
             effects.counts["dropped_no_trajectories"] += 1
             return []
+        self._recent.add(group)
         window = self._window(run_id, config_digest, now)
-        effects.put(window.accept(group, now), raw)
+        effects.put(window.accept(held, now), held.value)
         if window.full or window.deadline(self._since) <= now:
-            return self._close(run_id, config_digest, now, effects)
+            return [self._close(run_id, config_digest, now, effects)]
         self._note((run_id, _WINDOW, config_digest))
         return []
 
@@ -196,22 +220,21 @@ class CurriculumGate:
         window = self._windows.get(run_id, {}).get(config_digest)
         return None if window is None else window.deadline(self._since)
 
-    def _close(self, run_id: str, config_digest: str, now: int, effects: Effects) -> list[SelectedWindow]:
+    def _close(self, run_id: str, config_digest: str, now: int, effects: Effects) -> ClosedWindow:
         """Run one epoch of the curriculum over a window."""
         self._deadlines.forget((run_id, _WINDOW, config_digest))
         window = self._windows[run_id].pop(config_digest)
         if not self._windows[run_id]:
             del self._windows[run_id]
         config, groups = self._config(run_id, config_digest), list(window)
-        epoch = self._curricula.run(config, config_digest, groups, effects)
+        arrivals = [held.group for held in groups]
+        epoch = self._curricula.run(config, config_digest, arrivals, effects)
         effects.changes.update(dict.fromkeys(window.keys))
+        place = (run_id, config_digest, epoch.number)
+        self._recent.close(place, arrivals, effects, write=self._writes() >= TURN_FORMAT)
         for reason, count in epoch.selection.dropped.items():
             effects.counts[f"dropped_{reason}"] += count
-        rows = split_rows(_chosen(groups, epoch.selection), config.batching.validation_fraction)
-        if not rows.train:
-            effects.counts["all_held_out" if rows.validation else "empty_selection"] += 1
-            return []
-        return [selected_window(config, config_digest, epoch, rows, now)]
+        return closed_window(config, config_digest, epoch, groups, now)
 
 
 def configuration_of(key: bytes) -> tuple[str, str] | None:
@@ -228,11 +251,3 @@ def _check_strategy(config: RunConfig) -> None:
             "unknown_strategy",
             f"run {config.run_id!r}: curriculum_learning: {error}; install it where the gate runs",
         ) from error
-
-
-def _chosen(groups: list[TrajectoryGroup], selection: Selection) -> Iterable[TrajectoryGroup]:
-    chosen = [groups[at] for at in selection.groups]
-    if selection.within is None:
-        return chosen
-    drawn = [chosen[0].trajectories[at] for at in selection.within]
-    return [chosen[0].model_copy(update={"trajectories": drawn})]

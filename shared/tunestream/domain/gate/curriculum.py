@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from tunestream.config.run.curriculum import CurriculumLearningConfig, CurriculumSection
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.effects import Effects
+from tunestream.domain.gate.bodies import Arrival
 from tunestream.domain.gate.selection import Epoch, Selection, State
 from tunestream.domain.gate.strategy import encode_state, initial_state, run_epoch, state_digest, subsampling
 from tunestream.events.base import Wire
 from tunestream.events.keys import encode_key
 from tunestream.events.training import CurriculumState
-from tunestream.events.trajectories import TrajectoryGroup
 
 __all__ = ["Curricula", "EpochResult"]
 
@@ -68,7 +68,7 @@ class Curricula:
         return _on_wire(config, initial_state(config), [], 0) if known is None else known.curriculum
 
     def run(
-        self, config: RunConfig, config_digest: str, groups: Sequence[TrajectoryGroup], effects: Effects
+        self, config: RunConfig, config_digest: str, groups: Sequence[Arrival], effects: Effects
     ) -> EpochResult:
         """Run one epoch over a window's groups, in order of arrival.
 
@@ -81,8 +81,8 @@ class Curricula:
         number = 0 if known is None else known.next_epoch
         epoch = Epoch(
             number=number,
-            rewards=[_rewards(group) for group in groups],
-            sizes=[len(group.trajectories) for group in groups],
+            rewards=[group.rewards for group in groups],
+            sizes=[group.size for group in groups],
             rng=subsampling(run_id, config_digest, number, config.batching.seed),
         )
         selection = run_epoch(epoch, self._state(run_id, config_digest, section), section)
@@ -109,10 +109,3 @@ def _on_wire(config: CurriculumSection, state: State, selected: Sequence[int], t
         return CurriculumState.model_validate(state)
     share = len(selected) / total if selected else 1.0
     return CurriculumState(current_percentile=share, total_groups=total, included_groups=sorted(selected))
-
-
-def _rewards(group: TrajectoryGroup) -> list[float]:
-    """Return what a group is ranked by: its candidates' scores, or its episodes' rewards."""
-    if group.kind == "preference":
-        return [member.score for member in group.scores]
-    return [trajectory.reward for trajectory in group.trajectories]

@@ -1,94 +1,95 @@
-"""From groups of trajectories to the rows of a dataset, split into train and validation."""
+"""From groups to the rows of a dataset, train or held out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from tunestream.domain.effects import Refused
+from tunestream.domain.gate.bodies import read_slices
+from tunestream.domain.gate.slices import SlicedGroup
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import EpisodeRow, PreferenceRow
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.trajectories import DPOItem, EpisodeItem, Trajectory, TrajectoryGroup
+from tunestream.events.views.groups import GroupSlices
 
-__all__ = ["Row", "SplitRows", "check_group", "split_rows"]
+__all__ = ["Line", "lines_of", "rows_of"]
 
 Row = PreferenceRow | EpisodeRow
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRows:
-    """The rows of a dataset in the order of their groups."""
+class Line(NamedTuple):
+    """A row as its line of the dataset."""
 
-    train: list[Row] = field(default_factory=list)
-    validation: list[Row] = field(default_factory=list)
-
-    @property
-    def policy_versions(self) -> list[str]:
-        """The versions that gave the rows, sorted."""
-        return sorted({row.policy_version for row in self._all() if row.policy_version is not None})
-
-    @property
-    def unversioned(self) -> int:
-        """Rows of which no version is known."""
-        return sum(row.policy_version is None for row in self._all())
-
-    def _all(self) -> list[Row]:
-        return self.train + self.validation
+    text: bytes
+    held_out: bool
+    policy_version: str | None
 
 
-def check_group(group: TrajectoryGroup) -> None:
-    """Make sure that every trajectory of a group can be made a row.
+def lines_of(value: bytes, fraction: float, drawn: Sequence[int] | None = None) -> Iterator[Line]:
+    """Make the lines of a group's trajectories, in order, holding out ``fraction`` of the run's prompts.
 
-    Raises:
-        Refused: when an episode is empty, or a preference lacks the scores of its responses.
+    Args:
+        value: a group of either version that :func:`~tunestream.domain.gate.bodies.read_group` took.
+        fraction: of the prompts.
+        drawn: positions of the trajectories that are wanted; None for all.
     """
+    body = read_slices(value)
+    if isinstance(body, GroupSlices):
+        yield from _spliced(SlicedGroup(body, value), fraction, drawn)
+        return
+    rows = list(rows_of(body))
+    for row in rows if drawn is None else [rows[at] for at in drawn]:
+        prompt = opening_of(row.items) if isinstance(row, EpisodeRow) else row.prompt
+        held_out = is_held_out(body.run_id, prompt, fraction)
+        yield Line(row.to_json(), held_out, row.policy_version)
+
+
+def _spliced(group: SlicedGroup, fraction: float, drawn: Sequence[int] | None) -> Iterator[Line]:
+    held_out: dict[int, bool] = {}
+    for pair in group.pairs if drawn is None else [group.pairs[at] for at in drawn]:
+        context = group.context_of(pair)
+        if context not in held_out:
+            held_out[context] = is_held_out(group.run_id, group.prompt(context), fraction)
+        yield Line(group.row(pair), held_out[context], group.version(pair))
+
+
+def rows_of(group: TrajectoryGroup | PreferenceGroup) -> Iterator[Row]:
+    """Make the row of each trajectory of a group, in order."""
     for trajectory in group.trajectories:
-        if not trajectory.episode:
-            raise Refused("schema.bounds", f"group {group.group_id} has an empty episode; leave it out")
-        if isinstance(trajectory.episode[0], DPOItem):
-            metadata = trajectory.metadata or {}
-            for name in ("chosen_score", "rejected_score"):
-                if not isinstance(metadata.get(name), int | float):
-                    raise Refused(
-                        "schema.missing", f"a trajectory's metadata.{name} is missing; give a number"
-                    )
+        first = trajectory.episode[0]
+        if isinstance(first, DPOItem):
+            yield _preference(group, trajectory, first)
+        else:
+            items = [item for item in trajectory.episode if isinstance(item, EpisodeItem)]
+            yield _episode(group, trajectory, items)
 
 
-def split_rows(groups: Iterable[TrajectoryGroup], fraction: float) -> SplitRows:
-    """Make rows of trajectories, holding out ``fraction`` of the run's prompts."""
-    rows = SplitRows()
-    for group in groups:
-        for trajectory in group.trajectories:
-            first = trajectory.episode[0]
-            if isinstance(first, DPOItem):
-                row: Row = _preference(group, trajectory, first)
-                prompt = first.prompt
-            else:
-                items = [item for item in trajectory.episode if isinstance(item, EpisodeItem)]
-                row, prompt = _episode(group, trajectory, items), opening_of(items)
-            held_out = is_held_out(group.run_id, prompt, fraction)
-            (rows.validation if held_out else rows.train).append(row)
-    return rows
-
-
-def _preference(group: TrajectoryGroup, trajectory: Trajectory, item: DPOItem) -> PreferenceRow:
+def _preference(
+    group: TrajectoryGroup | PreferenceGroup, trajectory: Trajectory, item: DPOItem
+) -> PreferenceRow:
     metadata = trajectory.metadata or {}
     return PreferenceRow(
         group_id=group.group_id,
         example_id=group.example_id,
         turn_id=group.turn_id,
         prompt=item.prompt,
-        chosen=item.chosen_response,
-        rejected=item.rejected_response,
+        chosen=item.chosen_message or item.chosen_response,
+        rejected=item.rejected_message or item.rejected_response,
         chosen_score=metadata["chosen_score"],
         rejected_score=metadata["rejected_score"],
         reward=trajectory.reward,
         policy_version=_version(metadata),
+        tools=item.tools,
+        prompt_token_ids=item.prompt_token_ids,
+        chosen_token_ids=item.chosen_token_ids,
+        rejected_token_ids=item.rejected_token_ids,
     )
 
 
-def _episode(group: TrajectoryGroup, trajectory: Trajectory, items: list[EpisodeItem]) -> EpisodeRow:
+def _episode(
+    group: TrajectoryGroup | PreferenceGroup, trajectory: Trajectory, items: list[EpisodeItem]
+) -> EpisodeRow:
     return EpisodeRow(
         group_id=group.group_id,
         example_id=group.example_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from tunestream.config.run.curriculum import CurriculumLearningConfig
@@ -30,36 +30,43 @@ class Percentile:
         if len(rewards) == 1:
             size = epoch.sizes[0]
             return Selection([0], state, within=_draw(range(size), size, config, epoch.rng))
-        left, dropped = _filtered(rewards, config.min_reward_diff)
+        left, left_out = _filtered(rewards, config.min_reward_diff)
         if not left:
-            return Selection([], state, dropped)
+            return _selection([], state, left_out)
         ranked = sorted(left, key=lambda at: _mean(rewards[at]), reverse=not config.sort_ascending)
         after = _expanded(CurriculumState.model_validate(state), config, epoch.number, len(ranked))
         included = max(1, math.ceil(len(ranked) * after.current_percentile))
         drawn = _draw(range(included), len(ranked), config, epoch.rng)
         groups = [ranked[at] for at in (range(included) if drawn is None else drawn)]
-        dropped |= {"percentile": len(ranked) - included, "subsample": included - len(groups)}
-        return Selection(
-            groups,
-            after.model_dump() | {"included_groups": sorted(ranked[:included])},
-            {reason: count for reason, count in dropped.items() if count},
+        chosen = set(groups)
+        left_out["percentile"] = ranked[included:]
+        left_out["subsample"] = [at for at in ranked[:included] if at not in chosen]
+        return _selection(
+            groups, after.model_dump() | {"included_groups": sorted(ranked[:included])}, left_out
         )
 
 
 PERCENTILE = Percentile()
 
 
-def _filtered(rewards: Sequence[Sequence[float]], least: float) -> tuple[list[int], dict[str, int]]:
-    """Return the groups whose rewards differ enough to teach something."""
-    left, dropped = [], {"empty": 0, "low_spread": 0}
+def _selection(groups: Sequence[int], state: State, left_out: Mapping[str, Sequence[int]]) -> Selection:
+    named = {reason: positions for reason, positions in left_out.items() if positions}
+    dropped = {reason: len(positions) for reason, positions in named.items()}
+    return Selection(groups, state, dropped, left_out=named)
+
+
+def _filtered(rewards: Sequence[Sequence[float]], least: float) -> tuple[list[int], dict[str, list[int]]]:
+    """Return the groups whose rewards differ enough to teach something, and the others by reason."""
+    left: list[int] = []
+    left_out: dict[str, list[int]] = {"empty": [], "low_spread": []}
     for at, group in enumerate(rewards):
         if not group:
-            dropped["empty"] += 1
+            left_out["empty"].append(at)
         elif max(group) - min(group) < least:
-            dropped["low_spread"] += 1
+            left_out["low_spread"].append(at)
         else:
             left.append(at)
-    return left, {reason: count for reason, count in dropped.items() if count}
+    return left, left_out
 
 
 def _expanded(

@@ -40,6 +40,7 @@ class Selection:
         groups: positions of the selected groups in the epoch's, in the order of training.
         state: after this epoch.
         dropped: how many groups were left out, by reason; those without one count as ``strategy``.
+        left_out: positions of the groups that were left out, by reason, as far as the strategy names them.
         within: of the only selected group: the positions of the trajectories that were drawn; None for all.
     """
 
@@ -47,6 +48,7 @@ class Selection:
     state: State
     dropped: Mapping[str, int] = field(default_factory=dict)
     within: Sequence[int] | None = None
+    left_out: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class CurriculumStrategy(Protocol):

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from operator import index
 from random import Random
 from typing import Final
@@ -77,12 +78,34 @@ def run_epoch(epoch: Epoch, state: State, config: CurriculumSection) -> Selectio
         return Selection(list(range(count)), state)
     selection = strategy_of(config).select(epoch, state, config)
     chosen = _positions(selection.groups, count, f"{count} groups", config.type)
+    named = {reason: list(positions) for reason, positions in selection.left_out.items()}
+    _positions([*chosen, *chain.from_iterable(named.values())], count, f"{count} groups", config.type)
+    counts = dict(selection.dropped)
+    for reason, positions in named.items():
+        counts[reason] = max(counts.get(reason, 0), len(positions))
+    dropped = _dropped(counts, count - len(chosen), config.type)
     return Selection(
         chosen,
         _remembered(selection.state, config),
-        _dropped(selection.dropped, count - len(chosen), config.type),
+        dropped,
         _within(selection.within, [epoch.sizes[at] for at in chosen], config.type),
+        _all_left_out(named, dropped, set(range(count)).difference(chosen)),
     )
+
+
+def _all_left_out(
+    named: Mapping[str, Sequence[int]], dropped: Mapping[str, int], left_out: set[int]
+) -> dict[str, list[int]]:
+    """Return by reason which groups were left out.
+
+    Those that the strategy does not name stand under the one reason that it counts, or under ``strategy``.
+    """
+    found = {reason: list(positions) for reason, positions in named.items()}
+    rest = sorted(left_out.difference(*found.values()))
+    open_ = [reason for reason, count in dropped.items() if count > len(found.get(reason, ()))]
+    if rest:
+        found.setdefault(open_[0] if len(open_) == 1 else "strategy", []).extend(rest)
+    return {reason: positions for reason, positions in found.items() if positions}
 
 
 def _remembered(state: State, config: CurriculumSection) -> State:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.run import BatchingConfig
-from tunestream.events.trajectories import TrajectoryGroup
+from tunestream.domain.gate.bodies import Arrival
 
-__all__ = ["Window"]
+__all__ = ["Held", "Window"]
+
+
+class Held(NamedTuple):
+    """A group that waits in a window.
+
+    Attributes:
+        group: what the curriculum decides by.
+        value: its body as it came, or the JSON of the reference that stands for it.
+        stored: whether it is the reference.
+    """
+
+    group: Arrival
+    value: bytes
+    stored: bool = False
 
 
 class Window:
@@ -29,24 +44,24 @@ class Window:
         self._config = config
         self._first = time
         self._last = time
-        self._groups: dict[int, TrajectoryGroup] = {}
+        self._groups: dict[int, Held] = {}
 
-    def __iter__(self) -> Iterator[TrajectoryGroup]:
+    def __iter__(self) -> Iterator[Held]:
         """Give the groups in order of arrival."""
         return (self._groups[number] for number in sorted(self._groups))
 
-    def accept(self, group: TrajectoryGroup, now: int) -> bytes:
+    def accept(self, held: Held, now: int) -> bytes:
         """Add a group at stream time ``now`` and return its state key."""
         key = b"%b/%d/%d" % (self.prefix, len(self._groups), now)
-        self.restore(key, group)
+        self.restore(key, held)
         return key
 
-    def restore(self, key: bytes, group: TrajectoryGroup) -> None:
+    def restore(self, key: bytes, held: Held) -> None:
         """Take back a group that :meth:`accept` gave ``key``."""
         _, number, accepted = key.rsplit(b"/", 2)
-        self._groups[int(number)] = group
+        self._groups[int(number)] = held
         self.keys.append(key)
-        self.pairs += len(group.trajectories)
+        self.pairs += held.group.size
         self._first = min(self._first, int(accepted))
         self._last = max(self._last, int(accepted))
 

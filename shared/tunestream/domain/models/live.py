@@ -10,12 +10,12 @@ from typing import Final
 from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects, Outbound
+from tunestream.domain.gate.bodies import Arrival
 from tunestream.domain.models.evaluation import Interval
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.live import LiveScores, ScoreSummary
-from tunestream.events.trajectories import TrajectoryGroup
 
 __all__ = ["LiveCollector", "combine", "live_difference", "summarise"]
 
@@ -26,12 +26,12 @@ _ERRORS: Final = 3.0
 _MOST_VERSIONS: Final = 64
 
 
-def summarise(group: TrajectoryGroup) -> dict[str, ScoreSummary]:
+def summarise(group: Arrival) -> dict[str, ScoreSummary]:
     """Return what a turn scored by the versions that answered; scores without a version are left out."""
     scores: defaultdict[str, list[float]] = defaultdict(list)
-    for member in group.scores:
-        if member.policy_version:
-            scores[member.policy_version].append(member.score)
+    for score, version in zip(group.scores, group.versions, strict=True):
+        if version:
+            scores[version].append(score)
     return {name: ScoreSummary(turns=1, mean=fmean(found), squares=0.0) for name, found in scores.items()}
 
 
@@ -82,7 +82,7 @@ class LiveCollector:
         """Restore what was not published yet."""
         self._pending[run_id] = _Pending.of_service(value)
 
-    def take(self, group: TrajectoryGroup, config: LiveConfig | None, now: int, effects: Effects) -> None:
+    def take(self, group: Arrival, config: LiveConfig | None, now: int, effects: Effects) -> None:
         """Add a closed turn at stream time ``now`` in ms, unless the run does not watch live scores."""
         found = {} if config is None else summarise(group)
         if config is None or not found:

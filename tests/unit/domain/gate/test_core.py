@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tunestream.config.run.curriculum import CurriculumLearningConfig
 from tunestream.config.run.run import BatchingConfig, RunConfig
 from tunestream.domain.effects import Effects
+from tunestream.domain.gate.bodies import arrival_of
+from tunestream.domain.gate.closed_window import ClosedWindow
 from tunestream.domain.gate.core import CurriculumGate
-from tunestream.domain.gate.selected_window import SelectedWindow
 from tunestream.domain.gate.split import is_held_out
 from tunestream.events.base import Wire
 from tunestream.events.dataset import PreferenceRow
@@ -80,11 +81,10 @@ class Gate:
             lambda run, _digest: self.config.model_copy(update={"run_id": run}), partition=PARTITION
         )
 
-    def send(
-        self, event: TrajectoryGroup | Tick, time: int, origin: int | None = None
-    ) -> list[SelectedWindow]:
+    def send(self, event: TrajectoryGroup | Tick, time: int, origin: int | None = None) -> list[ClosedWindow]:
         effects = Effects()
-        selected = self.core.handle(event, time=time, raw=event.to_json(), effects=effects, origin=origin)
+        taken = event if isinstance(event, Tick) else arrival_of(event)
+        closed = self.core.handle(taken, time=time, raw=event.to_json(), effects=effects, origin=origin)
         for key, value in effects.changes.items():
             if value is None:
                 self.log.pop(key, None)
@@ -93,7 +93,7 @@ class Gate:
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         self.told += [output.body for output in effects.outbound if isinstance(output.body, Wire)]
-        return selected
+        return closed
 
     def restart(self, seed: int = 0) -> None:
         records = list(self.log.items())
@@ -103,9 +103,16 @@ class Gate:
             self.core.restore(key, value)
 
 
-def names(window: SelectedWindow) -> list[str]:
-    rows = [row.group_id for row in window.train if isinstance(row, PreferenceRow)]
-    return list(dict.fromkeys(rows))
+def rows(window: ClosedWindow, *, held_out: bool = False) -> list[PreferenceRow]:
+    return [
+        PreferenceRow.model_validate_json(line.text)
+        for line in window.lines({}, window.selected)
+        if line.held_out is held_out
+    ]
+
+
+def names(window: ClosedWindow) -> list[str]:
+    return list(dict.fromkeys(row.group_id for row in rows(window)))
 
 
 class Windows(RuleBasedStateMachine):
@@ -201,8 +208,9 @@ def test_each_window_is_an_epoch_of_the_curriculum_even_across_a_restart() -> No
 def test_spread_is_over_candidate_scores_and_an_empty_selection_is_an_epoch() -> None:
     gate = Gate(configuration(curriculum_learning=CurriculumLearningConfig(enabled=True)))
     for at in range(WINDOW):
-        assert gate.send(group(f"flat{at}", 1, scores=(0.5, 0.55)), 1) == []
-    assert gate.counts == {"dropped_low_spread": WINDOW, "empty_selection": 1}
+        windows = gate.send(group(f"flat{at}", 1, scores=(0.5, 0.55)), 1)
+    assert (windows[0].selected, gate.counts) == ([], {"dropped_low_spread": WINDOW})
+    assert windows[0].left_out == {"low_spread": [f"flat{at}" for at in range(WINDOW)]}
     for at in range(WINDOW):
         windows = gate.send(group(f"g{at}", 1), 1)
     assert windows[0].epoch == 1
@@ -215,16 +223,8 @@ def test_held_out_prompts_never_train() -> None:
         windows = gate.send(group(f"g{at}", 1, prompt=prompt), 1)
     held_out = {prompt for prompt in prompts if is_held_out("r", prompt, 0.25)}
     assert 20 < len(held_out) < 80
-    assert {row.prompt for row in windows[0].validation if isinstance(row, PreferenceRow)} == held_out
-    assert not held_out & {row.prompt for row in windows[0].train if isinstance(row, PreferenceRow)}
-    assert (windows[0].policy_versions, windows[0].unversioned_rows) == (["v"], 0)
-
-
-def test_a_window_of_held_out_prompts_alone_makes_no_batch() -> None:
-    prompt = next(f"p{at}" for at in range(1000) if is_held_out("r", f"p{at}", 0.1))
-    gate = Gate(configuration(batching={"validation_fraction": 0.1}))
-    assert gate.send(group("g", WINDOW, prompt=prompt), 1) == []
-    assert gate.counts == {"all_held_out": 1}
+    assert {row.prompt for row in rows(windows[0], held_out=True)} == held_out
+    assert {row.prompt for row in rows(windows[0])} == set(prompts) - held_out
 
 
 def test_a_larger_fraction_holds_out_the_same_prompts_and_white_space_does_not_matter() -> None:
@@ -294,5 +294,5 @@ def test_a_run_that_waits_for_nothing_leaves_its_curriculum_alone() -> None:
     gate = Gate(configuration())
     for at in range(WINDOW):
         gate.send(group(f"g{at}", 1), OLD + at)
-    assert gate.log.keys() == {b"run/*", b"run/*since", b"epoch/r/d"}
+    assert gate.log.keys() == {b"run/*", b"run/*since", b"epoch/r/d", b"recent/r/d/0"}
     assert gate.core._windows == {}

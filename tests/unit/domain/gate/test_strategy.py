@@ -15,7 +15,7 @@ from tests.unit.domain.gate.test_core import WINDOW, Gate, configuration, group,
 from tunestream.config.run.curriculum import CurriculumSection, strategy_section
 from tunestream.config.run.run import RunConfig
 from tunestream.domain.effects import Refused
-from tunestream.domain.gate.selected_window import SelectedWindow
+from tunestream.domain.gate.closed_window import ClosedWindow
 from tunestream.domain.gate.selection import Epoch, Selection
 from tunestream.domain.gate.strategy import MAX_STATE_BYTES, StrategyFailed, initial_state, run_epoch
 
@@ -94,7 +94,7 @@ def test_a_state_is_what_it_is_after_a_restart(monkeypatch: pytest.MonkeyPatch) 
         run_epoch(EPOCH, initial_state(config), config)
 
 
-def windows(gate: Gate, *, restarts: bool) -> list[SelectedWindow]:
+def windows(gate: Gate, *, restarts: bool) -> list[ClosedWindow]:
     found = []
     for epoch in range(4):
         for at in range(WINDOW):
@@ -126,7 +126,7 @@ def test_a_batch_has_what_the_selection_amounts_to_in_the_references_fields() ->
     curriculum = window.curriculum
     assert (curriculum.current_percentile, curriculum.total_groups) == (4 / WINDOW, WINDOW)
     assert curriculum.included_groups == [0, 1, 4, 5]
-    assert (window.groups, window.dropped) == (4, {"strategy": 2})
+    assert (len(window.selected), window.dropped) == (4, {"strategy": 2})
 
 
 def test_the_digest_of_a_strategys_state_tells_epochs_apart_and_percentile_has_none() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects
+from tunestream.domain.gate.bodies import Arrival, arrival_of
 from tunestream.domain.models.live import LiveCollector, combine, live_difference, summarise
 from tunestream.events.live import LiveScores, ScoreSummary
 from tunestream.events.trajectories import CloseReason, MemberScore, TrajectoryGroup
@@ -26,9 +27,9 @@ def summary(scores: list[float]) -> ScoreSummary:
     return reduce(combine, [ScoreSummary(turns=1, mean=score, squares=0.0) for score in scores])
 
 
-def turn(name: str, *scores: tuple[float, str | None], digest: str = "d") -> TrajectoryGroup:
+def turn(name: str, *scores: tuple[float, str | None], digest: str = "d") -> Arrival:
     """A turn without any pair: it counts all the same."""
-    return TrajectoryGroup(
+    group = TrajectoryGroup(
         run_id="r",
         group_id=name,
         example_id="e",
@@ -42,6 +43,7 @@ def turn(name: str, *scores: tuple[float, str | None], digest: str = "d") -> Tra
         ],
         trajectories=[],
     )
+    return arrival_of(group)
 
 
 @given(SCORES, st.integers(1, 39))
@@ -101,7 +103,7 @@ class Site:
         self.ids: list[str] = []
         self.counts: dict[str, int] = {}
 
-    def send(self, group: TrajectoryGroup | None, now: int, config: LiveConfig | None = WATCH) -> None:
+    def send(self, group: Arrival | None, now: int, config: LiveConfig | None = WATCH) -> None:
         effects = Effects()
         due = self.core.due("r")
         if due is not None and due <= now:
