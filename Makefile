@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: help demo test lint format bench soak test-gpu up docs clean
+.PHONY: help demo test lint format bench soak test-gpu test-js up docs clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ soak: $(STAMP) ## long chaos
 
 test-gpu: $(STAMP) ## a real model on a CUDA GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-js: $(STAMP) ## the agent in JavaScript, where node and npm are installed
+	$(BIN)/python -m pytest -rs tests/integration/services/test_javascript.py $(ARGS)
 
 up: $(STAMP) ## the broker and all services
 	$(BIN)/tunestream up $(ARGS)
