@@ -156,7 +156,8 @@ class Model:
         self.open: dict[TurnKey, dict[str, bool]] = {}
         self.waits: dict[TurnKey, Waits] = {}
         self.scores: dict[tuple[TurnKey, str], list[tuple[float, str]]] = {}
-        self.early: dict[tuple[TurnKey, str], tuple[int, bool]] = {}
+        self.early: dict[tuple[TurnKey, str], int] = {}
+        self.to_all: set[tuple[TurnKey, str]] = set()
         self.groups: list[Group] = []
         self.counts: Counter[str] = Counter()
 
@@ -179,8 +180,8 @@ class Model:
 
     def drop(self, one: tuple[TurnKey, str], *, lost: bool = False) -> None:
         scores = self.scores.pop(one)
-        _, everywhere = self.early.pop(one, (0, True))
-        if lost and not everywhere:
+        self.early.pop(one, None)
+        if lost and one not in self.to_all:
             self.counts["score_without_candidate"] += len(scores)
 
     def complete(self, key: TurnKey) -> None:
@@ -213,7 +214,7 @@ class Model:
             if self.waits[key].at + PEOPLE.timeout_ms <= self.now:
                 self.counts["score_timeout"] += 1
                 self.close_waiting(key)
-        for one, (until, _) in list(self.early.items()):
+        for one, until in list(self.early.items()):
             if one not in self.early or until > self.now:
                 continue
             members = self.open.get(one[0]) or {}
@@ -233,8 +234,9 @@ class Model:
         known = self.scores.get((key, name))
         if known is None:
             self.scores[key, name] = [(value, source)]
+            (self.to_all.add if everywhere else self.to_all.discard)((key, name))
             if waits is None and name not in self.open.get(key, {}):
-                self.early[key, name] = (self.now + PEOPLE.early_ms, everywhere)
+                self.early[key, name] = self.now + PEOPLE.early_ms
         elif (value, source) in known:
             self.counts["duplicate"] += 1
         elif len(known) == 8:
@@ -342,7 +344,7 @@ class ScoringLife(RuleBasedStateMachine):
 
 
 TestScoringLife = ScoringLife.TestCase
-TestScoringLife.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestScoringLife.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 
 
 def step(key: TurnKey, name: str, value: float = 1.0, source: str = "ann", **metadata: object) -> ScoreStep:
@@ -414,15 +416,15 @@ def test_no_time_closes_a_turn_that_was_asked_about() -> None:
 
 def test_turns_are_asked_about_a_few_at_a_time_when_a_reward_service_comes() -> None:
     real = Partition()
-    for number in range(5):
+    for number in range(4):
         key = ("reward", "e", str(number))
         real.bodies[key] = Turn({"1": False})
         real.open.add(key)
         real.complete(key, 10)
-    assert real.waiting.without_service() == {"reward": 5}
+    assert real.waiting.without_service() == {"reward": 4}
     real.service = True
     real.advance(10)
-    assert ([key[2] for key, _ in real.requests], real.waiting.without_service()) == (list("01234"), {})
+    assert ([key[2] for key, _ in real.requests], real.waiting.without_service()) == (list("0123"), {})
     assert real.waiting.size == 0
 
 
