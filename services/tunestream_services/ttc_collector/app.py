@@ -35,7 +35,7 @@ app = build_app(
         kafka=kafka,
         format=lambda: runs.format,
         retired=("TUNESTREAM_COLLECTOR_GRACE_SECONDS",),
-        counted=("dropped_message_key", "ignored_step", "log_time_ignored"),
+        counted=("dropped_message_key", "duplicate", "ignored_step", "log_time_ignored"),
     ),
     ServiceSettings(),
     resources=[runs],

@@ -10,29 +10,31 @@ from typing import Final
 from typing_extensions import override
 
 from tunestream.config.run.run import RunConfig
-from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.core import Collector, Normalised
-from tunestream.domain.collector.nat_steps import normalise_nat
-from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.collector.prompts import as_format, has_more
+from tunestream.domain.collector.rules import CandidateRules, left_out
 from tunestream.domain.effects import Effects, Refused
-from tunestream.events.keys import encode_key
-from tunestream.events.nat import IntermediateStep
 from tunestream.events.runs import FIRST_FORMAT
-from tunestream.events.ttc import CandidateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
+from tunestream.events.turns import TurnStep
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream.topics import topic
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
+from tunestream_services.ttc_collector.events import (
+    EVERYWHERE,
+    Taken,
+    check_key,
+    is_everywhere,
+    named_run,
+    names_of,
+    normalise,
+)
 from tunestream_services.ttc_collector.metrics import PARTITIONERS
 from tunestream_services.ttc_collector.partitioners import partitioner_of
 
 __all__ = ["CollectorHandler"]
 
-_NATIVE: Final = (TTCCandidate, TTCTurnEnd, TTCExampleEnd, TTCEpisode)
 # Room for the key and the headers beside a body.
 _OVERHEAD_BYTES: Final = 16 * 1024
-_LONGEST_NAME: Final = 512
 _LONGEST_TIME: Final = 15  # digits
 _LOG_TIME: Final = "tslogtime"
 _LARGEST_BODY: Final = topic("ttc.candidates").max_message_bytes - _OVERHEAD_BYTES
@@ -70,7 +72,7 @@ class CollectorHandler(Handler):
         """Read the runs again when a record names one that is not known."""
         self._now = now
         self._broker.compare(records, now, time.time_ns() // 1_000_000)
-        named = {_named_run(record) for record in records}
+        named = {named_run(record) for record in records}
         if any(run is not None and self._runs.current(run) is None for run in named):
             await self._runs.refresh_since(now)
 
@@ -95,41 +97,43 @@ class CollectorHandler(Handler):
         return int(written) if taken is None else min(int(written), taken)
 
     def _take(self, record: Inbound, effects: Effects) -> None:
-        run_id, example_id = _names(record)
+        run_id, example_id = names_of(record)
         config = self._runs.current(run_id)
         if config is None:
             raise Refused(
                 "unknown_run", f"run {run_id!r} was never applied; run `tunestream run apply` and replay"
             )
-        _check_key(record, run_id, example_id)
+        if not is_everywhere(record):
+            check_key(record, run_id, example_id)
         dropped: Counter[str] = Counter()
-        body = _normalise(record, config, run_id, example_id, dropped)
-        if isinstance(body, CandidateStep) and has_more(body.prompt):
-            body = as_format(body, self._runs.format, dropped)
+        taken = normalise(record, config, CandidateRules.of(config), self._runs.format, dropped)
         if dropped:
             effects.counts["dropped_message_key"] += dropped.total()
-        if body is None:
+        if taken is None:
             effects.counts["ignored_step"] += 1
             return
-        self._emit(record, body, config, effects)
+        self._emit(record, taken, config, effects)
+        if taken.faults:
+            raise left_out(taken.faults, taken.count)
 
-    def _emit(self, record: Inbound, body: Normalised, config: RunConfig, effects: Effects) -> None:
-        payload = body.to_json()
-        if len(payload) > _LARGEST_BODY:
-            raise Refused(
-                "output_too_large",
-                f"the candidate is {len(payload)} bytes, the limit is {_LARGEST_BODY}; shorten the "
-                "prompt, the response or the metadata",
-            )
-        config_digest = self._runs.current_digest(body.run_id)
+    def _emit(self, record: Inbound, taken: Taken, config: RunConfig, effects: Effects) -> None:
+        config_digest = self._runs.current_digest(config.run_id)
         assert config_digest is not None
-        output = self._collector.take(body, config, config_digest, effects)
-        output.payload = payload
-        output.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
+        for body, payload in [(body, _payload(body)) for body in taken.bodies]:
+            output = self._collector.take(body, config, config_digest, effects)
+            output.payload = payload
+            output.extensions |= _marks(record)
+        if taken.repeats:
+            effects.counts["duplicate"] += taken.repeats
+        self._count_partitioner(record, config.run_id)
+
+    def _count_partitioner(self, record: Inbound, run_id: str) -> None:
+        if is_everywhere(record):
+            return
         assert record.key is not None
         partitioner = partitioner_of(record.key, record.partition, self._partitions)
         if partitioner is not None:
-            self._partitioners[body.run_id, partitioner] += 1
+            self._partitioners[run_id, partitioner] += 1
 
     @override
     def pass_over(self, time: int | None, effects: Effects) -> None:
@@ -174,55 +178,27 @@ class CollectorHandler(Handler):
         return self._broker.warnings()
 
 
-def _named_run(record: Inbound) -> str | None:
-    body = record.body
-    if isinstance(body, IntermediateStep):
-        return record.envelope.extensions.get("tsrun") or None
-    return getattr(body, "run_id", None)
+def _payload(body: Normalised) -> bytes:
+    """Return a body as it is written.
 
-
-def _names(record: Inbound) -> tuple[str, str]:
-    body = record.body
-    if not isinstance(body, IntermediateStep):
-        assert isinstance(body, _NATIVE)
-        return body.run_id, body.example_id
-    extensions = record.envelope.extensions
-    for name in ("tsrun", "tsexample"):
-        value = extensions.get(name)
-        if not value:
-            raise Refused(
-                "schema.missing",
-                f"header ce_{name} is missing; a NAT step has neither run nor example, so send them as "
-                "ce_tsrun and ce_tsexample",
-            )
-        if len(value) > _LONGEST_NAME:
-            raise Refused(
-                "schema.bounds",
-                f"header ce_{name} has {len(value)} characters; send at most {_LONGEST_NAME}",
-            )
-    return extensions["tsrun"], extensions["tsexample"]
-
-
-def _check_key(record: Inbound, run_id: str, example_id: str) -> None:
-    expected = encode_key(run_id, example_id)
-    if record.key != expected:
+    Raises:
+        Refused: when it is larger than its topic takes.
+    """
+    payload = body.to_json()
+    if len(payload) > _LARGEST_BODY:
+        what = "turn" if isinstance(body, TurnStep) else "candidate"
         raise Refused(
-            "wrong_key",
-            f"the record's key is {record.key!r}, the body's is {expected!r}; "
-            "a turn whose records have different keys is torn apart",
+            "output_too_large",
+            f"the {what} is {len(payload)} bytes, the limit is {_LARGEST_BODY}; shorten the "
+            "prompt, the response or the metadata",
         )
+    return payload
 
 
-def _normalise(
-    record: Inbound, config: RunConfig, run_id: str, example_id: str, dropped: Counter[str]
-) -> Normalised | None:
-    body = record.body
-    builder = config.trajectory_builder
-    if isinstance(body, IntermediateStep):
-        name = builder.ttc_step_name if isinstance(builder, DPOTrajectoryBuilderConfig) else ""
-        return normalise_nat(body, run_id=run_id, example_id=example_id, ttc_step_name=name, dropped=dropped)
-    assert isinstance(body, _NATIVE)
-    return normalise_native(body, dropped)
+def _marks(record: Inbound) -> dict[str, str]:
+    """Return the extension attributes that an output has of its record."""
+    origin = {"tsorigin": f"{record.partition}/{record.offset}"}
+    return origin | {EVERYWHERE: "1"} if is_everywhere(record) else origin
 
 
 def _is_time(written: str) -> bool:

@@ -181,6 +181,11 @@ class Wire(BaseModel):
         """
         return cls.model_validate_json(value, extra="ignore")
 
+    @classmethod
+    def received(cls) -> type[Wire]:
+        """Return the class that a service reads such a body with: one that may keep what is good of it."""
+        return cls
+
     def to_json(self) -> bytes:
         """Return the body as it goes on the wire: UTF-8 JSON, fields in declaration order."""
         return encode_json(self)

@@ -7,14 +7,18 @@ what else comes of the turn, as records of turns or as single candidates.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import Field, GetPydanticSchema, ValidationError
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
 
 from tunestream.events.base import FiniteFloat, Identifier, Metadata, SentMetadata, Sparse
 from tunestream.events.messages import Prompt, Response, TokenIds, Tools
 from tunestream.events.registry import event_type
 from tunestream.events.ttc import PublishedPrompt, PublishedResponse
 
-__all__ = ["TTCTurn", "TTCTurnCandidate", "TurnMember", "TurnStep"]
+__all__ = ["ReceivedTurn", "TTCTurn", "TTCTurnCandidate", "TurnMember", "TurnStep"]
 
 
 class TTCTurnCandidate(Sparse):
@@ -46,6 +50,31 @@ class TTCTurn(Sparse):
     complete: bool = Field(default=True, description="no more candidates come for this turn")
     expected_candidates: int | None = Field(default=None, ge=1)
     policy_version: str | None = Field(default=None, description="of candidates that name none")
+
+    @classmethod
+    @override
+    def received(cls) -> type[ReceivedTurn]:
+        return ReceivedTurn
+
+
+def _or_fault(value: Any, read: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError as error:
+        return error
+
+
+def _each(_: Any, schema_of: Any) -> CoreSchema:
+    return core_schema.no_info_wrap_validator_function(_or_fault, schema_of(TTCTurnCandidate))
+
+
+_Received = Annotated[TTCTurnCandidate | ValidationError, GetPydanticSchema(_each)]
+
+
+class ReceivedTurn(TTCTurn):
+    """A published turn as the collector reads it: in the place of a candidate at fault stands its error."""
+
+    candidates: list[_Received] = Field(min_length=1)  # type: ignore[assignment]
 
 
 class TurnMember(Sparse):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tunestream.events.base import NotKept, check_kept
 from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt, Response, ToolCall, ToolFunction
 
-__all__ = ["MessageError", "are_messages", "prompt_of", "response_of", "text_of", "writable"]
+__all__ = ["MessageError", "are_messages", "kind_of", "prompt_of", "response_of", "text_of", "writable"]
 
 _KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", "reasoning_content"})
 # To drop one of these would lose what was written, shown or called.
@@ -57,7 +57,7 @@ def prompt_of(value: object, field: str, dropped: Counter[str]) -> Prompt:
         return value
     if not isinstance(value, Sequence) or isinstance(value, bytes):
         raise MessageError(
-            field, f"is {_kind(value)}; send text, or a list of messages with role and content"
+            field, f"is {kind_of(value)}; send text, or a list of messages with role and content"
         )
     return [_message(item, f"{field}.{number}", dropped) for number, item in enumerate(value)]
 
@@ -92,7 +92,7 @@ def response_of(value: object, field: str, dropped: Counter[str]) -> Response:
             raise MessageError(field, f"is a list of {len(value)}; send text, or one assistant message")
         value, field = value[0], f"{field}.0"
     if not isinstance(value, Mapping | OpenAIMessage):
-        raise MessageError(field, f"is {_kind(value)}; send text, or one assistant message")
+        raise MessageError(field, f"is {kind_of(value)}; send text, or one assistant message")
     message = _message(value, field, dropped)
     if message.role != "assistant":
         raise MessageError(f"{field}.role", f"is {message.role[:_SHOWN]!r}; a response is an assistant's")
@@ -117,10 +117,10 @@ def _message(item: object, field: str, dropped: Counter[str]) -> OpenAIMessage:
     if isinstance(item, OpenAIMessage):
         return item
     if not isinstance(item, Mapping):
-        raise MessageError(field, f"is {_kind(item)}; a message is an object with role and content")
+        raise MessageError(field, f"is {kind_of(item)}; a message is an object with role and content")
     role = item.get("role")
     if not isinstance(role, str) or not role:
-        raise MessageError(f"{field}.role", f"is {_kind(role)}; name who wrote the message")
+        raise MessageError(f"{field}.role", f"is {kind_of(role)}; name who wrote the message")
     _drop(item, field, dropped)
     more = {
         "tool_calls": _tool_calls(item.get("tool_calls"), f"{field}.tool_calls", dropped),
@@ -153,7 +153,7 @@ def _content(value: object, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise MessageError(field, f"is {_kind(value)}; send text, or parts of text")
+        raise MessageError(field, f"is {kind_of(value)}; send text, or parts of text")
     return "".join(_part(part, f"{field}.{number}") for number, part in enumerate(value))
 
 
@@ -161,14 +161,14 @@ def _part(part: object, field: str) -> str:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
-        raise MessageError(field, f"is {_kind(part)}; a part is an object of the type text")
+        raise MessageError(field, f"is {kind_of(part)}; a part is an object of the type text")
     kind, text = part.get("type", "text"), part.get("text")
     if kind not in _TEXT_PARTS:
         raise MessageError(
             f"{field}.type", f"is {str(kind)[:_SHOWN]!r}; only parts of text can be trained on"
         )
     if not isinstance(text, str):
-        raise MessageError(f"{field}.text", f"is {_kind(text)}; send text")
+        raise MessageError(f"{field}.text", f"is {kind_of(text)}; send text")
     return text
 
 
@@ -176,7 +176,7 @@ def _tool_calls(value: object, field: str, dropped: Counter[str]) -> list[ToolCa
     if value is None or value == []:
         return None
     if not isinstance(value, list):
-        raise MessageError(field, f"is {_kind(value)}; send a list of calls")
+        raise MessageError(field, f"is {kind_of(value)}; send a list of calls")
     return [_tool_call(call, f"{field}.{number}", dropped) for number, call in enumerate(value)]
 
 
@@ -192,10 +192,10 @@ def _tool_call(call: object, field: str, dropped: Counter[str]) -> ToolCall:
         )
     name, arguments = function.get("name"), function.get("arguments")
     if not isinstance(name, str) or not name:
-        raise MessageError(f"{field}.function.name", f"is {_kind(name)}; name the function")
+        raise MessageError(f"{field}.function.name", f"is {kind_of(name)}; name the function")
     if not isinstance(arguments, str | Mapping | None):
         raise MessageError(
-            f"{field}.function.arguments", f"is {_kind(arguments)}; send JSON text or an object"
+            f"{field}.function.arguments", f"is {kind_of(arguments)}; send JSON text or an object"
         )
     for whole, known in ((call, {"id", "type", "function"}), (function, {"name", "arguments"})):
         dropped.update(
@@ -231,11 +231,11 @@ def writable(name: object) -> str:
 def _text(value: object, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
-    raise MessageError(field, f"is {_kind(value)}; send text")
+    raise MessageError(field, f"is {kind_of(value)}; send text")
 
 
-def _kind(value: object) -> str:
-    """Describe a value by its type."""
+def kind_of(value: object) -> str:
+    """Describe a value by its type, for people."""
     if value is None:
         return "missing"
     if isinstance(value, Mapping):

@@ -17,11 +17,13 @@ from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.events.base import Wire
 from tunestream.events.ids import stable_id
 from tunestream.events.keys import encode_key
+from tunestream.events.scores import ScoreStep
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, TurnEnd
+from tunestream.events.turns import TurnStep
 
 __all__ = ["Collector", "Normalised"]
 
-Normalised = CandidateStep | TurnEnd | ExampleEnd | EpisodeStep
+Normalised = CandidateStep | TurnStep | ScoreStep | TurnEnd | ExampleEnd | EpisodeStep
 
 _TOPIC: Final = "ttc.candidates"
 _TICK_SECONDS: Final = TICK_MS / 1000
@@ -202,7 +204,15 @@ def _identify(body: Normalised, time: int) -> str:
         return body.candidate_id
     if isinstance(body, EpisodeStep):
         return body.episode_id
+    if isinstance(body, TurnStep):
+        return turn_record_id(body)
     return _marker_id(body, time)
+
+
+def turn_record_id(body: TurnStep) -> str:
+    """Name a record of a turn by the candidates that it has."""
+    ids = [member.candidate_id for member in body.candidates]
+    return stable_id("turn", body.run_id, body.example_id, body.turn_id, str(body.complete), *ids)
 
 
 def _marker_id(body: Wire, time: int) -> str:

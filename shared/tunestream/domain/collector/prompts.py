@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Final
 
 from tunestream.domain.effects import Refused
 from tunestream.events.base import NotKept
-from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt
-from tunestream.events.runs import FIRST_FORMAT
-from tunestream.events.ttc import CandidateStep
-from tunestream.rows.messages import MessageError, prompt_of, text_of
+from tunestream.events.messages import OpenAIMessage, Prompt, Response, Tools
+from tunestream.rows.messages import MessageError, prompt_of, response_of
+from tunestream.rows.tools import tools_of
 
-__all__ = ["as_format", "has_more", "read_prompt", "read_response"]
+__all__ = ["CONVERSATION", "is_answer", "read_prompt", "read_response", "read_tools", "without_answer"]
+
+CONVERSATION: Final = 2
+"""The fewest messages of a prompt that may end in the answer: something has to be answered."""
 
 
 def read_prompt(value: object, field: str, dropped: Counter[str]) -> Prompt:
@@ -26,16 +30,44 @@ def read_prompt(value: object, field: str, dropped: Counter[str]) -> Prompt:
         raise _refusal(error) from None
 
 
-def read_response(value: object, field: str, dropped: Counter[str]) -> str:
-    """Read a response as text.
+def read_response(value: object, field: str, dropped: Counter[str]) -> Response:
+    """Read a response: text, or an assistant's message where there is more than text.
 
     Raises:
         Refused: when it is neither text nor an assistant's message.
     """
     try:
-        return text_of(value, field, dropped)
+        return response_of(value, field, dropped)
     except MessageError as error:
         raise _refusal(error) from None
+
+
+def read_tools(value: object) -> Tools | None:
+    """Read the tools of a turn.
+
+    Raises:
+        Refused: when they are no functions.
+    """
+    try:
+        return tools_of(value, "tools")
+    except MessageError as error:
+        raise _refusal(error) from None
+
+
+def without_answer(prompt: Prompt, response: Response) -> Prompt:
+    """Return a prompt without the answer: its last message, where that is the candidate's own response."""
+    if isinstance(prompt, str) or len(prompt) < CONVERSATION or not is_answer(prompt[-1:], response):
+        return prompt
+    return prompt[:-1]
+
+
+def is_answer(messages: Sequence[OpenAIMessage], response: Response) -> bool:
+    """Return whether ``messages`` are one, an assistant's, that equals the response."""
+    if len(messages) != 1 or messages[0].role != "assistant":
+        return False
+    if isinstance(response, str):
+        return type(messages[0]) is OpenAIMessage and messages[0].content == response
+    return messages[0] == response
 
 
 def _refusal(error: MessageError) -> Refused:
@@ -44,36 +76,3 @@ def _refusal(error: MessageError) -> Refused:
     if error.missing:
         return Refused("schema.missing", str(error))
     return Refused("schema.wrong_type", str(error))
-
-
-def has_more(prompt: Prompt) -> bool:
-    """Return whether a prompt has a message with more than role and content."""
-    return not isinstance(prompt, str) and any(isinstance(message, ChatMessage) for message in prompt)
-
-
-def as_format(step: CandidateStep, number: int, dropped: Counter[str]) -> CandidateStep:
-    """Return a candidate as deployments of format ``number`` write it.
-
-    The first format knows role and content alone: there the rest of a message is dropped and counted.
-
-    Raises:
-        Refused: when without the rest the conversation would not be what it was, as with tool calls.
-    """
-    if number > FIRST_FORMAT or isinstance(step.prompt, str):
-        return step
-    plain = [_plain(message, at, dropped) for at, message in enumerate(step.prompt)]
-    return step.model_copy(update={"prompt": plain})
-
-
-def _plain(message: OpenAIMessage, at: int, dropped: Counter[str]) -> OpenAIMessage:
-    if not isinstance(message, ChatMessage):
-        return message
-    if message.tool_calls is not None or not message.content:
-        raise Refused(
-            "schema.unknown_field",
-            f"prompt.{at}.tool_calls: this deployment writes format 1, which has none; "
-            "finish the upgrade: tunestream upgrade finish",
-        )
-    rest = message.model_dump(exclude={"role", "content"})
-    dropped.update(rest.keys())
-    return OpenAIMessage.of_valid(role=message.role, content=message.content)

@@ -25,6 +25,7 @@ from tunestream.events.ttc import (
     TTCTurnEnd,
     TurnEnd,
 )
+from tunestream.events.turns import TurnStep
 
 __all__ = ["OfflineBuilder", "RunEvent", "Summary"]
 
@@ -131,9 +132,12 @@ class OfflineBuilder:
         return self._order.rest()
 
     def _handle(
-        self, body: CandidateStep | TurnEnd | ExampleEnd | EpisodeStep | Tick, time: int, raw: bytes | None
+        self,
+        body: CandidateStep | TurnStep | TurnEnd | ExampleEnd | EpisodeStep | Tick,
+        time: int,
+        raw: bytes | None,
     ) -> None:
-        if isinstance(body, CandidateStep):
+        if isinstance(body, CandidateStep | TurnStep):
             self._order.note(body.example_id, body.turn_id)
         effects = self._effects
         raw = body.to_json() if raw is None else raw

@@ -11,6 +11,7 @@ from tunestream.domain.turns.recorded_members import Found, Member, encoded, enc
 from tunestream.domain.turns.recorded_plain import PlainLines
 from tunestream.domain.turns.recorded_steps import RecordedStep, read_line
 from tunestream.events.ttc import CandidateStep
+from tunestream.events.turns import TurnStep
 
 __all__ = ["RecordedLines"]
 
@@ -90,7 +91,7 @@ class RecordedLines:
         if not isinstance(metadata, dict):
             metadata = {}
         if self._parity:
-            read = read_fields(step.example_id, data, metadata, parity=True, read_input=self._read_input)
+            read = read_fields(step.example_id, data, metadata, self._read_input)
             return _member_of(read, "")
         candidate = candidate_of_data(
             data,
@@ -103,13 +104,15 @@ class RecordedLines:
         return _member_of(candidate, step.payload.UUID)
 
 
-def _member_of(candidate: NATCandidate | CandidateStep, candidate_id: str) -> Member:
+def _member_of(candidate: NATCandidate | CandidateStep | TurnStep, candidate_id: str) -> Member:
+    found = candidate.candidates[0] if isinstance(candidate, TurnStep) else candidate
+    assert found.score is not None
     return Member(
         candidate.example_id,
         candidate.turn_id,
         candidate_id,
-        candidate.candidate_index,
+        found.candidate_index,
         encoded_prompt(candidate.prompt),
-        encoded(candidate.response),
-        candidate.score,
+        encoded(found.response),
+        found.score,
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tunestream.domain.effects import Refused
 from tunestream.domain.refusals import refusal_of
+from tunestream.events.base import Wire
 from tunestream.events.cloudevents import Envelope, HeaderError
 from tunestream.events.registry import is_newer
 from tunestream.events.views.base import View
@@ -59,7 +60,8 @@ def decode(
     decoded: BaseModel | View | None = None if view is None else view.read(value)
     if decoded is None:
         try:
-            decoded = body.model_validate_json(value, extra="ignore" if of_services else None)
+            reader = body.received() if issubclass(body, Wire) else body
+            decoded = reader.model_validate_json(value, extra="ignore" if of_services else None)
         except ValidationError as error:
             raise refusal_of(error, body.__name__) from error
         if view is not None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunestream.domain.collector.formats import as_format
 from tunestream.domain.collector.nat_steps import normalise_nat, parity_prompt, parity_response
 from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.collector.prompts import as_format
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import candidate_id, episode_id
 from tunestream.events.messages import ChatMessage, OpenAIMessage
@@ -28,6 +28,7 @@ from tunestream.events.ttc import (
     TTCTurnEnd,
     TurnEnd,
 )
+from tunestream.events.turns import TurnStep
 
 NAN, INF = float("nan"), float("inf")
 ABSENT = object()
@@ -54,7 +55,9 @@ def nat_step(**changes: Any) -> IntermediateStep:
     return IntermediateStep.model_validate({"payload": payload})
 
 
-def normalise(step: IntermediateStep, *, parity: bool = False) -> CandidateStep | ExampleEnd | None:
+def normalise(
+    step: IntermediateStep, *, parity: bool = False
+) -> CandidateStep | TurnStep | ExampleEnd | None:
     return normalise_nat(step, run_id="r", example_id="e", ttc_step_name="move", parity=parity)
 
 
