@@ -60,8 +60,9 @@ class ChatMessage(Sparse, OpenAIMessage):
     reasoning_content: str | None = None
 
 
-# Most messages are plain: they are read and written as fast as if there were no others.
-Message = Annotated[OpenAIMessage | ChatMessage, Field(union_mode="left_to_right")]
+# Most messages are plain and stay so. The kind with more fields set is taken: where unknown fields are left
+# out, the plain one would take every message, and drop what the other has.
+Message = Annotated[OpenAIMessage | ChatMessage, Field(union_mode="smart")]
 Prompt = list[Message] | str
 
 Response = Annotated[str | ChatMessage, Field(union_mode="left_to_right")]

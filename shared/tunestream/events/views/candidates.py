@@ -14,6 +14,7 @@ from tunestream.events.views.slices import (
     Name,
     is_metadata,
     is_prompt,
+    is_repeated,
     is_response,
     is_tokens,
     is_tools,
@@ -22,6 +23,9 @@ from tunestream.events.views.slices import (
 __all__ = ["MemberView", "SingleView", "TurnView", "encode_part"]
 
 _NO_METADATA: Final = msgspec.Raw(b"{}")
+_ABSENT: Final = msgspec.Raw(b"null")
+_SLICES_OF_TURN: Final = ("prompt", "tools", "prompt_token_ids")
+_SLICES_OF_MEMBERS: Final = ("response", "token_ids", "raw_metadata")
 
 
 class MemberView(msgspec.Struct, frozen=True, gc=False):
@@ -70,6 +74,15 @@ class TurnView(View, frozen=True, gc=False):
 
     @classmethod
     @override
+    def read(cls, value: bytes) -> Self | None:
+        found = super().read(value)
+        if found is None or any(is_repeated(value, name, 1) for name in _SLICES_OF_TURN):
+            return None
+        count = len(found.candidates)
+        return None if any(is_repeated(value, name, count) for name in _SLICES_OF_MEMBERS) else found
+
+    @classmethod
+    @override
     def decode(cls, value: bytes) -> Self:
         found = _read_turn(value)
         return cls(
@@ -84,15 +97,15 @@ class TurnView(View, frozen=True, gc=False):
                     bytes(one.response),
                     one.score,
                     one.policy_version,
-                    None if one.token_ids is None else bytes(one.token_ids),
+                    _present_slice(one.token_ids),
                     bytes(one.raw_metadata),
                 )
                 for one in found.candidates
             ),
             found.complete,
             found.expected_candidates,
-            None if found.tools is None else bytes(found.tools),
-            None if found.prompt_token_ids is None else bytes(found.prompt_token_ids),
+            _present_slice(found.tools),
+            _present_slice(found.prompt_token_ids),
         )
 
     @override
@@ -171,17 +184,21 @@ def _present(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-class _Member(msgspec.Struct, gc=False):
+def _present_slice(written: msgspec.Raw) -> bytes | None:
+    return None if written is _ABSENT or (found := bytes(written)) == b"null" else found
+
+
+class _Member(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     candidate_id: Name
     response: msgspec.Raw
     candidate_index: int | None = None
     score: float | None = None
     policy_version: str | None = None
-    token_ids: msgspec.Raw | None = None
+    token_ids: msgspec.Raw = _ABSENT
     raw_metadata: msgspec.Raw = _NO_METADATA
 
 
-class _Turn(msgspec.Struct, gc=False):
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     run_id: Name
     example_id: Name
     turn_id: str
@@ -189,11 +206,11 @@ class _Turn(msgspec.Struct, gc=False):
     candidates: Annotated[list[_Member], msgspec.Meta(min_length=1)]
     complete: bool
     expected_candidates: int | None = None
-    tools: msgspec.Raw | None = None
-    prompt_token_ids: msgspec.Raw | None = None
+    tools: msgspec.Raw = _ABSENT
+    prompt_token_ids: msgspec.Raw = _ABSENT
 
 
-class _Candidate(msgspec.Struct, gc=False):
+class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     run_id: Name
     example_id: Name
     turn_id: str

@@ -7,16 +7,28 @@ from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import orjson
 
 from tunestream.events.base import IDENTIFIER_LENGTH
 
-__all__ = ["Name", "is_metadata", "is_plain", "is_prompt", "is_response", "is_tokens", "is_tools"]
+__all__ = [
+    "Name",
+    "is_metadata",
+    "is_plain",
+    "is_prompt",
+    "is_repeated",
+    "is_response",
+    "is_tokens",
+    "is_tools",
+]
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 """As :data:`tunestream.events.base.Identifier`."""
 
 # What the model reads of any depth may be refused for it; slices this flat never are.
 _FLAT: Final = 90
+# Neither too many levels nor digits find room in a body so short.
+_TOO_SHORT_TO_REFUSE: Final = 400
 # The candidates of a turn repeat its prompt, and so do turns that come at the same time.
 _PROMPTS: Final = 16
 
@@ -78,17 +90,38 @@ def is_tokens(written: bytes) -> bool:
 
 
 def is_metadata(written: bytes) -> bool:
-    """Return whether a slice is an object, of no depth that could be refused."""
-    return written[:1] == b"{" and _is_flat(written)
+    """Return whether a slice is an object in its one spelling, of no depth that could be refused."""
+    return isinstance(_any(written), dict)
 
 
 def is_tools(written: bytes) -> bool:
-    """Return whether a slice is a list of objects, of no depth that could be refused."""
-    return written[:2] == b"[{" and _is_flat(written) and _all_objects(written)
+    """Return whether a slice is a list of objects in its one spelling, of no depth that could be refused."""
+    found = _any(written)
+    return isinstance(found, list) and bool(found) and all(isinstance(one, dict) for one in found)
 
 
-def _all_objects(written: bytes) -> bool:
-    return all(isinstance(one, dict) for one in msgspec.json.decode(written))
+def is_repeated(body: bytes, name: str, most: int) -> bool:
+    """Return whether a field that stays a slice may come more often than it should.
+
+    The last one counts, as for the model, which refuses what it cannot read of the others too.
+
+    Args:
+        body: of any size.
+        name: of the field.
+        most: how often it may come.
+    """
+    return len(body) > _TOO_SHORT_TO_REFUSE and body.count(b'"%b":' % name.encode()) > most
+
+
+def _any(written: bytes) -> object:
+    """Return the value of a slice, None when it has another spelling."""
+    if not _is_flat(written):
+        return None
+    try:
+        found = orjson.loads(written)
+        return found if orjson.dumps(found) == written else None
+    except (orjson.JSONDecodeError, TypeError):
+        return None
 
 
 def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
