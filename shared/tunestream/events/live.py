@@ -11,9 +11,12 @@ __all__ = ["ExampleSums", "LiveRecord", "LiveScores", "LiveTenure", "ScoreSummar
 
 
 class ExampleSums(Wire):
-    """Sums over the examples of one policy version, from which a ratio's error clustered by example follows.
+    """Sums over the examples of one policy version, from which an error clustered by example follows.
 
-    With n the turns of an example and s the sum of its turns' mean scores.
+    With n the turns of an example that the version answered, and s the sum of these turns' mean scores: the
+    summary's turns are the sum of n, its mean m is the sum of s over them, and the sum of (s - m * n)**2 is
+    ``scores_squared - 2 * m * products + m**2 * turns_squared``. An example whose turns lie in two summaries,
+    or more than ten thousand examples apart, counts as two. The sums of two summaries are added.
     """
 
     examples: int = Field(ge=1)
@@ -23,7 +26,10 @@ class ExampleSums(Wire):
 
 
 class ScoreSummary(Sparse):
-    """Turns of one policy version; a turn counts with the mean of its candidates' scores."""
+    """Turns of one policy version; a turn counts with the mean of its candidates' scores.
+
+    ``by_example`` is there from format 3 on.
+    """
 
     turns: int = Field(ge=1)
     mean: FiniteFloat

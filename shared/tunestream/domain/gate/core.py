@@ -38,7 +38,7 @@ class CurriculumGate:
 
     State keys: ``group/run/digest/arrival number/stream time`` holds a group's body as it came, or the
     reference that came in its place; ``epoch/run/digest`` and ``strategy/run/digest`` are those of
-    :class:`Curricula`, ``recent/…`` of :class:`RecentGroups`; ``live/run`` what its turns scored and was not
+    :class:`Curricula`, ``recent/…`` of :class:`RecentGroups`; ``live/…`` what its turns scored and was not
     sent yet; ``run/*`` the stream time, and ``run/*since`` from when on it counts.
     Earlier releases kept a clock for each run, which agents moved: the state of such a release counts from
     the first record after it.
@@ -106,7 +106,7 @@ class CurriculumGate:
         elif kind == "run":
             self._outdated.append(key)
         elif kind == "live":
-            self._live.restore(run_id, value)
+            self._live.restore(run_id, value, *rest)
             self._note((run_id, _LIVE, ""))
         elif kind == "epoch":
             self._curricula.restore_epoch(run_id, rest[0], value)
@@ -188,7 +188,8 @@ class CurriculumGate:
             effects.counts["dropped_duplicate"] += 1
             return []
         live = self._config(run_id, config_digest).evaluation.live
-        self._live.take(group, live, now, effects)
+        by_example = self._writes() >= TURN_FORMAT
+        self._live.take(group, live, now, effects, by_example=by_example)
         self._note((run_id, _LIVE, ""))
         if not group.size:
             effects.counts["dropped_no_trajectories"] += 1

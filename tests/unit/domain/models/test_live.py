@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import timedelta
 from functools import reduce
@@ -16,7 +17,9 @@ from tunestream.config.run.evaluation import LiveConfig
 from tunestream.domain.effects import Effects
 from tunestream.domain.gate.bodies import Arrival, arrival_of
 from tunestream.domain.models.live import LiveCollector, combine, live_difference, summarise
-from tunestream.events.live import LiveScores, ScoreSummary
+from tunestream.domain.models.live_examples import ExampleTurns
+from tunestream.events.keys import decode_key
+from tunestream.events.live import ExampleSums, LiveScores, ScoreSummary
 from tunestream.events.trajectories import CloseReason, MemberScore, TrajectoryGroup
 
 WATCH = LiveConfig(every=timedelta(seconds=10))
@@ -27,12 +30,12 @@ def summary(scores: list[float]) -> ScoreSummary:
     return reduce(combine, [ScoreSummary(turns=1, mean=score, squares=0.0) for score in scores])
 
 
-def turn(name: str, *scores: tuple[float, str | None], digest: str = "d") -> Arrival:
+def turn(name: str, *scores: tuple[float, str | None], digest: str = "d", example: str = "e") -> Arrival:
     """A turn without any pair: it counts all the same."""
     group = TrajectoryGroup(
         run_id="r",
         group_id=name,
-        example_id="e",
+        example_id=example,
         turn_id=name,
         config_digest=digest,
         kind="preference",
@@ -102,6 +105,7 @@ class Site:
         self.told: list[tuple[int, LiveScores]] = []
         self.ids: list[str] = []
         self.counts: dict[str, int] = {}
+        self.by_example = False
 
     def send(self, group: Arrival | None, now: int, config: LiveConfig | None = WATCH) -> None:
         effects = Effects()
@@ -109,7 +113,7 @@ class Site:
         if due is not None and due <= now:
             self.core.publish("r", due, effects)
         if group is not None:
-            self.core.take(group, config, now, effects)
+            self.core.take(group, config, now, effects, by_example=self.by_example)
         for key, value in effects.changes.items():
             if value is None:
                 self.log.pop(key, None)
@@ -124,8 +128,9 @@ class Site:
 
     def restart(self) -> None:
         self.core = LiveCollector()
-        for value in self.log.values():
-            self.core.restore("r", value)
+        for key, value in reversed(self.log.items()):
+            _, *place = decode_key(key)
+            self.core.restore(place[0], value, *place[1:])
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -164,3 +169,80 @@ def test_versions_that_nobody_trained_do_not_fill_the_state() -> None:
     site.send(None, 10_000)
     assert len(site.told[0][1].versions) == 64
     assert site.counts["dropped_live_scores"] == 1
+
+
+TURNS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("vw"), st.integers(-8, 8)), min_size=1, max_size=20
+)
+
+
+def clusters(turns: list[tuple[str, str, int]], version: str) -> ExampleSums | None:
+    """The sums of the model's definition, by hand."""
+    found: dict[str, list[int]] = {}
+    for example, answered, score in turns:
+        if answered == version:
+            found.setdefault(example, []).append(score)
+    pairs = [(len(scores), sum(scores)) for scores in found.values()]
+    if not pairs:
+        return None
+    return ExampleSums(
+        examples=len(pairs),
+        turns_squared=sum(n * n for n, _ in pairs),
+        scores_squared=sum(s * s for _, s in pairs),
+        products=sum(n * s for n, s in pairs),
+    )
+
+
+@given(TURNS, st.booleans())
+def test_sums_by_example_are_those_of_the_definition(
+    turns: list[tuple[str, str, int]], restart: bool
+) -> None:
+    site = Site()
+    site.by_example = True
+    for at, (example, version, score) in enumerate(turns):
+        site.send(turn(f"t{at}", (float(score), version), example=example), at)
+        if restart:
+            site.restart()
+    site.send(None, 10_000)
+    ((_, scores),) = site.told
+    for version, found in scores.versions.items():
+        assert found.by_example == clusters(turns, version)
+        answered = [score for _, by, score in turns if by == version]
+        assert (found.turns, found.mean) == (len(answered), pytest.approx(fmean(answered)))
+    assert site.log == {}
+
+
+def test_the_sums_of_two_summaries_are_added() -> None:
+    sums = ExampleSums(examples=1, turns_squared=1.0, scores_squared=4.0, products=2.0)
+    one = ScoreSummary(turns=1, mean=2.0, squares=0.0, by_example=sums)
+    both = combine(one, one)
+    assert both.by_example == ExampleSums(examples=2, turns_squared=2.0, scores_squared=8.0, products=4.0)
+    assert combine(one, summary([1.0])).by_example is None, "of some turns the examples are not known"
+
+
+def test_examples_are_told_apart_as_far_as_there_is_room() -> None:
+    examples, log = ExampleTurns("r", most=2), Effects()
+    for example in "abab":
+        assert examples.add(example, {"v": 1.0}, log) == {}
+    let_go = examples.add("c", {"v": 1.0}, log)
+    assert let_go == {"v": ExampleSums(examples=1, turns_squared=4.0, scores_squared=4.0, products=4.0)}
+    assert log.changes[b"live/r/a"] is None
+    assert len(list(examples.sums())) == 2
+
+
+def test_what_an_earlier_release_reads_has_no_sums() -> None:
+    site = Site()
+    site.send(turn("t", (1.0, "a")), 0)
+    (value,) = site.log.values()
+    assert json.loads(value).keys() == {"due", "name", "digest", "versions"}
+    site.by_example = True
+    site.send(turn("u", (1.0, "a")), 1)
+    site.send(None, 10_000)
+    assert site.told[0][1].versions["a"] == summary([1.0, 1.0])
+
+
+@pytest.mark.parametrize("score", [1.7e308, -1e101])
+def test_scores_whose_squares_are_no_numbers_do_not_stop_the_gate(score: float) -> None:
+    site = Site()
+    site.send(turn("t", (score, "a"), (score, "a")), 0)
+    assert (site.log, site.counts) == ({}, {"dropped_live_scores": 1})
