@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tunestream.events.scores import EVERYWHERE
 from tunestream.streams.letters.dead_letters import (
     DLQ_MESSAGE,
     DLQ_OFFSET,
@@ -66,6 +67,11 @@ HEADERS: Final = (
         topics=(_EVENTS,),
     ),
     Header("ce_tsexample", "the example of a NAT step; required on such a record", topics=(_EVENTS,)),
+    Header(
+        f"ce_{EVERYWHERE}",
+        "`1` on a score that was sent to every partition, as who scored does not know that of the turn",
+        topics=(_EVENTS, _CANDIDATES),
+    ),
     Header(
         "ce_tslogtime",
         "when the broker first took a replayed event, milliseconds since the epoch; ignored but in a "

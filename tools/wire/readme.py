@@ -60,6 +60,29 @@ once. A candidate of a turn that was closed is `late`.
 A candidate without a score is for runs whose scores come later: from the run's reward function, asked in
 `ttc.unscored` and answering in `ttc.scores`, or by `tunestream.ttc.score.v1`. The first score counts.
 
+## Publishing from another language
+
+`examples/agent.mjs` does all of this in JavaScript, with kafkajs.
+
+1. Key: run and example, as under *Keys and partitions*. Any partitioner will do, the same one for all
+   agents of a run: an example then lies in one partition.
+2. Headers: `ce_specversion`, `ce_id`, `ce_type`, `ce_source`. Body: JSON as in the schema and the example
+   of its type.
+3. A turn is one record of `tunestream.ttc.turn.v1`. It is there whole or not at all, without a
+   transaction. `candidate_id` is unique within the turn. A turn that is published again with the same ids
+   counts once.
+4. A turn that grows: records with `complete: false`, then one without that field, or
+   `tunestream.ttc.turn_end.v1`; or `expected_candidates` in each of them, and no end. Single
+   `tunestream.ttc.candidate.v1` do the same for text with a score.
+5. Sizes: a batch of `ttc.events` takes 4 MiB. A larger turn goes in parts, which is not atomic. An open
+   transaction would keep everything behind it in its partition from the services.
+6. A score that comes later: `tunestream.ttc.score.v1` with the same key, written to the partition of the
+   turn, which the client gave when the turn was delivered. Where it is not known: one copy to every
+   partition, each with the header `ce_tseverywhere: 1`.
+7. A deployment that was upgraded and not finished (format 2 or lower) takes text with a score alone. Who
+   cannot read the record `format` in `runs` publishes single candidates and ends, which every format
+   takes.
+
 ## Groups
 
 `tunestream.trajectory_group.v2` carries each member once. A pair `[c, r, reward]` is one trajectory: with
