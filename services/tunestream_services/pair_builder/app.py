@@ -10,7 +10,7 @@ from tunestream.streams.runs import RunDirectory
 from tunestream.streams.runtime.service import build_app
 from tunestream.streams.tasks.handler import Handler
 from tunestream.streams.tasks.plan import Plan
-from tunestream.topics import changelog_of
+from tunestream.topics import INPUTS, changelog_of
 from tunestream_services.pair_builder.handler import PairBuilderHandler
 from tunestream_services.pair_builder.settings import PairBuilderSettings
 
@@ -24,6 +24,7 @@ _COUNTED = (
     "closed_turn_end",
     "duplicate",
     "marker_ignored",
+    "unasked_answer",
 )
 kafka = KafkaSettings()
 settings = PairBuilderSettings()
@@ -49,7 +50,7 @@ def new_handler(partition: int) -> Handler:
 app = build_app(
     Plan(
         service=SERVICE,
-        inputs=("ttc.candidates",),
+        inputs=INPUTS[SERVICE],
         changelog=changelog_of(SERVICE),
         new_handler=new_handler,
         kafka=kafka,

@@ -13,6 +13,7 @@ from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.domain.parked import Parked
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
+from tunestream.events.scores import ScoreAnswer, ScoreAnswerRef
 from tunestream.events.trajectories import TrajectoryGroupRef
 from tunestream.events.ttc import EpisodeStep, ExampleEnd, Tick, TurnEnd
 from tunestream.events.views.candidates import TurnView
@@ -62,6 +63,9 @@ class PairBuilderHandler(Handler):
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Advance stream time, then take the record."""
         body, envelope = record.body, record.envelope
+        if isinstance(body, ScoreAnswer | ScoreAnswerRef):  # to no request: none is sent
+            effects.counts["unasked_answer"] += 1
+            return
         assert isinstance(body, _BODIES)
         if envelope.time is None:
             raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
