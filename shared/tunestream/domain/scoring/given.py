@@ -61,6 +61,9 @@ class GivenScores:
         self._early: dict[_Name, int] = {}
         self._due = Deadlines[_Name](self._early.get)
 
+    def __bool__(self) -> bool:
+        return bool(self._turns)
+
     def of(self, turn: TurnKey) -> Mapping[str, CandidateScores]:
         """Return the scores of a turn's candidates, by id."""
         return self._turns.get(turn, {})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
 
 from tunestream.domain.effects import Effects
 from tunestream.domain.scoring.asked import Asked
@@ -11,9 +12,10 @@ from tunestream.domain.scoring.given import CandidateScores, TurnKey
 from tunestream.events.scores import ScoreAnswer
 from tunestream.events.trajectories import CloseReason
 
-__all__ = ["Scores", "Turns", "WaitingTurn"]
+__all__ = ["NO_SCORES", "Scores", "Turns", "WaitingTurn"]
 
 Scores = Mapping[str, CandidateScores]
+NO_SCORES: Final[Scores] = MappingProxyType({})
 
 
 class WaitingTurn(Protocol):

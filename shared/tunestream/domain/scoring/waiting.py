@@ -71,6 +71,11 @@ class Waiting(Generic[T]):
         return len(self._kept) + len(self._asked)
 
     @property
+    def has_scores(self) -> bool:
+        """Whether people's scores are kept, for any turn."""
+        return bool(self._given)
+
+    @property
     def size(self) -> int:
         """Bytes of the turns that are kept whole."""
         return self._kept.size

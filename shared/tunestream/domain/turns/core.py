@@ -7,9 +7,11 @@ from typing import NamedTuple
 from zlib import crc32
 
 from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.scoring.waiting import Waiting
 from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.domain.turns.arrivals import arrivals_in_closed, arrivals_in_open, check_repeat
-from tunestream.domain.turns.close_group import close_group, close_turn
+from tunestream.domain.turns.close_group import close_episode_group
+from tunestream.domain.turns.ending import TurnEnding
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import Closed, memory_name
 from tunestream.domain.turns.open_episodes import OpenEpisodes
@@ -18,6 +20,7 @@ from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FORMAT, TURN_FORMAT
+from tunestream.events.scores import ScoreAnswer, ScoreStep
 from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
 from tunestream.events.turns import TurnStep
@@ -25,10 +28,12 @@ from tunestream.events.views.candidates import SingleView, TurnView
 
 __all__ = ["BuilderEvent", "PairBuilder", "event_of"]
 
-BuilderEvent = TurnView | TurnEnd | ExampleEnd | EpisodeStep | Tick
+BuilderEvent = TurnView | ScoreStep | TurnEnd | ExampleEnd | EpisodeStep | Tick
 
 
-def event_of(body: CandidateStep | TurnStep | TurnEnd | ExampleEnd | EpisodeStep | Tick) -> BuilderEvent:
+def event_of(
+    body: CandidateStep | TurnStep | ScoreStep | TurnEnd | ExampleEnd | EpisodeStep | Tick,
+) -> BuilderEvent:
     """Return what the pair builder takes of a body that the collector wrote."""
     match body:
         case CandidateStep():
@@ -54,6 +59,7 @@ class PairBuilder:
         rules: (run id, config digest) → the rules of its groups; raises KeyError when unknown.
         partition: of ``ttc.candidates``; stream time goes on to the same partition of ``trajectories``.
         number: the format that the deployment writes.
+        has_service: whether a reward service answers requests for scores.
     """
 
     def __init__(
@@ -62,9 +68,11 @@ class PairBuilder:
         *,
         partition: int = 0,
         number: Callable[[], int] = lambda: FORMAT,
+        has_service: Callable[[], bool] = lambda: False,
     ) -> None:
         self._state = PartitionState(rules, partition)
         self._number = number
+        self._ending = TurnEnding(self._state, number, has_service)
         self._unsettled: dict[GroupKey, OpenTurn] = {}
 
     @property
@@ -78,6 +86,11 @@ class PairBuilder:
         return self._state.oldest_open
 
     @property
+    def waiting(self) -> Waiting[OpenTurn]:
+        """The turns that wait for scores."""
+        return self._ending.waiting
+
+    @property
     def next_deadline(self) -> int | None:
         """Stream time at which the next open turn times out, ms, by its run's setting; None without one."""
         return self._state.next_deadline
@@ -89,9 +102,17 @@ class PairBuilder:
             KeyError: when the rules of an open turn's configuration are unknown.
         """
         self._state.restore(key, value)
+        self._ending.waiting.restore(key, value)
 
     def handle(
-        self, event: BuilderEvent, *, time: int, config_digest: str, raw: bytes, effects: Effects
+        self,
+        event: BuilderEvent,
+        *,
+        time: int,
+        config_digest: str,
+        raw: bytes,
+        effects: Effects,
+        everywhere: bool = False,
     ) -> None:
         """Advance stream time, close what is due of any run, and take the event.
 
@@ -101,6 +122,7 @@ class PairBuilder:
             config_digest: of the configuration with which a new turn opens.
             raw: the record's body as bytes, kept while its turn is open; :meth:`settle` gives the state.
             effects: receives what is to be done.
+            everywhere: whether copies of the record went to every partition.
 
         Raises:
             Refused: when the event is the sender's fault; it has changed nothing but stream time.
@@ -118,9 +140,22 @@ class PairBuilder:
                     self._episode(run, event, came, effects)
             case Tick():
                 self.advance(time, effects)
+            case ScoreStep():
+                self._state.rules(event.run_id, config_digest)
+                self.advance(time, effects)
+                self._ending.score(event, config_digest, everywhere=everywhere, effects=effects)
             case _:
                 self.advance(time, effects)
                 self._marker(self._state.run(event.run_id), event, effects)
+
+    def answer(self, answer: ScoreAnswer, effects: Effects) -> None:
+        """Take an answer to a request for scores; it moves no clock.
+
+        Raises:
+            Refused: when it is for other candidates than were asked about.
+        """
+        self._settle_restored(self._state.now, effects)
+        self._ending.waiting.answer(answer, effects)
 
     def advance(self, time: int, effects: Effects) -> None:
         """Move stream time on, close what is due on the way, and pass each new second on to the gate.
@@ -130,16 +165,32 @@ class PairBuilder:
             effects: receives what is to be done.
         """
         state = self._state
-        state.settle(time, effects)
+        self._settle_restored(time, effects)
         before = state.now
         if time <= before:
             return
-        while (due := state.next_due(time)) is not None:
-            deadline, key = due
-            self._close(state.run(key[0]), key, CloseReason.TIMEOUT, deadline, effects)
+        while self._end_next(time, effects):
+            pass
+        self._ending.waiting.catch_up(effects)
         state.advance(time, effects)
         if time // TICK_MS > before // TICK_MS:
             effects.outbound.append(new_tick("trajectories", state.partition, time))
+
+    def _settle_restored(self, time: int, effects: Effects) -> None:
+        self._state.settle(time, effects)
+        self._ending.waiting.settle()
+
+    def _end_next(self, time: int, effects: Effects) -> bool:
+        """End what is due first, if anything is not due after ``time``."""
+        closing, waiting = self._state.next_due(time), self._ending.waiting.next_due(time)
+        if closing is not None and (waiting is None or closing <= waiting):
+            deadline, key = closing
+            self._close(self._state.run(key[0]), key, CloseReason.TIMEOUT, deadline, effects)
+        elif waiting is not None:
+            self._ending.waiting.expire(waiting[1], effects)
+        else:
+            return False
+        return True
 
     def _part(self, run: RunState, part: TurnView, came: _Arrival, effects: Effects) -> None:
         """Take the candidates of a record, and close their turn with the last one."""
@@ -157,8 +208,8 @@ class PairBuilder:
         key = (run.run_id, TURN, part.example_id, part.turn_id)
         if found.complete:
             if turn is None:
-                now = self._state.now
-                close_turn(self._state, run, key, found, CloseReason.COMPLETE, now, effects, self._number())
+                ended = (run.run_id, part.example_id, part.turn_id)
+                self._ending.end(ended, found, CloseReason.COMPLETE, self._state.now, effects)
             else:
                 self._close(run, key, CloseReason.COMPLETE, self._state.now, effects)
         elif arrivals.new:
@@ -172,11 +223,12 @@ class PairBuilder:
     def _closed(self, run: RunState, part: TurnView) -> Closed | None:
         name = memory_name(TURN, part.example_id, part.turn_id)
         closed = run.memory.get(name)
-        if closed is None and run.memory.has_faded(name):
+        waits = (run.run_id, part.example_id, part.turn_id) in self._ending.waiting
+        if closed is None and (waits or run.memory.has_faded(name)):
             raise Refused(
                 "late",
-                f"turn {part.turn_id!r} was closed so many turns ago that its candidates are not "
-                "remembered; a repeat may be left alone",
+                f"turn {part.turn_id!r} was closed so long ago that its candidates are not remembered; "
+                "a repeat may be left alone",
             )
         return closed
 
@@ -213,7 +265,12 @@ class PairBuilder:
 
     def _close(self, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects) -> None:
         self._unsettled.pop(key, None)
-        close_group(self._state, run, key, reason, at, effects, self._number())
+        _, kind, example, turn_id = key
+        if kind == EPISODES:
+            close_episode_group(self._state, run, example, reason, at, effects)
+            return
+        turn = self._state.remove_turn(run, example, turn_id)
+        self._ending.end((run.run_id, example, turn_id), turn, reason, at, effects)
 
     def settle(self, effects: Effects) -> None:
         """Put down the candidates that were accepted since; before a transaction is committed."""

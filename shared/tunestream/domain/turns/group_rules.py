@@ -10,6 +10,7 @@ from tunestream.config.run.trajectory_builder import (
     DPOTrajectoryBuilderConfig,
     TrajectoryBuilder,
 )
+from tunestream.domain.scoring.rules import ScoringRules
 from tunestream.domain.turns.pairing import PairRules
 
 __all__ = ["GroupRules", "pair_rules"]
@@ -27,6 +28,7 @@ class GroupRules:
         pairing: how a turn's candidates are paired; None when episodes are collected, not turns.
         reward_from_score_diff: the reward of a pair, otherwise the chosen one's score.
         expanded: whether every pair of a group is spelt out on the wire.
+        scoring: how turns wait for scores; None where they do not.
     """
 
     idle_ms: int
@@ -36,14 +38,21 @@ class GroupRules:
     pairing: PairRules | None
     reward_from_score_diff: bool = True
     expanded: bool = False
+    scoring: ScoringRules | None = None
 
     @classmethod
-    def of(cls, config: TrajectoryBuilder, window_pairs: int | None = None) -> GroupRules:
+    def of(
+        cls,
+        config: TrajectoryBuilder,
+        window_pairs: int | None = None,
+        scoring: ScoringRules | None = None,
+    ) -> GroupRules:
         """Translate a configuration.
 
         Args:
             config: how trajectories are built.
             window_pairs: of the run: the most pairs of a turn where ``config`` sets no number.
+            scoring: how turns wait for scores.
         """
         if isinstance(config, ARTTrajectoryBuilderConfig):
             return cls(
@@ -61,6 +70,7 @@ class GroupRules:
             pairing=pair_rules(config, window_pairs),
             expanded=config.wire == "expanded",
             reward_from_score_diff=config.reward_from_score_diff,
+            scoring=scoring,
         )
 
 

@@ -30,6 +30,7 @@ class OpenTurn:
         last: stream time of the latest candidate, ms.
         expected: how many candidates complete it; None when no event set it.
         ended: whether a record ended it.
+        is_scored: whether every candidate came with its score.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class OpenTurn:
         "config_digest",
         "ended",
         "expected",
+        "is_scored",
         "keys",
         "last",
         "marks",
@@ -57,6 +59,7 @@ class OpenTurn:
         self.last = opened
         self.expected: int | None = None
         self.ended = False
+        self.is_scored = True
         self._members: dict[int, Member] = {}
         self._fresh: list[bytes] = []
         self._settled = 0
@@ -73,6 +76,29 @@ class OpenTurn:
     def complete(self) -> bool:
         """Whether all candidates are here."""
         return self.ended or (self.expected is not None and len(self._members) >= self.expected)
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the candidates, in order of arrival."""
+        return [member.candidate.candidate_id for member in self]
+
+    @property
+    def unscored(self) -> list[str]:
+        """Ids of the candidates that came without a score."""
+        return [member.candidate.candidate_id for member in self if member.candidate.score is None]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the candidates and of what they answer."""
+        contexts = {member.context for member in self}
+        return sum(len(one) for context in contexts for one in context if one) + sum(
+            len(member.candidate.response) + len(member.candidate.raw_metadata) for member in self
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the state holds all of it."""
+        return not self._fresh
 
     def __len__(self) -> int:
         return len(self._members)
@@ -128,6 +154,8 @@ class OpenTurn:
         context = Context(part.prompt, part.tools, part.prompt_token_ids)
         for at, candidate in enumerate(new, start=number):
             self._members[at] = Member(candidate, context)
+            if candidate.score is None:
+                self.is_scored = False
             self.marks[candidate.candidate_id] = fingerprint(candidate)
 
     def expect(self, part: TurnView) -> None:

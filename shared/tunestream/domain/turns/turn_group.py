@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from tunestream.domain.scoring.turns import NO_SCORES, Scores
+from tunestream.domain.turns.given_scores import with_scores
 from tunestream.domain.turns.members import Context, Member
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.pairs import pair_up
@@ -14,17 +16,24 @@ from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 
-__all__ = ["expanded_group", "group_of_turn"]
+__all__ = ["contexts_of_members", "expanded_group", "group_of_turn", "members_of"]
 
 
 def group_of_turn(
-    turn: OpenTurn, run_id: str, example_id: str, turn_id: str, reason: CloseReason
+    turn: OpenTurn,
+    run_id: str,
+    example_id: str,
+    turn_id: str,
+    reason: CloseReason,
+    scores_given: Scores = NO_SCORES,
 ) -> tuple[str, bytes]:
-    """Return the id and the body of a turn's group, as :class:`PreferenceGroup` would write it."""
-    every = list(turn)
+    """Return the id and the body of a turn's group, as :class:`PreferenceGroup` would write it.
+
+    ``scores_given`` are those that candidates got after they came, by id.
+    """
+    every = with_scores(turn, scores_given)
     members = [member for member in every if member.candidate.score is not None]
-    contexts = {context: at for at, context in enumerate(dict.fromkeys(one.context for one in members))}
-    places = [contexts[member.context] for member in members]
+    contexts, places = contexts_of_members(members)
     scores = [member.candidate.score or 0.0 for member in members]
     pairing = turn.rules.pairing
     assert pairing is not None
@@ -39,8 +48,8 @@ def group_of_turn(
         "config_digest": turn.config_digest,
         "kind": "preference",
         "closed_by": reason,
-        "contexts": [_context(context) for context in contexts],
-        "members": _members(members, places),
+        "contexts": contexts,
+        "members": members_of(members, places),
         "pairing": {
             "exhaustive": pairing.exhaustive,
             "reward": "score_diff" if by_difference else "chosen_score",
@@ -69,6 +78,12 @@ def expanded_group(value: bytes) -> TrajectoryGroup:
     )
 
 
+def contexts_of_members(members: Sequence[Member]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Return what candidates answered, as contexts of a group, and the position of each one's context."""
+    positions = {context: at for at, context in enumerate(dict.fromkeys(one.context for one in members))}
+    return [_context(context) for context in positions], [positions[one.context] for one in members]
+
+
 def _context(context: Context) -> dict[str, Any]:
     values: dict[str, Any] = {"prompt": orjson.Fragment(context.prompt)}
     if context.tools is not None:
@@ -78,7 +93,8 @@ def _context(context: Context) -> dict[str, Any]:
     return values
 
 
-def _members(members: Sequence[Member], places: Sequence[int]) -> list[dict[str, Any]]:
+def members_of(members: Sequence[Member], places: Sequence[int]) -> list[dict[str, Any]]:
+    """Return candidates as members of a group, with the positions of their contexts."""
     written = []
     for (candidate, _), place in zip(members, places, strict=True):
         values: dict[str, Any] = {"id": candidate.candidate_id}
@@ -86,7 +102,8 @@ def _members(members: Sequence[Member], places: Sequence[int]) -> list[dict[str,
             values["index"] = candidate.candidate_index
         values["context"] = place
         values["response"] = orjson.Fragment(candidate.response)
-        values["score"] = candidate.score
+        if candidate.score is not None:
+            values["score"] = candidate.score
         if candidate.policy_version is not None:
             values["policy_version"] = candidate.policy_version
         if candidate.token_ids is not None:

@@ -1,0 +1,50 @@
+"""Candidates with the scores that they got after they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from tunestream.domain.scoring.given import CandidateScores
+from tunestream.domain.scoring.turns import Scores
+from tunestream.domain.scoring.waiting import OF_THE_REWARD_FUNCTION
+from tunestream.domain.turns.members import Member
+
+__all__ = ["GIVEN_SCORES", "with_scores"]
+
+GIVEN_SCORES: Final = "tunestream_scores"
+"""Where a member's metadata has what people scored it, the first score first."""
+
+_NAME: Final = f'"{GIVEN_SCORES}":'.encode()
+
+
+def with_scores(members: Iterable[Member], scores: Scores) -> list[Member]:
+    """Return a turn's candidates, those with the first given score that came without one.
+
+    Args:
+        members: in order of arrival.
+        scores: by candidate id.
+    """
+    if not scores:
+        return list(members)
+    return [_scored(member, scores.get(member.candidate.candidate_id)) for member in members]
+
+
+def _scored(member: Member, given: CandidateScores | None) -> Member:
+    if given is None:
+        return member
+    candidate = member.candidate
+    score = given.scores[0].score if candidate.score is None else candidate.score
+    metadata = candidate.raw_metadata
+    by_people = any(one.source != OF_THE_REWARD_FUNCTION for one in given.scores)
+    if by_people and _NAME not in metadata:
+        metadata = _with_entry(metadata, b"[" + b",".join(one.to_json() for one in given.scores) + b"]")
+    return member._replace(candidate=replace(candidate, score=score, raw_metadata=metadata))
+
+
+def _with_entry(metadata: bytes, value: bytes) -> bytes:
+    """Return a JSON object, written without white space, with one entry more."""
+    separator = b"" if metadata == b"{}" else b","
+    return metadata[:-1] + separator + _NAME + value + b"}"
