@@ -9,13 +9,15 @@ from tunestream.domain.effects import Effects, Refused
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FORMAT, FormatRecord
+from tunestream.events.views.base import views_of
 from tunestream.streams.tasks.decoding import decode
 from tunestream.topics import topic
 from tunestream_services.ttc_collector.handler import CollectorHandler
 
 __all__ = ["Collecting"]
 
-_INPUT = topic("ttc.events")
+_BODIES = topic("ttc.events").bodies()
+_VIEWS = views_of(_BODIES)
 
 
 class _Runs(KnownRuns):
@@ -41,7 +43,7 @@ class Collecting:
         self.handler = CollectorHandler(Collector(3), runs)
         self.effects = Effects()
         self.refused: list[Refused] = []
-        self._views = views
+        self._views = _VIEWS if views else {}
 
     def take(
         self, ce_type: str, value: bytes, key: bytes | None = None, **extensions: str
@@ -56,7 +58,7 @@ class Collecting:
             headers=envelope.to_headers(),
         )
         try:
-            self.handler.handle(decode(record, _INPUT.bodies()), self.effects)
+            self.handler.handle(decode(record, _BODIES, views=self._views), self.effects)
         except Refused as refused:
             self.refused.append(refused)
         return [(one.type, one.encoded()) for one in self.effects.outbound[before:]]

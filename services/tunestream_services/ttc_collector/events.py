@@ -9,6 +9,7 @@ from typing import Final
 
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
+from tunestream.domain.collector.at_once import Written, candidate_at_once, turn_at_once
 from tunestream.domain.collector.core import Normalised
 from tunestream.domain.collector.formats import as_format, in_pieces
 from tunestream.domain.collector.nat_steps import normalise_nat
@@ -18,9 +19,11 @@ from tunestream.domain.collector.turns import normalise_turn
 from tunestream.domain.effects import Refused
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
+from tunestream.events.runs import TURN_FORMAT
 from tunestream.events.scores import TTCScore
-from tunestream.events.ttc import CandidateStep
-from tunestream.events.turns import TTCTurn
+from tunestream.events.ttc import CandidateStep, TTCCandidate
+from tunestream.events.turns import ReceivedTurn, TTCTurn
+from tunestream.events.views.published import PublishedCandidate, PublishedTurn
 from tunestream.streams.tasks.handler import Inbound
 
 __all__ = ["EVERYWHERE", "Taken", "check_key", "is_everywhere", "named_run", "names_of", "normalise"]
@@ -36,13 +39,13 @@ class Taken:
     """What is taken of a record.
 
     Attributes:
-        bodies: what is emitted, in order.
+        bodies: what is emitted, in order; what was put together of slices has its id.
         faults: candidates that are left out.
         count: how many candidates the record has.
         repeats: how many of them the record has twice.
     """
 
-    bodies: Sequence[Normalised]
+    bodies: Sequence[Normalised | Written]
     faults: Sequence[Fault] = ()
     count: int = 1
     repeats: int = 0
@@ -64,7 +67,7 @@ def names_of(record: Inbound) -> tuple[str, str]:
     """
     body = record.body
     if not isinstance(body, IntermediateStep):
-        assert isinstance(body, TTCTurn | TTCScore | Published)
+        assert isinstance(body, PublishedCandidate | PublishedTurn | TTCTurn | TTCScore | Published)
         return body.run_id, body.example_id
     extensions = record.envelope.extensions
     for name in ("tsrun", "tsexample"):
@@ -119,6 +122,11 @@ def normalise(
         Refused: when nothing of it is taken.
     """
     body = record.body
+    if isinstance(body, PublishedCandidate | PublishedTurn):
+        written = _at_once(body, rules, dropped) if number >= TURN_FORMAT else None
+        if written is not None:
+            return Taken(written)
+        body = _model_of(body, record.value)
     if isinstance(body, TTCTurn):
         turn = normalise_turn(body, rules, dropped)
         bodies = [piece for step in turn.steps for piece in _written(step, number, dropped)]
@@ -132,6 +140,20 @@ def normalise(
         assert isinstance(body, Published)
         step = normalise_native(body, dropped, rules)
     return None if step is None else Taken(list(_written(step, number, dropped)))
+
+
+def _at_once(
+    body: PublishedCandidate | PublishedTurn, rules: CandidateRules, dropped: Counter[str]
+) -> list[Written] | None:
+    if isinstance(body, PublishedCandidate):
+        return candidate_at_once(body, rules, dropped)
+    return turn_at_once(body, rules, dropped)
+
+
+def _model_of(body: PublishedCandidate | PublishedTurn, value: bytes) -> TTCCandidate | TTCTurn:
+    """Return the model of a view, which accepts less than the view's model does."""
+    model = TTCCandidate if isinstance(body, PublishedCandidate) else ReceivedTurn
+    return model.model_validate_json(value)
 
 
 def _nat(

@@ -10,11 +10,12 @@ from typing import Final
 from typing_extensions import override
 
 from tunestream.config.run.run import RunConfig
+from tunestream.domain.collector.at_once import Written
 from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.rules import CandidateRules, left_out
 from tunestream.domain.effects import Effects, Refused
 from tunestream.events.runs import FIRST_FORMAT
-from tunestream.events.turns import TurnStep
+from tunestream.events.ttc import CandidateStep
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream.topics import topic
@@ -119,9 +120,13 @@ class CollectorHandler(Handler):
     def _emit(self, record: Inbound, taken: Taken, config: RunConfig, effects: Effects) -> None:
         config_digest = self._runs.current_digest(config.run_id)
         assert config_digest is not None
+        key = names_of(record)
         for body, payload in [(body, _payload(body)) for body in taken.bodies]:
-            output = self._collector.take(body, config, config_digest, effects)
-            output.payload = payload
+            if isinstance(body, Written):
+                output = self._collector.emit(body.body, body.id, key, config, config_digest, effects)
+            else:
+                output = self._collector.take(body, config, config_digest, effects)
+                output.payload = payload
             output.extensions |= _marks(record)
         if taken.repeats:
             effects.counts["duplicate"] += taken.repeats
@@ -178,15 +183,15 @@ class CollectorHandler(Handler):
         return self._broker.warnings()
 
 
-def _payload(body: Normalised) -> bytes:
+def _payload(body: Normalised | Written) -> bytes:
     """Return a body as it is written.
 
     Raises:
         Refused: when it is larger than its topic takes.
     """
-    payload = body.to_json()
+    payload = body.body.value if isinstance(body, Written) else body.to_json()
     if len(payload) > _LARGEST_BODY:
-        what = "turn" if isinstance(body, TurnStep) else "candidate"
+        what = "candidate" if isinstance(body, CandidateStep) else "event"
         raise Refused(
             "output_too_large",
             f"the {what} is {len(payload)} bytes, the limit is {_LARGEST_BODY}; shorten the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "group_id",
     "job_id",
     "stable_id",
+    "turn_record_id",
     "version_id",
 ]
 
@@ -35,6 +37,13 @@ def content_digest(content: bytes) -> str:
 def candidate_id(run_id: str, example_id: str, turn_id: str, source_id: str) -> str:
     """Name a candidate; ``source_id`` is a step's UUID or a native event's ``candidate_id``."""
     return stable_id("candidate", run_id, example_id, turn_id, source_id)
+
+
+def turn_record_id(
+    run_id: str, example_id: str, turn_id: str, candidate_ids: Sequence[str], *, complete: bool
+) -> str:
+    """Name a record of a turn by the candidates that it has."""
+    return stable_id("turn", run_id, example_id, turn_id, "complete" if complete else "part", *candidate_ids)
 
 
 def episode_id(run_id: str, example_id: str, source_id: str) -> str:

@@ -12,10 +12,10 @@ from tunestream.config.run.durations import milliseconds
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import ARTTrajectoryBuilderConfig
 from tunestream.domain.collector.clock import PartitionClock
-from tunestream.domain.effects import Effects, Outbound
+from tunestream.domain.effects import Effects, Outbound, Spliced
 from tunestream.domain.ticks import TICK_MS, new_tick
 from tunestream.events.base import Wire
-from tunestream.events.ids import stable_id
+from tunestream.events.ids import stable_id, turn_record_id
 from tunestream.events.keys import encode_key
 from tunestream.events.scores import ScoreStep
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, TurnEnd
@@ -105,19 +105,42 @@ class Collector:
             config_digest: of ``config``.
             effects: takes the output.
         """
+        name = _identify(body, self._clock.time)
+        return self.emit(body, name, (body.run_id, body.example_id), config, config_digest, effects)
+
+    def emit(
+        self,
+        body: Wire | Spliced,
+        name: str,
+        key: tuple[str, str],
+        config: RunConfig,
+        config_digest: str,
+        effects: Effects,
+    ) -> Outbound:
+        """Emit a body that is ready, as :meth:`take` does.
+
+        Args:
+            body: a model, or its JSON.
+            name: the event's id.
+            key: the run and the example.
+            config: the run's configuration.
+            config_digest: of ``config``.
+            effects: takes the output.
+        """
         wait = self._longest_waits.get(config_digest)
         if wait is None:
             wait = self._longest_waits[config_digest] = _longest_wait(config)
         time = self._told = self._clock.time
-        until = self._waiting[body.run_id] = max(time + wait, self._waiting.get(body.run_id, 0))
+        run_id = key[0]
+        until = self._waiting[run_id] = max(time + wait, self._waiting.get(run_id, 0))
         self._until = max(self._until, until)
-        self._moved[body.run_id] = until
+        self._moved[run_id] = until
         output = Outbound(
             topic=_TOPIC,
             body=body,
-            id=_identify(body, time),
+            id=name,
             time=time,
-            key=(body.run_id, body.example_id),
+            key=key,
             extensions={"tsdigest": config_digest},
             partition=self._partition,
         )
@@ -205,14 +228,9 @@ def _identify(body: Normalised, time: int) -> str:
     if isinstance(body, EpisodeStep):
         return body.episode_id
     if isinstance(body, TurnStep):
-        return turn_record_id(body)
+        ids = [member.candidate_id for member in body.candidates]
+        return turn_record_id(body.run_id, body.example_id, body.turn_id, ids, complete=body.complete)
     return _marker_id(body, time)
-
-
-def turn_record_id(body: TurnStep) -> str:
-    """Name a record of a turn by the candidates that it has."""
-    ids = [member.candidate_id for member in body.candidates]
-    return stable_id("turn", body.run_id, body.example_id, body.turn_id, str(body.complete), *ids)
 
 
 def _marker_id(body: Wire, time: int) -> str:

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
+from pydantic import BaseModel
 
 import tunestream.events.views
 from tunestream.events.views.slices import is_plain
@@ -42,6 +43,11 @@ class View(msgspec.Struct, frozen=True, gc=False):
     def of(cls, body: Any) -> Self:
         """Return the view of a body that the model accepted."""
         return cls.decode(body.to_json())
+
+    @classmethod
+    def taken(cls, body: BaseModel) -> View | BaseModel:
+        """Return what a service handles of a body that the model alone accepted: its view, mostly."""
+        return cls.of(body)
 
     @classmethod
     def decode(cls, value: bytes) -> Self:

@@ -65,7 +65,7 @@ def decode(
         except ValidationError as error:
             raise refusal_of(error, body.__name__) from error
         if view is not None:
-            decoded = view.of(decoded)
+            decoded = view.taken(decoded)
     return Inbound(
         record.key,
         value,
