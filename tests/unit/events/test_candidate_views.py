@@ -124,22 +124,39 @@ EVERYTHING = [
     *(f"[{message}]" for message in MESSAGES),
 ]
 
+# As the models write them: in the order of their fields.
+CANDIDATE = {
+    "run_id": '"r"',
+    "example_id": '"e"',
+    "turn_id": '"t"',
+    "candidate_id": '"a"',
+    "candidate_index": "1",
+    "prompt": '"p"',
+    "response": '"r"',
+    "score": "0.25",
+    "expected_candidates": "2",
+    "policy_version": '"v1"',
+    "raw_metadata": "{}",
+}
 MEMBER = {
     "candidate_id": '"a"',
     "candidate_index": "1",
     "response": '"r"',
     "score": "0.25",
     "policy_version": '"v1"',
+    "token_ids": "[0]",
     "raw_metadata": "{}",
 }
-NAMES = {"run_id": '"r"', "example_id": '"e"', "turn_id": '"t"', "expected_candidates": "2"}
-CANDIDATE = {**NAMES, **MEMBER, "prompt": '"p"'}
 TURN = {
-    **NAMES,
+    "run_id": '"r"',
+    "example_id": '"e"',
+    "turn_id": '"t"',
     "prompt": '[{"role":"user","content":"a"}]',
     "tools": '[{"type":"function"}]',
     "prompt_token_ids": "[1,2]",
+    "candidates": "[]",
     "complete": "true",
+    "expected_candidates": "2",
 }
 ODD = st.sampled_from(EVERYTHING)
 
@@ -153,8 +170,7 @@ def candidate_of(changed: dict[str, str]) -> bytes:
 
 
 def turn_of(changed: dict[str, str], *members: dict[str, str]) -> bytes:
-    usual = MEMBER | {"token_ids": "[0]"}
-    candidates = ",".join(text_of(usual | one) for one in members or ({},))
+    candidates = ",".join(text_of(MEMBER | one) for one in members or ({},))
     return text_of(TURN | {"candidates": f"[{candidates}]"} | changed).encode("utf-8", "surrogatepass")
 
 
@@ -181,14 +197,14 @@ def test_of_any_value_of_a_candidate_s_field_view_and_model_think_the_same(name:
     check(SingleView, CandidateStep, text_of({k: v for k, v in CANDIDATE.items() if k != name}).encode())
 
 
-@pytest.mark.parametrize("name", [*TURN, "candidates", "new"])
+@pytest.mark.parametrize("name", [*TURN, "new"])
 def test_of_any_value_of_a_turn_s_field_view_and_model_think_the_same(name: str) -> None:
     for value in EVERYTHING:
         check(TurnView, TurnStep, turn_of({name: value}))
         check(TurnView, TurnStep, turn_of({f'{name}":{value},"{name}': TURN.get(name, "1")}))
 
 
-@pytest.mark.parametrize("name", [*MEMBER, "token_ids", "new"])
+@pytest.mark.parametrize("name", [*MEMBER, "new"])
 def test_of_any_value_of_a_member_s_field_view_and_model_think_the_same(name: str) -> None:
     for value in EVERYTHING:
         check(TurnView, TurnStep, turn_of({}, {}, {name: value}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 import orjson
@@ -13,8 +13,8 @@ from tunestream.events.views.base import View, view
 from tunestream.events.views.slices import (
     Name,
     is_metadata,
+    is_plain,
     is_prompt,
-    is_repeated,
     is_response,
     is_tokens,
     is_tools,
@@ -22,10 +22,8 @@ from tunestream.events.views.slices import (
 
 __all__ = ["MemberView", "SingleView", "TurnView", "encode_part"]
 
-_NO_METADATA: Final = msgspec.Raw(b"{}")
 _ABSENT: Final = msgspec.Raw(b"null")
-_SLICES_OF_TURN: Final = ("prompt", "tools", "prompt_token_ids")
-_SLICES_OF_MEMBERS: Final = ("response", "token_ids", "raw_metadata")
+_NO_METADATA: Final = msgspec.Raw(b"{}")
 
 
 class MemberView(msgspec.Struct, frozen=True, gc=False):
@@ -75,37 +73,38 @@ class TurnView(View, frozen=True, gc=False):
     @classmethod
     @override
     def read(cls, value: bytes) -> Self | None:
-        found = super().read(value)
-        if found is None or any(is_repeated(value, name, 1) for name in _SLICES_OF_TURN):
+        if not is_plain(value):
             return None
-        count = len(found.candidates)
-        return None if any(is_repeated(value, name, count) for name in _SLICES_OF_MEMBERS) else found
+        try:
+            body = cls._parse(value)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if _write(body) != value:  # fields in another order, twice, or of a later release
+            return None
+        found = cls._of_parsed(body)
+        return found if found.is_canonical() else None
 
     @classmethod
     @override
     def decode(cls, value: bytes) -> Self:
-        found = _read_turn(value)
+        return cls._of_parsed(cls._parse(value))
+
+    @classmethod
+    def _parse(cls, value: bytes) -> Any:
+        return _read_turn(value)
+
+    @classmethod
+    def _of_parsed(cls, body: Any) -> Self:
         return cls(
-            found.run_id,
-            found.example_id,
-            found.turn_id,
-            bytes(found.prompt),
-            tuple(
-                MemberView(
-                    one.candidate_id,
-                    one.candidate_index,
-                    bytes(one.response),
-                    one.score,
-                    one.policy_version,
-                    _present_slice(one.token_ids),
-                    bytes(one.raw_metadata),
-                )
-                for one in found.candidates
-            ),
-            found.complete,
-            found.expected_candidates,
-            _present_slice(found.tools),
-            _present_slice(found.prompt_token_ids),
+            body.run_id,
+            body.example_id,
+            body.turn_id,
+            bytes(body.prompt),
+            tuple([_member(one) for one in body.candidates]),
+            body.complete,
+            body.expected_candidates,
+            _slice(body.tools),
+            _slice(body.prompt_token_ids),
         )
 
     @override
@@ -124,25 +123,20 @@ class SingleView(TurnView, frozen=True, gc=False):
 
     @classmethod
     @override
-    def decode(cls, value: bytes) -> Self:
-        found = _read_candidate(value)
-        member = MemberView(
-            found.candidate_id,
-            found.candidate_index,
-            bytes(found.response),
-            found.score,
-            found.policy_version,
-            None,
-            bytes(found.raw_metadata),
-        )
+    def _parse(cls, value: bytes) -> Any:
+        return _read_candidate(value)
+
+    @classmethod
+    @override
+    def _of_parsed(cls, body: Any) -> Self:
         return cls(
-            found.run_id,
-            found.example_id,
-            found.turn_id,
-            bytes(found.prompt),
-            (member,),
+            body.run_id,
+            body.example_id,
+            body.turn_id,
+            bytes(body.prompt),
+            (_member(body),),
             False,
-            found.expected_candidates,
+            body.expected_candidates,
         )
 
     @override
@@ -184,33 +178,45 @@ def _present(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _present_slice(written: msgspec.Raw) -> bytes | None:
+def _member(body: _Member | _Candidate) -> MemberView:
+    return MemberView(
+        body.candidate_id,
+        body.candidate_index,
+        bytes(body.response),
+        body.score,
+        body.policy_version,
+        _slice(body.token_ids) if isinstance(body, _Member) else None,
+        bytes(body.raw_metadata),
+    )
+
+
+def _slice(written: msgspec.Raw) -> bytes | None:
     return None if written is _ABSENT or (found := bytes(written)) == b"null" else found
 
 
-class _Member(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Member(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     candidate_id: Name
-    response: msgspec.Raw
     candidate_index: int | None = None
+    response: msgspec.Raw
     score: float | None = None
     policy_version: str | None = None
     token_ids: msgspec.Raw = _ABSENT
     raw_metadata: msgspec.Raw = _NO_METADATA
 
 
-class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Turn(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     run_id: Name
     example_id: Name
     turn_id: str
     prompt: msgspec.Raw
+    tools: msgspec.Raw = _ABSENT
+    prompt_token_ids: msgspec.Raw = _ABSENT
     candidates: Annotated[list[_Member], msgspec.Meta(min_length=1)]
     complete: bool
     expected_candidates: int | None = None
-    tools: msgspec.Raw = _ABSENT
-    prompt_token_ids: msgspec.Raw = _ABSENT
 
 
-class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Candidate(msgspec.Struct, kw_only=True, gc=False):
     run_id: Name
     example_id: Name
     turn_id: str
@@ -226,3 +232,4 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _read_turn: Final = msgspec.json.Decoder(_Turn).decode
 _read_candidate: Final = msgspec.json.Decoder(_Candidate).decode
+_write: Final = msgspec.json.Encoder().encode

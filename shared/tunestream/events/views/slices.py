@@ -16,7 +16,6 @@ __all__ = [
     "is_metadata",
     "is_plain",
     "is_prompt",
-    "is_repeated",
     "is_response",
     "is_tokens",
     "is_tools",
@@ -27,8 +26,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 
 # What the model reads of any depth may be refused for it; slices this flat never are.
 _FLAT: Final = 90
-# Neither too many levels nor digits find room in a body so short.
-_TOO_SHORT_TO_REFUSE: Final = 400
 # The candidates of a turn repeat its prompt, and so do turns that come at the same time.
 _PROMPTS: Final = 16
 
@@ -98,19 +95,6 @@ def is_tools(written: bytes) -> bool:
     """Return whether a slice is a list of objects in its one spelling, of no depth that could be refused."""
     found = _any(written)
     return isinstance(found, list) and bool(found) and all(isinstance(one, dict) for one in found)
-
-
-def is_repeated(body: bytes, name: str, most: int) -> bool:
-    """Return whether a field that stays a slice may come more often than it should.
-
-    The last one counts, as for the model, which refuses what it cannot read of the others too.
-
-    Args:
-        body: of any size.
-        name: of the field.
-        most: how often it may come.
-    """
-    return len(body) > _TOO_SHORT_TO_REFUSE and body.count(b'"%b":' % name.encode()) > most
 
 
 def _any(written: bytes) -> object:
