@@ -22,6 +22,7 @@ from tests.helpers.workload import CANDIDATES, PAIRS, RUNS
 from tunestream.artifacts import ArtifactStore, read_rows
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.dataset import PreferenceRow
+from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.embedded import EmbeddedKafka
@@ -147,6 +148,7 @@ async def _every_pair_is_in_one_batch(settings: KafkaSettings, folder: Path, tur
     found = [
         TrainingBatch.model_validate_json(record.value)
         for record in await read_all(settings, "training.batches")
+        if header(record, "ce_type") == type_of(TrainingBatch)
     ]
     batches = [batch for batch in found if batch.run_id != QUIET]  # whose windows fill in a long soak only
     windows = turns // len(RUNS) // WINDOW_TURNS

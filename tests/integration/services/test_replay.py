@@ -14,7 +14,9 @@ from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tests.helpers.workload import PAIRS, RUNS, publish
 from tunestream.config.settings import KafkaSettings
-from tunestream.events.training import TrainingBatch
+from tunestream.events.keys import decode_key
+from tunestream.events.registry import type_of
+from tunestream.events.windows import CurriculumWindow
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, EventProducer
 
@@ -120,14 +122,16 @@ async def _replay(settings: KafkaSettings, topic: str, records: Sequence[Consume
 
 
 def _all_windows(records: list[ConsumerRecord]) -> bool:
-    return len(records) >= len(RUNS) * (TURNS // len(RUNS) // WINDOW_TURNS + 1)
+    windows = [record for record in records if header(record, "ce_type") == type_of(CurriculumWindow)]
+    return len(windows) >= len(RUNS) * (TURNS // len(RUNS) // WINDOW_TURNS + 1)
 
 
-def _batches(records: Sequence[ConsumerRecord]) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {}
+def _batches(records: Sequence[ConsumerRecord]) -> dict[tuple[str, str], list[bytes]]:
+    """Return the batches and the decisions about windows, by run and type."""
+    found: dict[tuple[str, str], list[bytes]] = {}
     for record in records:
-        body = TrainingBatch.model_validate_json(record.value)
-        found.setdefault(body.run_id, []).append(record.value)
+        place = (decode_key(record.key)[0], header(record, "ce_type") or "")
+        found.setdefault(place, []).append(record.value)
     return found
 
 
