@@ -11,9 +11,9 @@ from typing import Final, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.broker.client import make_consumer
+from tunestream.streams.broker.client import MissingTopic, make_consumer
 from tunestream.streams.broker.deadlines import deadline
-from tunestream.streams.broker.metadata import partition_counts
+from tunestream.streams.broker.metadata import known_counts
 from tunestream.streams.broker.unavailable import reaching
 
 __all__ = ["Span", "SpanReader"]
@@ -54,8 +54,10 @@ class SpanReader:
         )
         try:
             async with reaching(self._settings):
-                counts = await partition_counts(self._settings, self._topics)
+                counts = await known_counts(self._settings, self._topics)
                 await self._consumer.start()
+            if not counts:  # one that a release adds may be missing, and holds nothing
+                raise MissingTopic(self._topics[0])
             self._places = [TopicPartition(name, number) for name in counts for number in range(counts[name])]
             self._consumer.assign(self._places)
             self._consumer.pause(*self._places)  # nothing is fetched before it is wanted
