@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tunestream.events.dataset import PreferenceRow
 from tunestream.events.runs import FORMAT
 from tunestream.events.training import TrainingBatch
 from tunestream.events.ttc import TTCCandidate
+from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.sdk import TTCPublisher
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.letters.dead_letters import DLQ_MESSAGE
@@ -53,37 +54,27 @@ class Agents:
 
     Attributes:
         runs: that turns are published for; more may be added.
+        whole: whether turns are records by now.
         turns: that were published, by run.
+        events: how many records these are.
     """
 
     def __init__(self) -> None:
         self.runs = [RUN]
+        self.whole = False
         self.turns: Counter[str] = Counter()
+        self.events = 0
         self._stopping = asyncio.Event()
 
     async def publish(self, settings: KafkaSettings) -> None:
         async with TTCPublisher(settings) as publisher:
             while not self._stopping.is_set():
                 for run in self.runs:
-                    await self._turn(publisher, run, self.turns[run])
+                    for event in turn_of(run, self.turns[run], whole=self.whole):
+                        await publisher.publish(event)
+                        self.events += 1
+                        await asyncio.sleep(PAUSE_SECONDS / CANDIDATES)
                     self.turns[run] += 1
-
-    async def _turn(self, publisher: TTCPublisher, run: str, number: int) -> None:
-        for index in range(CANDIDATES):
-            await publisher.publish(
-                TTCCandidate(
-                    run_id=run,
-                    example_id=f"example-{number}",
-                    turn_id="turn",
-                    candidate_id=str(index),
-                    candidate_index=index,
-                    prompt=f"prompt {number}",
-                    response=f"response {index}",
-                    score=float((number * 7 + index) % 11) + index / 8,
-                    expected_candidates=CANDIDATES,
-                )
-            )
-            await asyncio.sleep(PAUSE_SECONDS / CANDIDATES)
 
     async def more(self, count: int) -> None:
         """Wait until so many more turns were published."""
@@ -93,6 +84,33 @@ class Agents:
 
     def stop(self) -> None:
         self._stopping.set()
+
+
+def turn_of(run: str, number: int, *, whole: bool) -> Iterator[TTCTurn | TTCCandidate]:
+    """Yield the candidates of a turn, or the turn as a record."""
+    name, prompt = f"example-{number}", f"prompt {number}"
+    texts = [f"response {index}" for index in range(CANDIDATES)]
+    scores = [float((number * 7 + index) % 11) + index / 8 for index in range(CANDIDATES)]
+    members = enumerate(zip(texts, scores, strict=True))
+    if whole:
+        candidates = [
+            TTCTurnCandidate(candidate_id=str(index), candidate_index=index, response=text, score=score)
+            for index, (text, score) in members
+        ]
+        yield TTCTurn(run_id=run, example_id=name, turn_id="turn", prompt=prompt, candidates=candidates)
+        return
+    for index, (text, score) in members:
+        yield TTCCandidate(
+            run_id=run,
+            example_id=name,
+            turn_id="turn",
+            candidate_id=str(index),
+            candidate_index=index,
+            prompt=prompt,
+            response=text,
+            score=score,
+            expected_candidates=CANDIDATES,
+        )
 
 
 @asynccontextmanager
@@ -140,9 +158,11 @@ async def test_a_deployment_is_upgraded_rolled_back_and_upgraded_again(
         finished = run_as(NOW, kafka_settings, "upgrade", "finish")
         assert finished.returncode == 0, finished.stderr
         await agents.more(20)
+        agents.whole = True
+        await agents.more(20)
         agents.stop()
         await publishing
-        await every_turn_is_closed_once(kafka_settings, agents.turns)
+        await every_turn_is_closed_once(kafka_settings, agents)
         if line is WHOLE:
             await every_pair_is_in_one_batch(kafka_settings, tmp_path / "line", agents.turns.total())
     refused = run_as(before, kafka_settings, "upgrade", "show")
@@ -155,15 +175,15 @@ async def written_format(settings: KafkaSettings) -> int:
         return runs.format
 
 
-async def every_turn_is_closed_once(settings: KafkaSettings, turns: Mapping[str, int]) -> None:
+async def every_turn_is_closed_once(settings: KafkaSettings, agents: Agents) -> None:
     """Compare what was published with what is at each stage."""
-    count = sum(turns.values())
+    turns, count = agents.turns, agents.turns.total()
     groups = await read_until(settings, "trajectories", lambda found: len(members(found)) >= count)
     found = Counter(members(groups))
     assert set(found) == {(run, f"example-{number}") for run, last in turns.items() for number in range(last)}
     assert set(found.values()) == {1}
     counted = origins(await read_all(settings, "ttc.candidates"))
-    assert (len(counted), set(counted.values())) == (count * CANDIDATES, {1})
+    assert (len(counted), set(counted.values())) == (agents.events, {1})
     for entry in CATALOGUE:
         if entry.source is not None:
             letters = await read_all(settings, entry.name)
