@@ -12,7 +12,7 @@ from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.gate.bodies import Arrival, arrival_of, read_group
 from tunestream.domain.gate.closed_window import ClosedWindow, closed_window
 from tunestream.domain.gate.curriculum import Curricula
-from tunestream.domain.gate.recent import RecentGroups
+from tunestream.domain.gate.recent import RecentGroups, name_of
 from tunestream.domain.gate.strategy import strategy_of
 from tunestream.domain.gate.window import Held, Window
 from tunestream.domain.models.live import LiveCollector
@@ -115,8 +115,9 @@ class CurriculumGate:
         elif kind == "group":
             config_digest, _, accepted = rest
             group = arrival_of(read_group(value)) if stored is None else stored
-            self._recent.add(group)
-            held = Held(group, value, stored=stored is not None)
+            name = name_of(group)
+            self._recent.add(name)
+            held = Held(group, name, value, stored=stored is not None)
             self._window(run_id, config_digest, int(accepted)).restore(key, held)
             self._note((run_id, _WINDOW, config_digest))
         elif kind == "recent":
@@ -157,7 +158,7 @@ class CurriculumGate:
         if origin is None or origin == self._partition:
             closed += self._advance(time, effects)
         if isinstance(event, Arrival):
-            closed += self._take(Held(event, raw, stored=stored), effects)
+            closed += self._take(event, raw, stored, effects)
         return closed
 
     def _advance(self, time: int, effects: Effects) -> list[ClosedWindow]:
@@ -181,25 +182,26 @@ class CurriculumGate:
         effects.put(_CLOCK_KEY, b"%d" % time)
         return closed
 
-    def _take(self, held: Held, effects: Effects) -> list[ClosedWindow]:
-        group, now = held.group, max(self._now, 0)
-        run_id, config_digest = group.run_id, group.config_digest
-        if self._recent.holds(group):
+    def _take(self, group: Arrival, raw: bytes, stored: bool, effects: Effects) -> list[ClosedWindow]:
+        run_id, config_digest, now = group.run_id, group.config_digest, max(self._now, 0)
+        name = name_of(group)
+        if name in self._recent:
             effects.counts["dropped_duplicate"] += 1
             return []
         live = self._config(run_id, config_digest).evaluation.live
-        by_example = self._writes() >= TURN_FORMAT
-        self._live.take(group, live, now, effects, by_example=by_example)
-        self._note((run_id, _LIVE, ""))
+        if live is not None:
+            by_example = self._writes() >= TURN_FORMAT
+            self._live.take(group, live, now, effects, by_example=by_example)
+            self._note((run_id, _LIVE, ""))
         if not group.size:
             effects.counts["dropped_no_trajectories"] += 1
             return []
-        self._recent.add(group)
+        self._recent.add(name)
         window = self._window(run_id, config_digest, now)
-        effects.put(window.accept(held, now), held.value)
-        if window.full or window.deadline(self._since) <= now:
+        effects.put(window.accept(Held(group, name, raw, stored), now), raw)
+        if window.full or (deadline := window.deadline(self._since)) <= now:
             return [self._close(run_id, config_digest, now, effects)]
-        self._note((run_id, _WINDOW, config_digest))
+        self._deadlines.note((run_id, _WINDOW, config_digest), deadline)
         return []
 
     def _window(self, run_id: str, config_digest: str, now: int) -> Window:
@@ -231,8 +233,8 @@ class CurriculumGate:
         arrivals = [held.group for held in groups]
         epoch = self._curricula.run(config, config_digest, arrivals, effects)
         effects.changes.update(dict.fromkeys(window.keys))
-        place = (run_id, config_digest, epoch.number)
-        self._recent.close(place, arrivals, effects, write=self._writes() >= TURN_FORMAT)
+        place, write = (run_id, config_digest, epoch.number), self._writes() >= TURN_FORMAT
+        self._recent.close(place, [held.name for held in groups], effects, write=write)
         for reason, count in epoch.selection.dropped.items():
             effects.counts[f"dropped_{reason}"] += count
         return closed_window(config, config_digest, epoch, groups, now)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tunestream.domain.gate.bodies import read_slices
-from tunestream.domain.gate.slices import SlicedGroup
+from tunestream.domain.gate.slices import Line, SlicedGroup
 from tunestream.domain.gate.split import is_held_out, opening_of
 from tunestream.events.dataset import EpisodeRow, PreferenceRow
 from tunestream.events.groups import PreferenceGroup
@@ -16,14 +16,6 @@ from tunestream.events.views.groups import GroupSlices
 __all__ = ["Line", "lines_of", "rows_of"]
 
 Row = PreferenceRow | EpisodeRow
-
-
-class Line(NamedTuple):
-    """A row as its line of the dataset."""
-
-    text: bytes
-    held_out: bool
-    policy_version: str | None
 
 
 def lines_of(value: bytes, fraction: float, drawn: Sequence[int] | None = None) -> Iterator[Line]:
@@ -36,22 +28,14 @@ def lines_of(value: bytes, fraction: float, drawn: Sequence[int] | None = None) 
     """
     body = read_slices(value)
     if isinstance(body, GroupSlices):
-        yield from _spliced(SlicedGroup(body, value), fraction, drawn)
+        group = SlicedGroup(body, value, fraction)
+        yield from map(group.line, body.pairs if drawn is None else [body.pairs[at] for at in drawn])
         return
     rows = list(rows_of(body))
     for row in rows if drawn is None else [rows[at] for at in drawn]:
         prompt = opening_of(row.items) if isinstance(row, EpisodeRow) else row.prompt
         held_out = is_held_out(body.run_id, prompt, fraction)
         yield Line(row.to_json(), held_out, row.policy_version)
-
-
-def _spliced(group: SlicedGroup, fraction: float, drawn: Sequence[int] | None) -> Iterator[Line]:
-    held_out: dict[int, bool] = {}
-    for pair in group.pairs if drawn is None else [group.pairs[at] for at in drawn]:
-        context = group.context_of(pair)
-        if context not in held_out:
-            held_out[context] = is_held_out(group.run_id, group.prompt(context), fraction)
-        yield Line(group.row(pair), held_out[context], group.version(pair))
 
 
 def rows_of(group: TrajectoryGroup | PreferenceGroup) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
@@ -10,7 +10,7 @@ from tunestream.domain.effects import Effects
 from tunestream.domain.gate.bodies import Arrival
 from tunestream.events.keys import encode_key
 
-__all__ = ["RecentGroups"]
+__all__ = ["RecentGroups", "name_of"]
 
 _BYTES: Final = 8  # of a name; two of a hundred thousand groups share one in 10**9 partitions
 _MOST: Final = 100_000  # groups of closed windows that are remembered; some 10 MB
@@ -31,13 +31,13 @@ class RecentGroups:
         self._next = 0
         self._in_order = True
 
-    def holds(self, group: Arrival) -> bool:
+    def __contains__(self, name: bytes) -> bool:
         """Return whether a group was collected lately."""
-        return _name(group) in self._held
+        return name in self._held
 
-    def add(self, group: Arrival) -> None:
+    def add(self, name: bytes) -> None:
         """Take note of a group that goes into a window."""
-        self._held.add(_name(group))
+        self._held.add(name)
 
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back a record of the state; the order does not matter."""
@@ -49,13 +49,13 @@ class RecentGroups:
         self._in_order = False
 
     def close(
-        self, place: tuple[str, str, int], groups: Sequence[Arrival], effects: Effects, *, write: bool
+        self, place: tuple[str, str, int], names: Iterable[bytes], effects: Effects, *, write: bool
     ) -> None:
         """Remember the groups of a window that is closed, and forget the oldest ones beyond the bound.
 
         Args:
             place: run, digest and number of the window.
-            groups: of the window.
+            names: of its groups.
             effects: receives the state's changes.
             write: whether the state holds them.
         """
@@ -64,12 +64,11 @@ class RecentGroups:
             self._in_order = True
         run_id, config_digest, epoch = place
         key = encode_key("recent", run_id, config_digest, str(epoch))
-        names = [self._next.to_bytes(_BYTES), *map(_name, groups)]
+        self._closed[key] = record = [self._next.to_bytes(_BYTES), *names]
         self._next += 1
-        self._closed[key] = names
-        self._remembered += len(groups)
+        self._remembered += len(record) - 1
         if write:
-            effects.put(key, b"".join(names))
+            effects.put(key, b"".join(record))
         while self._remembered > self._most and len(self._closed) > 1:
             oldest = next(iter(self._closed))
             _, *forgotten = self._closed.pop(oldest)
@@ -78,5 +77,6 @@ class RecentGroups:
             effects.delete(oldest)
 
 
-def _name(group: Arrival) -> bytes:
+def name_of(group: Arrival) -> bytes:
+    """Return the name under which a group is remembered."""
     return blake2b(f"{group.run_id}\0{group.group_id}".encode(), digest_size=_BYTES).digest()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from pydantic import TypeAdapter
 
+from tunestream.domain.gate.split import is_held_out
 from tunestream.events.base import encode_json
 from tunestream.events.messages import Prompt, Response, TokenIds, Tools
 from tunestream.events.views.groups import GroupSlices, PairView
 
-__all__ = ["SlicedGroup"]
+__all__ = ["Line", "SlicedGroup"]
 
 _PROMPT: Final[TypeAdapter[Prompt]] = TypeAdapter(Prompt)
 _RESPONSE: Final[TypeAdapter[Response]] = TypeAdapter(Response)
@@ -20,100 +21,103 @@ _TOKEN_IDS: Final[TypeAdapter[TokenIds]] = TypeAdapter(TokenIds)
 _NONE: Final = (b"", b"null")
 
 
+class Line(NamedTuple):
+    """A row as its line of the dataset."""
+
+    text: bytes
+    held_out: bool
+    policy_version: str | None
+
+
+class _Context(NamedTuple):
+    """What the rows of one context have in common: their JSON up to the responses, and behind them."""
+
+    held_out: bool
+    head: bytes
+    tail: bytes
+
+
+class _Member(NamedTuple):
+    """What the rows of one member have in common."""
+
+    response: bytes
+    score: bytes
+    token_ids: bytes
+
+
 class SlicedGroup:
     """A group whose rows are wanted.
 
-    The bytes of a row are those that the row's model writes.
+    The bytes of a row are those that its model, a :class:`~tunestream.events.dataset.PreferenceRow`, writes.
 
     Args:
         group: its slices.
         value: its JSON, which they are slices of.
+        fraction: of the run's prompts that are held out.
     """
 
-    def __init__(self, group: GroupSlices, value: bytes) -> None:
+    def __init__(self, group: GroupSlices, value: bytes, fraction: float) -> None:
         self._group = group
+        self._fraction = fraction
         # A text has one spelling but for these: other writers may escape more than they have to.
         self._plain = b"\\u" not in value and b"\\/" not in value
-        self.run_id = group.run_id
-        self.pairs = group.pairs
-        versions = [one.policy_version for one in group.members if one.policy_version is not None]
-        self._order = {version: at for at, version in reversed(list(enumerate(versions)))}
-        self._prompts: dict[int, Prompt] = {}
-        self._heads: dict[int, bytes] = {}
-        self._tails: dict[int, bytes] = {}
-        self._responses: dict[int, bytes] = {}
+        self._contexts: dict[int, _Context] = {}
+        self._members: dict[int, _Member] = {}
+        self._order: dict[str, int] = {}
+        for member in group.members:
+            if member.policy_version is not None:
+                self._order.setdefault(member.policy_version, len(self._order))
 
-    def context_of(self, pair: PairView) -> int:
-        """Return the position of the context that a pair's chosen member answered."""
-        return self._group.members[pair.chosen].context
+    def line(self, pair: PairView) -> Line:
+        """Return the row of a pair."""
+        members = self._group.members
+        best, worst = members[pair.chosen], members[pair.rejected]
+        context = self._contexts.get(best.context) or self._context(best.context)
+        chosen = self._members.get(pair.chosen) or self._member(pair.chosen)
+        rejected = self._members.get(pair.rejected) or self._member(pair.rejected)
+        version = self._first_of(best.policy_version, worst.policy_version)
+        text = b'%b,"chosen":%b,"rejected":%b,"chosen_score":%b,"rejected_score":%b,"reward":%b%b%b%b%b}' % (
+            context.head,
+            chosen.response,
+            rejected.response,
+            chosen.score,
+            rejected.score,
+            encode_json(pair.reward),
+            b"" if version is None else b',"policy_version":' + encode_json(version),
+            context.tail,
+            chosen.token_ids and b',"chosen_token_ids":' + chosen.token_ids,
+            rejected.token_ids and b',"rejected_token_ids":' + rejected.token_ids,
+        )
+        return Line(text, context.held_out, version)
 
-    def prompt(self, context: int) -> Prompt:
-        """Return the prompt of a context."""
-        if context not in self._prompts:
-            self._prompts[context] = _PROMPT.validate_json(
-                bytes(self._group.contexts[context].prompt), extra="ignore"
-            )
-        return self._prompts[context]
+    def _first_of(self, one: str | None, other: str | None) -> str | None:
+        """Return the version that appeared first in the turn, None when none is known."""
+        if one == other or other is None:
+            return one
+        return other if one is None else min(one, other, key=self._order.__getitem__)
 
-    def version(self, pair: PairView) -> str | None:
-        """Return the version of a pair that appeared first in its turn, None when none is known."""
-        chosen, rejected = self._version(pair.chosen), self._version(pair.rejected)
-        if chosen == rejected or rejected is None:
-            return chosen
-        if chosen is None:
-            return rejected
-        return min(chosen, rejected, key=self._order.__getitem__)
+    def _context(self, at: int) -> _Context:
+        group, found = self._group, self._group.contexts[at]
+        prompt = _PROMPT.validate_json(bytes(found.prompt), extra="ignore")
+        names = (group.group_id, group.example_id, group.turn_id, prompt)
+        head = b'{"group_id":%b,"example_id":%b,"turn_id":%b,"prompt":%b' % tuple(map(encode_json, names))
+        tail = b""
+        if bytes(found.tools) not in _NONE:
+            tail += b',"tools":' + _again(_TOOLS, found.tools)
+        if bytes(found.token_ids) not in _NONE:
+            tail += b',"prompt_token_ids":' + _again(_TOKEN_IDS, found.token_ids)
+        held_out = is_held_out(group.run_id, prompt, self._fraction)
+        self._contexts[at] = context = _Context(held_out, head, tail)
+        return context
 
-    def _version(self, member: int) -> str | None:
-        return self._group.members[member].policy_version
-
-    def row(self, pair: PairView) -> bytes:
-        """Return the JSON of a pair's :class:`~tunestream.events.dataset.PreferenceRow`."""
-        members, version = self._group.members, self.version(pair)
-        scores = (members[pair.chosen].score, members[pair.rejected].score, pair.reward)
-        parts = [
-            self._head(self.context_of(pair)),
-            b',"chosen":',
-            self._response(pair.chosen),
-            b',"rejected":',
-            self._response(pair.rejected),
-            b',"chosen_score":%b,"rejected_score":%b,"reward":%b' % tuple(map(encode_json, scores)),
-        ]
-        if version is not None:
-            parts += (b',"policy_version":', encode_json(version))
-        parts += (self._tail(self.context_of(pair)),)
-        for name, at in ((b"chosen", pair.chosen), (b"rejected", pair.rejected)):
-            if bytes(members[at].token_ids) not in _NONE:
-                parts += (b',"%b_token_ids":' % name, _again(_TOKEN_IDS, members[at].token_ids))
-        return b"".join([*parts, b"}"])
-
-    def _head(self, context: int) -> bytes:
-        """Return a row's first fields, up to the prompt."""
-        if context not in self._heads:
-            group = self._group
-            names = (group.group_id, group.example_id, group.turn_id)
-            head = b'{"group_id":%b,"example_id":%b,"turn_id":%b,"prompt":' % tuple(map(encode_json, names))
-            self._heads[context] = head + encode_json(self.prompt(context))
-        return self._heads[context]
-
-    def _tail(self, context: int) -> bytes:
-        """Return what else a row has of its context, mostly nothing."""
-        if context not in self._tails:
-            found, tail = self._group.contexts[context], b""
-            if bytes(found.tools) not in _NONE:
-                tail += b',"tools":' + _again(_TOOLS, found.tools)
-            if bytes(found.token_ids) not in _NONE:
-                tail += b',"prompt_token_ids":' + _again(_TOKEN_IDS, found.token_ids)
-            self._tails[context] = tail
-        return self._tails[context]
-
-    def _response(self, member: int) -> bytes:
-        if member not in self._responses:
-            written = self._group.members[member].response
-            text = bytes(written)
-            well = self._plain and text.startswith(b'"')
-            self._responses[member] = text if well else _again(_RESPONSE, written)
-        return self._responses[member]
+    def _member(self, at: int) -> _Member:
+        found = self._group.members[at]
+        written = bytes(found.response)
+        plain = self._plain and written.startswith(b'"')
+        ids = b"" if bytes(found.token_ids) in _NONE else _again(_TOKEN_IDS, found.token_ids)
+        response = written if plain else _again(_RESPONSE, found.response)
+        self._members[at] = member = _Member(response, encode_json(found.score), ids)
+        return member
 
 
 def _again(adapter: TypeAdapter[Any], written: msgspec.Raw) -> bytes:

@@ -17,11 +17,13 @@ class Held(NamedTuple):
 
     Attributes:
         group: what the curriculum decides by.
+        name: under which it is remembered.
         value: its body as it came, or the JSON of the reference that stands for it.
         stored: whether it is the reference.
     """
 
     group: Arrival
+    name: bytes
     value: bytes
     stored: bool = False
 
@@ -35,13 +37,15 @@ class Window:
         pairs: trajectories in it.
     """
 
-    __slots__ = ("_config", "_first", "_groups", "_last", "keys", "pairs", "prefix")
+    __slots__ = ("_config", "_first", "_flush", "_groups", "_last", "_wait", "keys", "pairs", "prefix")
 
     def __init__(self, prefix: bytes, config: BatchingConfig, time: int) -> None:
         self.prefix = prefix
         self.keys: list[bytes] = []
         self.pairs = 0
         self._config = config
+        self._flush = milliseconds(config.flush_after)
+        self._wait = milliseconds(config.max_wait)
         self._first = time
         self._last = time
         self._groups: dict[int, Held] = {}
@@ -77,7 +81,7 @@ class Window:
             since: no group counts as older than this stream time, ms.
         """
         first, last = max(self._first, since), max(self._last, since)
-        flush = last + milliseconds(self._config.flush_after)
+        flush = last + self._flush
         if self.pairs < self._config.min_batch_pairs:
             return flush
-        return min(flush, max(last, first + milliseconds(self._config.max_wait)))
+        return min(flush, max(last, first + self._wait))

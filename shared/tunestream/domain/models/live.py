@@ -69,7 +69,7 @@ def live_difference(new: ScoreSummary, old: ScoreSummary) -> Interval:
 class _Pending(Sparse):
     """State record: the turns of a run since the last summary was published.
 
-    ``let_go`` is there when examples are told apart: the sums of those that are not any more, by version.
+    ``let_go`` is there when examples are held apart: the sums of those that are not any more, by version.
     """
 
     due: int
@@ -99,22 +99,22 @@ class LiveCollector:
     def take(
         self,
         group: Arrival,
-        config: LiveConfig | None,
+        config: LiveConfig,
         now: int,
         effects: Effects,
         *,
         by_example: bool = True,
     ) -> None:
-        """Add a closed turn, unless the run does not watch live scores.
+        """Add a closed turn.
 
         Args:
             group: the turn.
-            config: of the run's live scores; None when it does not watch them.
+            config: of the run's live scores.
             now: stream time, ms.
             effects: receives the state's changes.
-            by_example: whether a summary that begins here tells examples apart.
+            by_example: whether a summary that begins here counts by example.
         """
-        if config is None or not any(group.versions):
+        if not any(group.versions):
             return
         if max(map(abs, group.scores)) > _LARGEST:
             effects.counts["dropped_live_scores"] += 1

@@ -12,7 +12,7 @@ from tunestream.events.live import ExampleSums
 
 __all__ = ["ExampleTurns", "add_sums"]
 
-_MOST: Final = 10_000  # examples of a run whose turns are told apart; some 3 MB
+_MOST: Final = 10_000  # examples of a run whose turns are counted apart; some 3 MB
 
 
 class _Example(Wire):

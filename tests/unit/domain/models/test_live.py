@@ -107,13 +107,13 @@ class Site:
         self.counts: dict[str, int] = {}
         self.by_example = False
 
-    def send(self, group: Arrival | None, now: int, config: LiveConfig | None = WATCH) -> None:
+    def send(self, group: Arrival | None, now: int) -> None:
         effects = Effects()
         due = self.core.due("r")
         if due is not None and due <= now:
             self.core.publish("r", due, effects)
         if group is not None:
-            self.core.take(group, config, now, effects, by_example=self.by_example)
+            self.core.take(group, WATCH, now, effects, by_example=self.by_example)
         for key, value in effects.changes.items():
             if value is None:
                 self.log.pop(key, None)
@@ -153,9 +153,8 @@ def test_scores_are_told_in_stream_time_across_a_restart(restart: bool) -> None:
     assert site.log == {}, "nothing is kept of what was told"
 
 
-def test_nothing_is_kept_of_runs_that_do_not_watch() -> None:
+def test_nothing_is_kept_of_turns_without_a_version() -> None:
     site = Site()
-    site.send(turn("t", (1.0, "a")), 0, None)
     site.send(turn("u", (1.0, None)), 1)
     assert site.log == {}
     site.send(None, 60_000)
