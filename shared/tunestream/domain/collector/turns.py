@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ class NormalisedTurn(NamedTuple):
     """What becomes of a published turn.
 
     Attributes:
-        steps: mostly one; two where the prompt ends in the answer of some of the candidates; the end of the
+        steps: mostly one; more where the prompt ends in the answer of some of the candidates; the end of the
             turn alone where every candidate of a complete one is at fault.
         faults: the candidates that are left out, by position.
         repeats: candidates that were in the record before, with the same content.
@@ -139,12 +140,12 @@ def _check_repeat(known: TurnMember, member: TurnMember) -> None:
 def _parts(
     prompt: Prompt, members: list[TurnMember], *, keeps_answers: bool
 ) -> list[tuple[Prompt, list[TurnMember]]]:
-    """Return the candidates by their prompt: without its last message for those whose answer that is."""
+    """Return the candidates by their prompt: without its last message for those whose answer that is.
+
+    Candidates stay in their order, so a prompt may be there more than once.
+    """
     if keeps_answers or isinstance(prompt, str) or len(prompt) < CONVERSATION:
-        parts = [(prompt, members)]
-    else:
-        last = prompt[-1:]
-        answered = [member for member in members if is_answer(last, member.response)]
-        others = [member for member in members if not is_answer(last, member.response)]
-        parts = [(prompt[:-1], answered), (prompt, others)]
-    return [(part, candidates) for part, candidates in parts if candidates]
+        return [(prompt, members)] if members else []
+    last, shorter = prompt[-1:], prompt[:-1]
+    runs = groupby(members, lambda member: is_answer(last, member.response))
+    return [(shorter if answered else prompt, list(candidates)) for answered, candidates in runs]
