@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.config.settings import KafkaSettings, ServiceSettings, StoreSettings
+from tunestream.domain.scoring.rules import ScoringRules
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.streams.runs import RunDirectory
@@ -18,13 +19,21 @@ __all__ = ["app"]
 
 SERVICE = "pair-builder"
 _COUNTED = (
+    "answer_dropped",
     "closed_complete",
     "closed_example_end",
     "closed_timeout",
     "closed_turn_end",
     "duplicate",
     "marker_ignored",
-    "unasked_answer",
+    "score_dropped",
+    "score_late",
+    "score_metadata_dropped",
+    "score_timeout",
+    "score_without_candidate",
+    "scores_asked",
+    "unscored",
+    "waiting_full",
 )
 kafka = KafkaSettings()
 settings = PairBuilderSettings()
@@ -34,7 +43,8 @@ store = ArtifactStore(StoreSettings().artifacts)
 
 def _rules(run_id: str, config_digest: str) -> GroupRules:
     config = runs.config(run_id, config_digest)
-    return GroupRules.of(config.trajectory_builder, config.batching.window_pairs)
+    scoring = ScoringRules.of(config)
+    return GroupRules.of(config.trajectory_builder, config.batching.window_pairs, scoring)
 
 
 def new_handler(partition: int) -> Handler:
@@ -43,6 +53,7 @@ def new_handler(partition: int) -> Handler:
         _rules,
         partition=partition,
         number=lambda: runs.format,
+        has_service=lambda: runs.reward_service,
     )
     return PairBuilderHandler(builder, runs, store, settings.largest_group_bytes)
 

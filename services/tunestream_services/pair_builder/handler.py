@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from typing_extensions import override
 
 from tunestream.artifacts import ArtifactStore
-from tunestream.domain.effects import Effects, Outbound, Refused
+from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.parked import Parked
+from tunestream.domain.scoring.asked import asked_prefix
 from tunestream.domain.turns.core import PairBuilder
 from tunestream.domain.turns.partition_state import configuration_of, example_prefixes
-from tunestream.events.scores import ScoreAnswer, ScoreAnswerRef
-from tunestream.events.trajectories import TrajectoryGroupRef
+from tunestream.events.scores import EVERYWHERE, ScoreAnswer, ScoreAnswerRef, ScoreStep
 from tunestream.events.ttc import EpisodeStep, ExampleEnd, Tick, TurnEnd
 from tunestream.events.views.candidates import TurnView
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound
+from tunestream_services.pair_builder.bodies import LargeBodies
 
 __all__ = ["PairBuilderHandler"]
 
-_BODIES: Final = (TurnView, TurnEnd, ExampleEnd, EpisodeStep, Tick)
-_Example = TurnView | TurnEnd | ExampleEnd | EpisodeStep
+_BODIES: Final = (TurnView, ScoreStep, TurnEnd, ExampleEnd, EpisodeStep, Tick)
+_Example = TurnView | ScoreStep | TurnEnd | ExampleEnd | EpisodeStep
 
 
 class PairBuilderHandler(Handler):
-    """One partition of ``ttc.candidates``."""
+    """One partition of ``ttc.candidates``, and of the answers to what was asked about its turns."""
 
     def __init__(
         self, builder: PairBuilder, runs: RunDirectory, store: ArtifactStore, largest_group: int
     ) -> None:
         self._builder = builder
         self._runs = runs
-        self._store = store
-        self._largest_group = largest_group
+        self._bodies = LargeBodies(store, largest_group)
         self._parked = Parked()
 
     @override
@@ -49,11 +48,12 @@ class PairBuilderHandler(Handler):
 
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
-        """Read the runs again when a record names a configuration that is not known."""
+        """Read the runs again when a configuration is not known; fetch the bodies of large answers."""
         if any(not self._known(record) for record in records):
             await self._runs.refresh_since(now)
         for key, value in self._parked.release(self._runs.has):
             self._builder.restore(key, value)
+        await self._bodies.fetch(records, self._builder)
 
     def _known(self, record: Inbound) -> bool:
         config_digest = record.envelope.extensions.get("tsdigest")
@@ -63,8 +63,8 @@ class PairBuilderHandler(Handler):
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Advance stream time, then take the record."""
         body, envelope = record.body, record.envelope
-        if isinstance(body, ScoreAnswer | ScoreAnswerRef):  # to no request: none is sent
-            effects.counts["unasked_answer"] += 1
+        if isinstance(body, ScoreAnswer | ScoreAnswerRef):
+            self._answer(body, effects)
             return
         assert isinstance(body, _BODIES)
         if envelope.time is None:
@@ -75,18 +75,25 @@ class PairBuilderHandler(Handler):
         if not isinstance(body, Tick) and (needed := self._unreadable(body, config_digest)) is not None:
             # Also what is refused is no silence: were it, a quiet turn beside it would wait for its end.
             self._builder.advance(envelope.time, effects)
-            raise Refused(
-                "unknown_run",
-                f"configuration {needed} of run {body.run_id!r} cannot be read; run `tunestream run apply` "
-                "and replay",
-            )
+            raise _unknown_run(body.run_id, needed)
         self._builder.handle(
             body,
             time=envelope.time,
             config_digest=config_digest,
             raw=record.value,
             effects=effects,
+            everywhere=EVERYWHERE in envelope.extensions,
         )
+
+    def _answer(self, body: ScoreAnswer | ScoreAnswerRef, effects: Effects) -> None:
+        turn = (body.run_id, body.example_id, body.turn_id)
+        if (needed := self._parked.needs(asked_prefix(turn))) is not None:
+            raise _unknown_run(*needed)
+        answer = self._bodies.answer(body)
+        if answer is None:
+            effects.counts["answer_dropped"] += 1
+        else:
+            self._builder.answer(answer, effects)
 
     def _unreadable(self, body: _Example, config_digest: str) -> str | None:
         """Return which needed configuration cannot be read: the record's, or one that state waits for."""
@@ -100,33 +107,37 @@ class PairBuilderHandler(Handler):
     async def complete(self, effects: Effects) -> None:
         """Put down the state, and move the bodies of large groups to the artifact store."""
         self._builder.settle(effects)
-        for output in effects.outbound:
-            if not isinstance(output.body, Tick):
-                output.payload = output.encoded()
-                if len(output.payload) > self._largest_group:
-                    await self._move(output, output.payload)
-
-    async def _move(self, output: Outbound, payload: bytes) -> None:
-        stored = await asyncio.to_thread(self._store.put_bytes, payload)
-        output.body = TrajectoryGroupRef(
-            run_id=output.key[0],
-            group_id=output.id,
-            uri=stored.uri,
-            sha256=stored.sha256,
-            size=stored.size,
-        )
-        output.payload = None
+        await self._bodies.move(effects)
 
     @override
     def gauges(self) -> dict[str, float]:
         oldest, due = self._builder.oldest_open, self._builder.next_deadline
+        waiting = self._builder.waiting
         return {
             "open_turns": self._builder.open_turns,
             "parked_records": len(self._parked),
             "oldest_open_turn_time_seconds": 0.0 if oldest is None else oldest / 1000,
             "next_turn_deadline_seconds": 0.0 if due is None else due / 1000,
+            "waiting_turns": len(waiting),
+            "waiting_turn_bytes": waiting.size,
+            "oldest_waiting_turn_time_seconds": (waiting.oldest or 0) / 1000,
         }
 
     @override
     def warnings(self) -> list[str]:
-        return self._parked.warnings()
+        return [*self._parked.warnings(), *map(_no_service, self._builder.waiting.without_service())]
+
+
+def _unknown_run(run_id: str, config_digest: str) -> Refused:
+    return Refused(
+        "unknown_run",
+        f"configuration {config_digest} of run {run_id!r} cannot be read; run `tunestream run apply` and "
+        "replay",
+    )
+
+
+def _no_service(run_id: str) -> str:
+    return (
+        f"run {run_id}: turns wait for its reward function, and this deployment has no reward service; "
+        "publish candidates with their scores, or send the scores as ttc.score"
+    )

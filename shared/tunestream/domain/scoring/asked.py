@@ -12,7 +12,7 @@ from tunestream.domain.turns.names import NAME_SIZE
 from tunestream.events.keys import decode_key, encode_key
 from tunestream.events.trajectories import CloseReason
 
-__all__ = ["ASKED", "Asked", "AskedTurns", "members_digest"]
+__all__ = ["ASKED", "Asked", "AskedTurns", "asked_prefix", "members_digest"]
 
 ASKED: Final = "asked"
 """First part of the state key of a turn that the reward service was asked about."""
@@ -70,6 +70,8 @@ class AskedTurns:
 
     def __init__(self) -> None:
         self._runs: dict[str, dict[bytes, bytes]] = {}
+        self._latest = -1
+        self._in_order = True
 
     def __len__(self) -> int:
         return sum(map(len, self._runs.values()))
@@ -82,6 +84,7 @@ class AskedTurns:
     def add(self, turn: TurnKey, asked: Asked) -> tuple[bytes, bytes]:
         """Keep a turn, and return its state record."""
         value = asked.to_bytes()
+        self._note(asked.at)
         self._runs.setdefault(turn[0], {})[_name(turn)] = value
         return _key(turn, asked), value
 
@@ -96,6 +99,7 @@ class AskedTurns:
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back a state record."""
         _, run, name, _ = decode_key(key)
+        self._note(_completed(value))
         self._runs.setdefault(run, {})[bytes.fromhex(name)] = value
 
     def counts(self) -> dict[str, int]:
@@ -104,10 +108,25 @@ class AskedTurns:
 
     def oldest(self) -> int | None:
         """Return the earliest stream time at which one of them was complete, ms."""
-        return min(
-            (_HEAD.unpack_from(value)[0] for turns in self._runs.values() for value in turns.values()),
-            default=None,
-        )
+        if not self._in_order:
+            for run, turns in self._runs.items():
+                self._runs[run] = dict(sorted(turns.items(), key=lambda item: _completed(item[1])))
+            self._in_order = True
+        return min((_completed(next(iter(turns.values()))) for turns in self._runs.values()), default=None)
+
+    def _note(self, at: int) -> None:
+        self._in_order &= at >= self._latest
+        self._latest = max(self._latest, at)
+
+
+def asked_prefix(turn: TurnKey) -> bytes:
+    """Return with what the state key of a turn begins, if it was asked about."""
+    return encode_key(ASKED, turn[0], _name(turn).hex()) + b"/"
+
+
+def _completed(value: bytes) -> int:
+    at: int = _HEAD.unpack_from(value)[0]
+    return at
 
 
 def _name(turn: TurnKey) -> bytes:

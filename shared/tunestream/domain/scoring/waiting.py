@@ -92,6 +92,11 @@ class Waiting(Generic[T]):
             return {}
         return dict(Counter(self._asked.counts()) + Counter(run for run, _, _ in self._unasked))
 
+    def awaits(self, key: TurnKey, request_id: str) -> bool:
+        """Return whether an answer to a request is awaited."""
+        asked = self._asked.find(key)
+        return asked is not None and asked.request_id == request_id
+
     def complete(
         self, key: TurnKey, turn: T, reason: CloseReason, at: int, effects: Effects
     ) -> Scores | None:
@@ -166,7 +171,7 @@ class Waiting(Generic[T]):
         """
         key = (answer.run_id, answer.example_id, answer.turn_id)
         asked = self._asked.find(key)
-        if asked is None or asked.request_id != answer.request_id:
+        if asked is None or not self.awaits(key, answer.request_id):
             effects.counts["answer_dropped"] += 1
             return
         ids = [member.id for member in answer.members]

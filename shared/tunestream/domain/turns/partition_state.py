@@ -10,6 +10,8 @@ from zlib import crc32
 
 from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects
+from tunestream.domain.scoring.asked import ASKED
+from tunestream.domain.scoring.kept import KEPT
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.open_episodes import OpenEpisodes
 from tunestream.domain.turns.open_turn import OpenTurn
@@ -24,6 +26,7 @@ __all__ = ["PartitionState", "configuration_of", "example_prefixes"]
 _CLOCK_KEY: Final = b"run/*"
 _NEVER: Final = sys.maxsize
 _MEMBERS: Final = frozenset({TURN.encode(), EPISODES.encode()})
+_WAITING: Final = frozenset({KEPT.encode(), ASKED.encode()})
 
 
 class PartitionState:
@@ -187,15 +190,18 @@ class PartitionState:
 def configuration_of(key: bytes) -> tuple[str, str] | None:
     """Return run and digest of the configuration that a state record needs, None when it needs none."""
     kind, _, _ = key.partition(b"/")
-    if kind.decode() not in {TURN, EPISODES}:
+    if kind in _WAITING:
+        _, waiting_run, *_, its_digest = decode_key(key)
+        return waiting_run, its_digest
+    if kind not in _MEMBERS:
         return None
     _, run_id, _, _, config_digest = _member_key(key.rsplit(b"/", 2)[0])
     return run_id, config_digest
 
 
-def example_prefixes(run_id: str, example_id: str) -> tuple[bytes, bytes]:
-    """Return with what the keys of an example's open turns and of its open episodes begin."""
-    return encode_key(TURN, run_id, example_id) + b"/", encode_key(EPISODES, run_id, example_id) + b"/"
+def example_prefixes(run_id: str, example_id: str) -> list[bytes]:
+    """Return with what the keys of an example's open and kept turns and of its open episodes begin."""
+    return [encode_key(kind, run_id, example_id) + b"/" for kind in (TURN, KEPT, EPISODES)]
 
 
 @lru_cache(maxsize=1024)
