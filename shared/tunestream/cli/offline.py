@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Final
 
 import orjson
@@ -70,11 +71,15 @@ def pairs(
             f"{config}: trajectory_builder._type is {builder.type}, which makes no pairs",
             remedy="Set it to dpo_traj_builder.",
         )
-    if not nat_parity:
-        builder = builder.capped(sections.batching.window_pairs)
     with _user_faults(source):
         summary = make_pairs_file(
-            source, builder, output, nat_parity=nat_parity, form=form, file_type=file_type
+            source,
+            builder,
+            output,
+            window_pairs=sections.batching.window_pairs,
+            nat_parity=nat_parity,
+            form=form,
+            file_type=file_type,
         )
     _report(summary, as_json=as_json, data_on_stdout=output == "-")
 
@@ -101,6 +106,7 @@ def make_pairs_file(
     config: DPOTrajectoryBuilderConfig,
     output: str,
     *,
+    window_pairs: int | None = None,
     nat_parity: bool = False,
     form: PairFormat = PairFormat.PAIRS,
     file_type: FileType | None = None,
@@ -111,7 +117,8 @@ def make_pairs_file(
         RecordingError: at the first line that is not a recorded step.
         RowError: when the file cannot be read.
     """
-    summary, make = Summary(), pairs_as_reference if nat_parity else pairs_as_stream
+    summary = Summary()
+    make = pairs_as_reference if nat_parity else partial(pairs_as_stream, window_pairs=window_pairs)
     with read_lines(source, file_type) as lines, _without_collector():
         write_lines(output, map(LINES[form], make(lines, config, summary, _Refusals(summary))))
     return summary

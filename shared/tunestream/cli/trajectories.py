@@ -14,7 +14,6 @@ from typing import Annotated, Final, NamedTuple, TypeVar
 
 import typer
 from pydantic import TypeAdapter
-from pydantic_core import to_json
 
 from tunestream.artifacts import ArtifactStore
 from tunestream.artifacts.errors import ArtifactError, ArtifactUnreachable
@@ -25,7 +24,7 @@ from tunestream.cli.lookup import check_run
 from tunestream.cli.output import JsonOption, emit_line, note
 from tunestream.cli.times import past_time
 from tunestream.config.settings import KafkaSettings, StoreSettings
-from tunestream.domain.turns.preferences import trl_row
+from tunestream.domain.turns.pair_rows import preference_of, trl_line
 from tunestream.events.groups import PreferenceGroup
 from tunestream.events.keys import encode_key
 from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
@@ -127,7 +126,7 @@ def _lines_of(stored: _Stored, form: ExportFormat, counts: Counter[str]) -> Iter
     elif form is ExportFormat.DPO:
         yield from (trajectory.to_json() for trajectory in group.trajectories)
     elif group.kind == "preference":
-        yield from (to_json(trl_row(trajectory)) for trajectory in group.trajectories)
+        yield from (trl_line(preference_of(trajectory)) for trajectory in group.trajectories)
     else:
         counts["episodes_left_out"] += len(group.trajectories)
 

@@ -12,10 +12,12 @@ from typing import Any, Final
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.domain.effects import Refused
+from tunestream.domain.turns.closed_turns import ClosedTurn
 from tunestream.domain.turns.offline import OfflineBuilder, RunEvent, Summary
 from tunestream.events.keys import encode_key
-from tunestream.events.trajectories import Trajectory, TrajectoryCollection, TrajectoryGroup
+from tunestream.events.trajectories import Trajectory, TrajectoryCollection
 from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
+from tunestream.events.turns import TurnStep
 from tunestream.sdk.environment import settings_or_environment
 from tunestream.streams.reading import RecordReader, stored_events
 
@@ -81,14 +83,14 @@ class DPOTrajectoryBuilder:
             raise ValueError(f"No evaluation run found for run_id: {run_id}")
         begun = self._started.pop(run_id)
         builder = OfflineBuilder(run_id, self.config, timeless=True)
-        groups: list[TrajectoryGroup] = []
+        turns: list[ClosedTurn] = []
         async for event in _iterate(self._source(run_id)):
             try:
-                groups += builder.take(event)
+                turns += builder.take(event)
             except Refused as refused:
                 builder.summary.refused[refused.code] += 1
                 _log.warning("run %s: an event is left out: %s", run_id, refused)
-        examples = _by_example(groups + builder.finish())
+        examples = _by_example(turns + builder.finish())
         self.metrics = _metrics(run_id, builder.summary, len(examples))
         self.log_progress(run_id, {**begun, **(meta or {})})
         return TrajectoryCollection(trajectories=examples, run_id=run_id)
@@ -128,7 +130,10 @@ def collected_events(settings: KafkaSettings | None = None) -> EventSource:
         ) as reader:
             async for stored in stored_events(reader.to_end()):
                 body = stored.body
-                if isinstance(body, CandidateStep | TurnEnd | ExampleEnd) and body.run_id == run_id:
+                if (
+                    isinstance(body, CandidateStep | TurnStep | TurnEnd | ExampleEnd)
+                    and body.run_id == run_id
+                ):
                     yield body
 
     return of_run
@@ -143,12 +148,12 @@ async def _iterate(events: Iterable[RunEvent] | AsyncIterable[RunEvent]) -> Asyn
             yield event
 
 
-def _by_example(groups: Iterable[TrajectoryGroup]) -> list[list[Trajectory]]:
+def _by_example(turns: Iterable[ClosedTurn]) -> list[list[Trajectory]]:
     """Gather the trajectories of each example; examples without any are left out."""
     found: dict[str, list[Trajectory]] = {}
-    for group in groups:
-        if group.trajectories:
-            found.setdefault(group.example_id, []).extend(group.trajectories)
+    for turn in turns:
+        if turn.pairs:
+            found.setdefault(turn.example_id, []).extend(turn.trajectories)
     return list(found.values())
 
 

@@ -101,7 +101,38 @@ def test_tools_and_tokens_stand_in_the_rows(pairs: Any, flags: tuple[str, ...]) 
     assert (row["tools"], row["prompt_token_ids"], row["chosen_token_ids"]) == (TOOLS, [1, 2], [3])
     assert not row.keys() & {"rejected_token_ids", "chosen_message", "rejected_message"}
     (row,) = rows(pairs(event, flags=(*flags, "--format", "trl")))
-    assert row == {"prompt": "p", "chosen": "good", "rejected": "bad", "tools": TOOLS}
+    assert row == {
+        "prompt": [{"role": "user", "content": "p"}],
+        "chosen": [{"role": "assistant", "content": "good"}],
+        "rejected": [{"role": "assistant", "content": "bad"}],
+        "tools": TOOLS,
+    }
+
+
+CALLS = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+}
+
+
+@pytest.mark.parametrize("form", ["turn", "steps"])
+def test_an_answer_that_is_more_than_text_stands_whole_in_the_rows(pairs: Any, form: str) -> None:
+    events: list[Any] = [turn(GOOD | {"response": CALLS}, BAD)]
+    if form == "steps":
+        events = [step("good", 0.9), step("bad", 0.1)]
+        events[0]["step"]["payload"]["data"]["output"] = CALLS
+    message = CALLS | {"content": ""}
+    (row,) = rows(pairs(*events))
+    assert (row["chosen_response"], row["chosen_message"]) == ("", message)
+    assert row["rejected_response"] == "bad"
+    assert "rejected_message" not in row
+    (row,) = rows(pairs(*events, flags=("--format", "trl")))
+    assert row == {
+        "prompt": [{"role": "user", "content": "p"}],
+        "chosen": [message],
+        "rejected": [{"role": "assistant", "content": "bad"}],
+    }
 
 
 def test_a_fault_of_a_candidate_leaves_that_one_out(pairs: Any) -> None:

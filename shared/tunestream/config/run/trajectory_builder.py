@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
@@ -52,12 +52,6 @@ class DPOTrajectoryBuilderConfig(TrajectoryBuilderConfig):
     """How groups are written: each candidate once, or every pair spelt out."""
     nat_parity: bool = False
     """Pair exactly as the NeMo Agent Toolkit does: ties, identical responses and mixed prompts too."""
-
-    def capped(self, window_pairs: int) -> Self:
-        """Return it with what `max_pairs_per_turn` is by default for windows of so many pairs."""
-        if self.max_pairs_per_turn is not None or self.nat_parity:
-            return self
-        return self.model_copy(update={"max_pairs_per_turn": window_pairs})
 
 
 class ARTTrajectoryBuilderConfig(TrajectoryBuilderConfig):

@@ -1,4 +1,4 @@
-"""The pair builder without a broker: events of one run in, the groups of its turns out, in order."""
+"""The pair builder without a broker: events of one run in, its turns with their pairs out, in order."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any, Final
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Effects, Spliced
-from tunestream.domain.turns.core import PairBuilder, event_of
+from tunestream.domain.turns.closed_turns import ClosedTurn
+from tunestream.domain.turns.core import BuilderEvent, PairBuilder, event_of
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.turn_group import expanded_group
-from tunestream.events.trajectories import TrajectoryGroup
 from tunestream.events.ttc import (
     CandidateStep,
-    EpisodeStep,
     ExampleEnd,
     Tick,
     TTCCandidate,
@@ -26,12 +24,14 @@ from tunestream.events.ttc import (
     TurnEnd,
 )
 from tunestream.events.turns import TurnStep
+from tunestream.events.views.candidates import TurnView
 
 __all__ = ["OfflineBuilder", "RunEvent", "Summary"]
 
-RunEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | CandidateStep | TurnEnd | ExampleEnd
+RunEvent = TTCCandidate | TTCTurnEnd | TTCExampleEnd | CandidateStep | TurnStep | TurnEnd | ExampleEnd
 
-_VALIDATED: Final = (CandidateStep, TurnEnd, ExampleEnd)
+_VALIDATED: Final = (CandidateStep, TurnStep, TurnEnd, ExampleEnd)
+_ENDS: Final = (TTCExampleEnd, ExampleEnd)
 _DIGEST: Final = "offline"
 _END_OF_TIME: Final = 1 << 61
 _FOR_EVER: Final = timedelta(days=36_500)
@@ -61,12 +61,12 @@ class Summary:
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def add(self, group: TrajectoryGroup) -> None:
+    def add(self, turn: ClosedTurn) -> None:
         """Count a closed turn."""
         self.turns += 1
-        self.candidates += len(group.scores)
-        self.pairs += len(group.trajectories)
-        self.skipped.update(group.skipped)
+        self.candidates += turn.candidates
+        self.pairs += turn.pairs
+        self.skipped.update(turn.skipped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -77,8 +77,8 @@ class Summary:
 class OfflineBuilder:
     """Drives a pair builder over the events of one run.
 
-    Groups come in the order in which examples first appeared, and within an example in that of its
-    turns. A group waits until every example before its own has ended, so memory is bounded by what is
+    Turns come in the order in which examples first appeared, and within an example in that in which they
+    did. A turn waits until every example before its own has ended, so memory is bounded by what is
     open.
 
     Args:
@@ -86,6 +86,7 @@ class OfflineBuilder:
         config: how candidates are paired.
         timeless: whether time-outs mean nothing: turns close at markers and at the end alone.
         summary: counts what becomes of the events; refusals are counted by the caller, who catches them.
+        window_pairs: the most pairs of a turn where ``config`` sets no number; None for all.
     """
 
     def __init__(
@@ -95,26 +96,24 @@ class OfflineBuilder:
         *,
         timeless: bool = False,
         summary: Summary | None = None,
+        window_pairs: int | None = None,
     ) -> None:
         if timeless:
             config = config.model_copy(update={"turn_timeout": _FOR_EVER, "turn_memory": _FOR_EVER})
         self.run_id = run_id
         self.summary = Summary() if summary is None else summary
-        rules = GroupRules.of(config)
+        rules = GroupRules.of(config, window_pairs)
         self._builder = PairBuilder(lambda _run, _digest: rules)
         self._effects = Effects()
         self._clock = count()
         self._order = _OrderOfAppearance()
 
-    def take(
-        self, event: RunEvent, *, time: int | None = None, raw: bytes | None = None
-    ) -> list[TrajectoryGroup]:
-        """Take one event and return the groups that need wait no longer.
+    def take(self, event: RunEvent | TurnView, *, time: int | None = None) -> list[ClosedTurn]:
+        """Take one event and return the turns that need wait no longer.
 
         Args:
             event: published, or validated.
             time: stream time, ms; by default the number of the event.
-            raw: the event's bytes, by which a repeat is known; by default those of its JSON.
 
         Raises:
             Refused: when it breaks a rule; the run goes on.
@@ -122,28 +121,26 @@ class OfflineBuilder:
         """
         if event.run_id != self.run_id:
             raise ValueError(f"an event of run {event.run_id!r} came with those of {self.run_id!r}")
-        body = event if isinstance(event, _VALIDATED) else normalise_native(event, self.summary.dropped)
-        self._handle(body, next(self._clock) if time is None else time, raw)
-        return self._order.end(body.example_id) if isinstance(body, ExampleEnd) else []
+        self._handle(self._validated(event), next(self._clock) if time is None else time)
+        return self._order.end(event.example_id) if isinstance(event, _ENDS) else []
 
-    def finish(self) -> list[TrajectoryGroup]:
-        """Close what is open and return all groups that are left."""
-        self._handle(Tick(run_id=self.run_id), _END_OF_TIME, b"")
+    def finish(self) -> list[ClosedTurn]:
+        """Close what is open and return all turns that are left."""
+        self._handle(Tick(run_id=self.run_id), _END_OF_TIME)
         return self._order.rest()
 
-    def _handle(
-        self,
-        body: CandidateStep | TurnStep | TurnEnd | ExampleEnd | EpisodeStep | Tick,
-        time: int,
-        raw: bytes | None,
-    ) -> None:
-        if isinstance(body, CandidateStep | TurnStep):
-            self._order.note(body.example_id, body.turn_id)
+    def _validated(self, event: RunEvent | TurnView) -> BuilderEvent:
+        if isinstance(event, TurnView):
+            return event
+        body = event if isinstance(event, _VALIDATED) else normalise_native(event, self.summary.dropped)
+        return event_of(body)
+
+    def _handle(self, event: BuilderEvent, time: int) -> None:
+        if isinstance(event, TurnView):
+            self._order.note(event.example_id, event.turn_id)
         effects = self._effects
-        raw = body.to_json() if raw is None else raw
         try:
-            self._builder.handle(event_of(body), time=time, config_digest=_DIGEST, raw=raw, effects=effects)
-            self._builder.settle(effects)
+            self._builder.handle(event, time=time, config_digest=_DIGEST, raw=b"", effects=effects)
         finally:  # what was due by then is closed, also when the event is refused
             if effects.outbound or effects.counts:
                 self._settle()
@@ -154,19 +151,19 @@ class OfflineBuilder:
         effects = self._effects
         for output in effects.outbound:
             if isinstance(output.body, Spliced):
-                group = expanded_group(output.body.value)
-                self.summary.add(group)
-                self._order.add(group)
+                turn = ClosedTurn(output.body.value)
+                self.summary.add(turn)
+                self._order.add(turn)
         self.summary.repeats += effects.counts["duplicate"]
         effects.outbound.clear()
         effects.counts.clear()
 
 
 class _OrderOfAppearance:
-    """Holds groups by example and turn until every example before theirs has ended."""
+    """Holds closed turns by example and turn until every example before theirs has ended."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[str, list[TrajectoryGroup]]] = {}
+        self._waiting: dict[str, dict[str, list[ClosedTurn]]] = {}
         self._ended: set[str] = set()
 
     def note(self, example_id: str, turn_id: str) -> None:
@@ -174,22 +171,22 @@ class _OrderOfAppearance:
         self._ended.discard(example_id)
         self._waiting.setdefault(example_id, {}).setdefault(turn_id, [])
 
-    def add(self, group: TrajectoryGroup) -> None:
-        """Put a turn's group in its place."""
-        self._waiting[group.example_id][group.turn_id].append(group)
+    def add(self, turn: ClosedTurn) -> None:
+        """Put a turn that was closed in its place."""
+        self._waiting[turn.example_id][turn.turn_id].append(turn)
 
-    def end(self, example_id: str) -> list[TrajectoryGroup]:
+    def end(self, example_id: str) -> list[ClosedTurn]:
         """Note that nothing more comes of an example, and return what waits for nothing else now."""
         if example_id in self._waiting:
             self._ended.add(example_id)
-        ready: list[TrajectoryGroup] = []
+        ready: list[ClosedTurn] = []
         while self._waiting and (first := next(iter(self._waiting))) in self._ended:
             self._ended.discard(first)
             ready += chain.from_iterable(self._waiting.pop(first).values())
         return ready
 
-    def rest(self) -> list[TrajectoryGroup]:
+    def rest(self) -> list[ClosedTurn]:
         """Return everything that is left."""
-        left = [group for turns in self._waiting.values() for groups in turns.values() for group in groups]
+        left = [turn for turns in self._waiting.values() for closed in turns.values() for turn in closed]
         self._waiting.clear()
         return left

@@ -9,9 +9,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 from orjson import Fragment
 
-from tunestream.domain.turns.recorded_members import Member
+from tunestream.domain.turns.recorded_members import Member, encoded, encoded_list, encoded_prompt
+from tunestream.events.messages import Response
+from tunestream.events.trajectories import DPOItem, Trajectory
+from tunestream.events.views.slices import integer
 
-__all__ = ["LINES", "PairFormat", "Preference", "pair_line", "trl_line"]
+__all__ = ["LINES", "PairFormat", "Preference", "pair_line", "preference_of", "trl_line"]
 
 
 class PairFormat(StrEnum):
@@ -28,6 +31,30 @@ class Preference(NamedTuple):
     rejected: Member
     score_diff: float
     reward: float
+
+
+def preference_of(trajectory: Trajectory) -> Preference:
+    """Return the preference that a trajectory spells out."""
+    item, metadata = trajectory.episode[0], trajectory.metadata or {}
+    assert isinstance(item, DPOItem)
+
+    def member(which: str, response: Response, token_ids: list[int] | None) -> Member:
+        return Member(
+            metadata["example_id"],
+            metadata["turn_id"],
+            "",
+            metadata[f"{which}_index"],
+            encoded_prompt(item.prompt),
+            encoded(response),
+            metadata[f"{which}_score"],
+            encoded_list(item.tools),
+            encoded_list(item.prompt_token_ids),
+            encoded_list(token_ids),
+        )
+
+    chosen = member("chosen", item.chosen_message or item.chosen_response, item.chosen_token_ids)
+    rejected = member("rejected", item.rejected_message or item.rejected_response, item.rejected_token_ids)
+    return Preference(chosen, rejected, metadata["score_diff"], trajectory.reward)
 
 
 def pair_line(preference: Preference) -> bytes:
@@ -60,14 +87,15 @@ def pair_line(preference: Preference) -> bytes:
 
 
 def trl_line(preference: Preference) -> bytes:
-    """Return TRL's row: conversational when the prompt or an answer is more than text, else plain text."""
+    """Return TRL's row: plain text where prompt and answers are that, else conversational."""
     chosen, rejected, *_ = preference
     prompt: object = Fragment(chosen.prompt)
-    if chosen.prompt[:1] == b'"' and _is_text(chosen) and _is_text(rejected):
+    text = chosen.prompt[:1] == b'"'
+    if text and not chosen.tools and _is_text(chosen) and _is_text(rejected):
         answers: list[object] = [Fragment(chosen.response), Fragment(rejected.response)]
     else:
         answers = [_answer(chosen), _answer(rejected)]
-        if chosen.prompt[:1] == b'"':
+        if text:
             prompt = [{"role": "user", "content": prompt}]
     row = {"prompt": prompt, "chosen": answers[0], "rejected": answers[1]}
     return _line(row | ({"tools": Fragment(chosen.tools)} if chosen.tools else {}))
@@ -97,7 +125,7 @@ def _line(row: dict[str, Any]) -> bytes:
         return orjson.dumps(row)
     except TypeError:  # an integer of more than 64 bits
         return orjson.dumps(
-            {name: Fragment(str(value)) if type(value) is int else value for name, value in row.items()}
+            {name: integer(value) if type(value) is int else value for name, value in row.items()}
         )
 
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import orjson
 from pydantic import ValidationError
 
-from tunestream.domain.collector.bounds import check_range
-from tunestream.domain.collector.prompts import read_prompt, read_response
+from tunestream.domain.collector.normaliser import normalise_native
+from tunestream.domain.collector.rules import CandidateRules, left_out
+from tunestream.domain.collector.turns import normalise_turn
 from tunestream.domain.effects import Refused
 from tunestream.domain.refusals import refusal_of
-from tunestream.domain.turns.recorded_members import Found, Member, encoded, encoded_prompt
+from tunestream.domain.turns.recorded_members import Found, Member, encoded, encoded_list, encoded_prompt
 from tunestream.domain.turns.recorded_steps import RecordingError
-from tunestream.events.ttc import CandidateStep, TTCCandidate, TTCEpisode, TTCExampleEnd, TTCTurnEnd
-from tunestream.events.turns import TTCTurn, TTCTurnCandidate, TurnMember, TurnStep
+from tunestream.events.ids import candidate_id
+from tunestream.events.ttc import (
+    CandidateStep,
+    TTCCandidate,
+    TTCEpisode,
+    TTCExampleEnd,
+    TTCTurnEnd,
+    TurnEnd,
+)
+from tunestream.events.turns import ReceivedTurn, TTCTurn, TTCTurnCandidate, TurnMember, TurnStep
 
 __all__ = ["NativeLines"]
 
 _CANDIDATE: Final = frozenset({"response", "score", "candidate_id", "prompt"})
-_Turn = TTCTurn | TurnStep
 
 
 class NativeLines:
@@ -29,15 +36,16 @@ class NativeLines:
 
     Args:
         dropped: counts the keys of messages that are left out.
-        missing_index: stands where a candidate has none.
+        parity: whether a candidate without index has 0, and a prompt stays as it is.
     """
 
-    def __init__(self, dropped: Counter[str], missing_index: int | None = None) -> None:
+    def __init__(self, dropped: Counter[str], *, parity: bool = False) -> None:
         self._dropped = dropped
-        self._missing_index = missing_index
+        self._missing_index = 0 if parity else None
+        self._rules = CandidateRules(keeps_answers=parity)
         self._run: str | None = None
 
-    def __call__(self, number: int, fields: dict[str, Any]) -> Found:
+    def __call__(self, number: int, fields: dict[str, Any]) -> list[Found]:
         """Read a line.
 
         Raises:
@@ -48,16 +56,20 @@ class NativeLines:
         try:
             event = model.model_validate(fields)
         except ValidationError as error:
-            raise refusal_of(error, model.__name__) from None
+            name = TTCTurn if model is ReceivedTurn else model
+            raise refusal_of(error, name.__name__) from None
         if isinstance(event, TTCEpisode):
             raise Refused("wrong_builder", "an episode makes no pairs; leave episodes out")
         self.check_run(number, event.run_id)
-        if isinstance(event, TTCTurn | TurnStep):
+        if isinstance(event, TTCTurn):
             return self._turn(event)
-        if isinstance(event, TTCCandidate | CandidateStep):
-            return self._turn(_as_turn(event))
-        turn_id = event.turn_id if isinstance(event, TTCTurnEnd) else None
-        return Found(event.example_id, ends_turn=turn_id, ends_example=turn_id is None)
+        if isinstance(event, TTCCandidate):
+            step = normalise_native(event, self._dropped, self._rules)
+            assert isinstance(step, CandidateStep | TurnStep)
+            return [self._part(step, lambda _name: event.candidate_id)]
+        if isinstance(event, CandidateStep | TurnStep):
+            return [self._part(event, str)]
+        return [_marker(event)]
 
     def check_run(self, number: int, run_id: str) -> None:
         """Make sure that a line is of the run of the lines before.
@@ -71,57 +83,53 @@ class NativeLines:
             )
         self._run = run_id
 
-    def _turn(self, turn: _Turn) -> Found:
+    def _turn(self, turn: TTCTurn) -> list[Found]:
         """Read a turn: what is wrong with one candidate leaves that one out."""
-        prompt = encoded_prompt(read_prompt(turn.prompt, "prompt", self._dropped))
-        members: list[Member] = []
-        refusals: list[Refused] = []
-        candidates: Sequence[TTCTurnCandidate | TurnMember] = turn.candidates
-        for position, candidate in enumerate(candidates):
-            try:
-                members.append(self._member(turn, candidate, prompt))
-            except Refused as refused:
-                refusals.append(Refused(refused.code, f"candidates.{position}.{refused.message}"))
-        return Found(
-            turn.example_id,
-            members=members,
-            refusals=tuple(refusals),
-            ends_turn=turn.turn_id if turn.complete else None,
-        )
+        found = normalise_turn(turn, self._rules, self._dropped)
+        names = {
+            candidate_id(turn.run_id, turn.example_id, turn.turn_id, each.candidate_id): each.candidate_id
+            for each in turn.candidates
+            if isinstance(each, TTCTurnCandidate)
+        }
+        refusals = (left_out(found.faults, len(turn.candidates)),) if found.faults else ()
+        parts = [
+            self._part(step, names.__getitem__) if isinstance(step, TurnStep) else _marker(step)
+            for step in found.steps
+        ]
+        first = parts[0] if parts else Found(turn.example_id)
+        return [first._replace(refusals=refusals, repeats=found.repeats), *parts[1:]]
 
-    def _member(self, turn: _Turn, candidate: TTCTurnCandidate | TurnMember, prompt: bytes) -> Member:
-        if candidate.score is None:
-            raise Refused("schema.missing", "score is missing; pairs are made of scored candidates")
-        check_range("score", candidate.score)
-        return Member(
-            turn.example_id,
-            turn.turn_id,
-            candidate.candidate_id,
-            self._missing_index if candidate.candidate_index is None else candidate.candidate_index,
-            prompt,
-            encoded(read_response(candidate.response, "response", self._dropped)),
-            candidate.score,
-            _optional(turn.tools),
-            _optional(turn.prompt_token_ids),
-            _optional(candidate.token_ids),
-            turn.expected_candidates,
-        )
+    def _part(self, step: CandidateStep | TurnStep, name_of: Callable[[str], str]) -> Found:
+        """Return the candidates of a step that the collector would write; ``name_of`` gives their own names."""
+        turn = step if isinstance(step, TurnStep) else None
+        candidates: Sequence[CandidateStep | TurnMember] = [step] if turn is None else turn.candidates
+        context = (encoded_list(turn.tools), encoded_list(turn.prompt_token_ids)) if turn else (b"", b"")
+        prompt = encoded_prompt(step.prompt)
+        members = [
+            Member(
+                step.example_id,
+                step.turn_id,
+                name_of(each.candidate_id),
+                self._missing_index if each.candidate_index is None else each.candidate_index,
+                prompt,
+                encoded(each.response),
+                each.score,
+                *context,
+                encoded_list(each.token_ids) if isinstance(each, TurnMember) else b"",
+                step.expected_candidates,
+            )
+            for each in candidates
+            if each.score is not None
+        ]
+        unscored = len(candidates) - len(members)
+        missing = Refused("schema.missing", "score is missing; pairs are made of scored candidates")
+        ends = step.turn_id if turn is not None and turn.complete else None
+        return Found(step.example_id, members, None, ends, refusals=(missing,) * unscored)
 
 
-def _optional(value: list[Any] | None) -> bytes:
-    return b"" if value is None else orjson.dumps(value)
-
-
-def _as_turn(event: TTCCandidate | CandidateStep) -> _Turn:
-    """Return a single candidate as a turn that is not complete."""
-    values = dict(event)
-    turn = {
-        name: values.pop(name)
-        for name in ("run_id", "example_id", "turn_id", "prompt", "expected_candidates")
-    }
-    if isinstance(event, TTCCandidate):
-        return TTCTurn.of_valid(**turn, candidates=[TTCTurnCandidate.of_valid(**values)], complete=False)
-    return TurnStep.of_valid(**turn, candidates=[TurnMember.of_valid(**values)], complete=False)
+def _marker(event: TTCTurnEnd | TTCExampleEnd | TurnEnd) -> Found:
+    turn_id = None if isinstance(event, TTCExampleEnd) else event.turn_id
+    return Found(event.example_id, ends_turn=turn_id, ends_example=turn_id is None)
 
 
 def _model_of(fields: dict[str, Any]) -> type[Any]:
@@ -130,7 +138,7 @@ def _model_of(fields: dict[str, Any]) -> type[Any]:
         return TTCEpisode
     if isinstance(members := fields.get("candidates"), list):
         validated = any(isinstance(member, dict) and "raw_metadata" in member for member in members)
-        return TurnStep if validated else TTCTurn
+        return TurnStep if validated else ReceivedTurn
     if "raw_metadata" in fields:
         return CandidateStep
     if fields.keys() & _CANDIDATE:

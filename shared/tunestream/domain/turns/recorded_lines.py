@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from tunestream.domain.collector.nat_steps import NATCandidate, PromptReader, candidate_of_data, read_fields
 from tunestream.domain.effects import Refused
@@ -30,13 +31,13 @@ class RecordedLines:
     def __init__(self, step_name: str, dropped: Counter[str], *, parity: bool = False) -> None:
         self._step_name = step_name
         self._parity = parity
-        self._plain = PlainLines(step_name, 0 if parity else None)
-        self._native = NativeLines(dropped, 0 if parity else None)
+        self._plain = PlainLines(step_name, parity=parity)
+        self._native = NativeLines(dropped, parity=parity)
         self._read_input = PromptReader(dropped)
         self._turns = False
 
-    def __call__(self, number: int, raw: bytes) -> Found | None:
-        """Read a line, None when it is blank.
+    def __call__(self, number: int, raw: bytes) -> Sequence[Found]:
+        """Read a line: mostly one thing, none when it is blank.
 
         Args:
             number: from 1.
@@ -47,16 +48,16 @@ class RecordedLines:
         """
         found = self._read_plain(number, raw)
         if found is not None:
-            return found
+            return (found,)
         line = read_line(number, raw)
         if line is None:
-            return None
+            return ()
         if isinstance(line, RecordedStep):
-            return self._step(line)
+            return (self._step(line),)
         try:
             return self._native(number, line)
         except Refused as refused:
-            return Found(str(line.get("example_id")), refusals=(refused,))
+            return (Found(str(line.get("example_id")), refusals=(refused,)),)
 
     def _read_plain(self, number: int, raw: bytes) -> Found | None:
         """Read a line of the usual forms, first as one of the form that the line before had."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -11,7 +11,7 @@ import orjson
 from tunestream.domain.effects import Refused
 from tunestream.events.messages import ChatMessage, Prompt, Response
 
-__all__ = ["Found", "Member", "encoded", "encoded_prompt"]
+__all__ = ["Found", "Member", "encoded", "encoded_list", "encoded_prompt"]
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +43,7 @@ class Found(NamedTuple):
         ends_turn: the turn that it ends, after its members.
         ends_example: whether it ends its example.
         refusals: of candidates that do not count.
+        repeats: how many were left out since the same line has them.
     """
 
     example_id: str
@@ -51,11 +52,17 @@ class Found(NamedTuple):
     ends_turn: str | None = None
     ends_example: bool = False
     refusals: Sequence[Refused] = ()
+    repeats: int = 0
 
 
 def encoded(response: Response) -> bytes:
     """Return a response as canonical JSON."""
     return response.to_json() if isinstance(response, ChatMessage) else orjson.dumps(response)
+
+
+def encoded_list(value: Sequence[Any] | None) -> bytes:
+    """Return tools or the ids of tokens as JSON, empty when there are none."""
+    return b"" if value is None else orjson.dumps(value)
 
 
 def encoded_prompt(prompt: Prompt) -> bytes:

@@ -15,8 +15,8 @@ from tunestream.domain.turns.pairs import pair_up
 from tunestream.domain.turns.recorded_lines import RecordedLines
 from tunestream.domain.turns.recorded_members import Found, Member
 from tunestream.domain.turns.recorded_steps import milliseconds
-from tunestream.events.trajectories import DPOItem, TrajectoryGroup
-from tunestream.events.ttc import CandidateStep, ExampleEnd, TurnEnd
+from tunestream.events.ttc import ExampleEnd, TurnEnd
+from tunestream.events.views.candidates import MemberView, SingleView, TurnView
 
 __all__ = ["OnRefused", "pairs_as_reference", "pairs_as_stream"]
 
@@ -26,79 +26,59 @@ _RUN: Final = "offline"
 
 
 def pairs_as_stream(
-    lines: Iterable[bytes], config: DPOTrajectoryBuilderConfig, summary: Summary, on_refused: OnRefused
+    lines: Iterable[bytes],
+    config: DPOTrajectoryBuilderConfig,
+    summary: Summary,
+    on_refused: OnRefused,
+    window_pairs: int | None = None,
 ) -> Iterator[Preference]:
     """Make pairs as the pair builder does: markers, time-outs in stream time and repeats count.
 
     Pairs come in the order in which examples and their turns first appeared; they are given as soon as
-    the ends of the examples before them are known.
+    the ends of the examples before them are known. ``window_pairs`` is the most of a turn, where ``config``
+    sets no number.
     """
-    builder = OfflineBuilder(_RUN, config, summary=summary)
+    builder = OfflineBuilder(_RUN, config, summary=summary, window_pairs=window_pairs)
     now = 0
     for number, found in _read(lines, config, summary, on_refused, parity=False):
-        if found.members or found.ends_turn or found.ends_example:
-            now = max(now, milliseconds(number, found.seconds) or now)
-        for member in found.members:
-            try:
-                builder.take(
-                    _opaque(member),
-                    time=now,
-                    raw=b"%b%d" % (member.response, hash((member.score, member.index))),
-                )
-            except Refused as refused:
-                _count(summary, on_refused, number, refused)
+        event = _event(found)
+        if event is None:
+            continue
+        now = max(now, milliseconds(number, found.seconds) or now)
+        try:
+            ready = builder.take(event, time=now)
+        except Refused as refused:
+            _count(summary, on_refused, number, refused)
+            continue
+        for turn in ready:
+            yield from turn.preferences()
+    for turn in builder.finish():
+        yield from turn.preferences()
+
+
+def _event(found: Found) -> TurnView | TurnEnd | ExampleEnd | None:
+    """Return what the pair builder takes of a line."""
+    example, complete = found.example_id, found.ends_turn is not None
+    if not found.members:
         if found.ends_turn is not None:
-            builder.take(TurnEnd(run_id=_RUN, example_id=found.example_id, turn_id=found.ends_turn), time=now)
-        if found.ends_example:
-            for group in builder.take(ExampleEnd(run_id=_RUN, example_id=found.example_id), time=now):
-                yield from _preferences(group)
-    for group in builder.finish():
-        yield from _preferences(group)
-
-
-def _opaque(member: Member) -> CandidateStep:
-    """Return a candidate whose texts are JSON: pairing only compares them."""
-    context = b"\n".join((member.prompt, member.tools, member.prompt_token_ids))
-    return CandidateStep.of_valid(
-        run_id=_RUN,
-        example_id=member.example_id,
-        turn_id=member.turn_id,
-        candidate_id=member.candidate_id,
-        candidate_index=member.index,
-        prompt=context.decode(),
-        response=b"\n".join((member.response, member.token_ids)).decode(),
-        score=member.score,
-        expected_candidates=member.expected,
-        policy_version=None,
-        raw_metadata={},
+            return TurnEnd(run_id=_RUN, example_id=example, turn_id=found.ends_turn)
+        return ExampleEnd(run_id=_RUN, example_id=example) if found.ends_example else None
+    first = found.members[0]
+    view = SingleView if len(found.members) == 1 and not complete else TurnView
+    return view(
+        _RUN,
+        example,
+        first.turn_id,
+        first.prompt,
+        tuple(
+            MemberView(each.candidate_id, each.index, each.response, each.score, None, each.token_ids or None)
+            for each in found.members
+        ),
+        complete,
+        first.expected,
+        first.tools or None,
+        first.prompt_token_ids or None,
     )
-
-
-def _preferences(group: TrajectoryGroup) -> Iterator[Preference]:
-    for trajectory in group.trajectories:
-        item, metadata = trajectory.episode[0], trajectory.metadata or {}
-        assert isinstance(item, DPOItem)
-        assert isinstance(item.prompt, str)
-        prompt, tools, prompt_token_ids = item.prompt.encode().split(b"\n")
-        chosen, rejected = (
-            Member(
-                group.example_id,
-                group.turn_id,
-                "",
-                metadata[f"{which}_index"],
-                prompt,
-                response,
-                metadata[f"{which}_score"],
-                tools,
-                prompt_token_ids,
-                token_ids,
-            )
-            for which, (response, token_ids) in (
-                ("chosen", item.chosen_response.encode().split(b"\n")),
-                ("rejected", item.rejected_response.encode().split(b"\n")),
-            )
-        )
-        yield Preference(chosen, rejected, metadata["score_diff"], trajectory.reward)
 
 
 def pairs_as_reference(
@@ -151,9 +131,10 @@ def _read(
     """Read the lines that are not blank, with their numbers."""
     read = RecordedLines(config.ttc_step_name, summary.dropped, parity=parity)
     for number, raw in enumerate(lines, start=1):
-        found = read(number, raw)
-        if found is not None:
-            summary.lines += 1
+        every = read(number, raw)
+        summary.lines += bool(every)
+        for found in every:
+            summary.repeats += found.repeats
             for refused in found.refusals:
                 _count(summary, on_refused, number, refused)
             yield number, found

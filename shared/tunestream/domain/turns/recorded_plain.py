@@ -81,12 +81,13 @@ class PlainLines:
 
     Args:
         step_name: of the steps that are candidates.
-        missing_index: stands where a candidate has none.
+        parity: whether a candidate without index has 0, and a prompt that ends in the answer stays as it is.
     """
 
-    def __init__(self, step_name: str, missing_index: int | None = None) -> None:
+    def __init__(self, step_name: str, *, parity: bool = False) -> None:
         self._step_name = step_name
-        self._missing_index = missing_index
+        self._missing_index = 0 if parity else None
+        self._parity = parity
         self._input = b""
         self._prompt = b""
 
@@ -96,18 +97,34 @@ class PlainLines:
             if not raw.isascii():
                 raw.decode()  # slices are not decoded
             line = _line(raw)
-            if not 0 < len(line.example_id) <= IDENTIFIER_LENGTH:
+            example_id, payload = line.example_id, line.step.payload
+            if not 0 < len(example_id) <= IDENTIFIER_LENGTH:
                 return None
-            payload = line.step.payload
             if payload.event_type != "TTC_END" or payload.name != self._step_name:
                 ends = payload.event_type == "WORKFLOW_END"
-                return Found(line.example_id, (), payload.event_timestamp, None, ends)
-            member = self._member(line.example_id, payload)
+                return Found(example_id, (), payload.event_timestamp, None, ends)
+            member = self._member(example_id, payload)
         except (ValueError, RecursionError):
             return None
-        if member is None:
+        return None if member is None else Found(example_id, (member,), payload.event_timestamp)
+
+    def _member(self, example_id: str, payload: _Payload) -> Member | None:
+        data, candidate_id = payload.data, payload.UUID
+        if data is None or not candidate_id or not _is_kept(payload.metadata):
             return None
-        return Found(line.example_id, (member,), payload.event_timestamp)
+        turn_id, score, index = data.turn_id, data.score, data.candidate_index
+        if not turn_id or score is None or not -LARGEST_SCORE <= score <= LARGEST_SCORE:
+            return None
+        prompt, response = self._read_prompt(bytes(data.input)), _read_text(bytes(data.output))
+        if not prompt or not response or self._ends_in(prompt, response):
+            return None
+        if index is None:
+            index = self._missing_index
+        return Member(example_id, turn_id, candidate_id, index, prompt, response, score)
+
+    def _ends_in(self, prompt: bytes, response: bytes) -> bool:
+        """Return whether the prompt's last message may be the answer, which is left out of it then."""
+        return prompt[-1:] == b"]" and prompt.endswith(response + b"}]") and not self._parity
 
     def turn(self, raw: bytes) -> tuple[str, Found] | None:
         """Return the run and the candidates of a turn that was published, None when it is not plain."""
@@ -119,7 +136,11 @@ class PlainLines:
             members = [self._candidate(turn, each, prompt) for each in turn.candidates]
         except (ValueError, RecursionError):
             return None
-        if not prompt or None in members:
+        if (
+            not prompt
+            or None in members
+            or len({each.candidate_id for each in turn.candidates}) < len(members)
+        ):
             return None
         ends = turn.turn_id if turn.complete else None
         return turn.run_id, Found(

@@ -15,6 +15,7 @@ from tunestream.domain.turns.pairs import pair_up
 from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
+from tunestream.events.views.slices import integer
 
 __all__ = ["contexts_of_members", "expanded_group", "group_of_turn", "members_of"]
 
@@ -99,7 +100,7 @@ def members_of(members: Sequence[Member], places: Sequence[int]) -> list[dict[st
     for (candidate, _), place in zip(members, places, strict=True):
         values: dict[str, Any] = {"id": candidate.candidate_id}
         if candidate.candidate_index is not None:
-            values["index"] = candidate.candidate_index
+            values["index"] = integer(candidate.candidate_index)
         values["context"] = place
         values["response"] = orjson.Fragment(candidate.response)
         if candidate.score is not None:

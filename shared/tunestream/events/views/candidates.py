@@ -12,6 +12,7 @@ from typing_extensions import override
 from tunestream.events.views.base import View, view
 from tunestream.events.views.slices import (
     Name,
+    integer,
     is_metadata,
     is_plain,
     is_prompt,
@@ -155,7 +156,7 @@ def encode_part(turn: TurnView, candidates: Sequence[MemberView]) -> bytes:
         "prompt_token_ids": turn.prompt_token_ids and orjson.Fragment(turn.prompt_token_ids),
         "candidates": [_encoded(candidate) for candidate in candidates],
         "complete": turn.complete,
-        "expected_candidates": turn.expected_candidates,
+        "expected_candidates": turn.expected_candidates and integer(turn.expected_candidates),
     }
     return orjson.dumps(_present(values))
 
@@ -164,7 +165,7 @@ def _encoded(candidate: MemberView) -> dict[str, object]:
     return _present(
         {
             "candidate_id": candidate.candidate_id,
-            "candidate_index": candidate.candidate_index,
+            "candidate_index": candidate.candidate_index and integer(candidate.candidate_index),
             "response": orjson.Fragment(candidate.response),
             "score": candidate.score,
             "policy_version": candidate.policy_version,

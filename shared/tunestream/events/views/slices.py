@@ -13,6 +13,7 @@ from tunestream.events.base import IDENTIFIER_LENGTH
 
 __all__ = [
     "Name",
+    "integer",
     "is_metadata",
     "is_plain",
     "is_prompt",
@@ -28,6 +29,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 _FLAT: Final = 90
 # The candidates of a turn repeat its prompt, and so do turns that come at the same time.
 _PROMPTS: Final = 16
+_TOO_LARGE: Final = 1 << 63
 
 
 class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -55,6 +57,11 @@ _read_messages: Final = msgspec.json.Decoder(list[_Message]).decode
 _read_message: Final = msgspec.json.Decoder(_Message).decode
 _read_tokens: Final = msgspec.json.Decoder(Annotated[list[_Count], msgspec.Meta(min_length=1)]).decode
 _write: Final = msgspec.json.Encoder().encode
+
+
+def integer(value: int) -> int | orjson.Fragment:
+    """Return an integer as orjson writes it, which takes 64 bits at most; more of them are a slice."""
+    return value if -_TOO_LARGE <= value < _TOO_LARGE else orjson.Fragment(str(value))
 
 
 def is_plain(body: bytes) -> bool:

@@ -9,8 +9,9 @@ import pytest
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Refused
+from tunestream.domain.turns.closed_turns import ClosedTurn
 from tunestream.domain.turns.offline import OfflineBuilder, RunEvent
-from tunestream.events.trajectories import CloseReason, TrajectoryGroup
+from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 
 
@@ -35,8 +36,8 @@ def offline(*, timeless: bool = True, **config: Any) -> OfflineBuilder:
     return OfflineBuilder("r", DPOTrajectoryBuilderConfig.model_validate(config), timeless=timeless)
 
 
-def places(groups: list[TrajectoryGroup]) -> list[tuple[str, str]]:
-    return [(group.example_id, group.turn_id) for group in groups]
+def places(turns: list[ClosedTurn]) -> list[tuple[str, str]]:
+    return [(turn.example_id, turn.turn_id) for turn in turns]
 
 
 def test_a_group_waits_for_the_examples_before_its_own_and_no_longer() -> None:
@@ -72,7 +73,9 @@ def test_a_published_event_and_a_validated_one_are_the_same() -> None:
         body = normalise_native(event)
         assert not isinstance(body, TTCCandidate)
         validated.take(body)  # type: ignore[arg-type]
-    assert published.finish() == validated.finish()
+    (one,), (other,) = published.finish(), validated.finish()
+    assert one.group == other.group
+    assert one.trajectories == other.trajectories
 
 
 @pytest.mark.parametrize("timeless", [True, False])
@@ -81,12 +84,12 @@ def test_a_time_out_counts_unless_time_means_nothing(timeless: bool) -> None:
     builder.take(candidate("a", "1", "x"), time=0)
     if timeless:
         builder.take(candidate("a", "1", "y"), time=3_600_000)
-        assert [len(group.scores) for group in builder.finish()] == [2]
+        assert [turn.candidates for turn in builder.finish()] == [2]
     else:
         with pytest.raises(Refused, match="late"):
             builder.take(candidate("a", "1", "y"), time=60_000)
-        (group,) = builder.finish()
-        assert (group.closed_by, len(group.scores)) == (CloseReason.TIMEOUT, 1)
+        (turn,) = builder.finish()
+        assert (turn.group.closed_by, turn.candidates) == (CloseReason.TIMEOUT, 1)
 
 
 def test_what_was_due_is_closed_also_when_the_event_is_refused() -> None:

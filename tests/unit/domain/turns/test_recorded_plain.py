@@ -82,8 +82,7 @@ def at_length(raw: bytes, *, parity: bool) -> Found:
     """Read a line as if it were of an unusual form."""
     reader = RecordedLines("move", Counter(), parity=parity)
     reader._read_plain = lambda _number, _raw: None  # type: ignore[assignment,method-assign]
-    found = reader(1, raw)
-    assert found is not None
+    (found,) = reader(1, raw)
     return found
 
 
@@ -93,7 +92,7 @@ def test_what_is_read_at_once_is_what_is_read_at_length(
 ) -> None:
     raw = line(example, payload, spaced=spaced, ascii_only=ascii_only)
     for parity in (False, True):
-        found = PlainLines("move", 0 if parity else None).step(raw)
+        found = PlainLines("move", parity=parity).step(raw)
         if found is None:
             continue  # those who know every form decide
         expected = at_length(raw, parity=parity)
@@ -142,7 +141,7 @@ def test_a_turn_that_is_read_at_once_is_what_is_read_at_length(
 ) -> None:
     raw = written(turn, spaced=spaced, ascii_only=ascii_only)
     for parity in (False, True):
-        found = PlainLines("move", 0 if parity else None).turn(raw)
+        found = PlainLines("move", parity=parity).turn(raw)
         if found is not None:
             assert found == ("r", at_length(raw, parity=parity))
 
