@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunestream.domain.turns.pairing import PairedPositions, PairRules, contexts_of
+from tunestream.domain.turns.pairing import PairedPositions, PairRules
 from tunestream.domain.turns.pairs import pair_up
-from tunestream.events.messages import OpenAIMessage, Prompt
 
 
 @dataclass(frozen=True)
 class Candidate:
-    prompt: Prompt
+    prompt: str
     response: str
     score: float
 
 
 SCORES = st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9]) | st.floats(-10, 10)
-PROMPTS = st.sampled_from(["p", "q", [OpenAIMessage(role="user", content="p")]])
+PROMPTS = st.sampled_from(["p", "q", "r"])
 CANDIDATES = st.builds(Candidate, PROMPTS, st.sampled_from("abc"), SCORES)
 TURNS = st.lists(CANDIDATES, max_size=9) | st.lists(CANDIDATES, min_size=17, max_size=20)
 RULES = st.builds(
@@ -39,7 +38,7 @@ def make_pairs(turn: list[Candidate], rules: PairRules) -> PairedPositions:
     return pair_up(
         [candidate.score for candidate in turn],
         [candidate.response for candidate in turn],
-        contexts_of(candidate.prompt for candidate in turn),
+        [candidate.prompt for candidate in turn],
         rules,
     )
 
