@@ -100,9 +100,10 @@ class NativeLines:
         return [first._replace(refusals=refusals, repeats=found.repeats), *parts[1:]]
 
     def _part(self, step: CandidateStep | TurnStep, name_of: Callable[[str], str]) -> Found:
-        """Return the candidates of a step that the collector would write; ``name_of`` gives their own names."""
+        """Return the candidates of what the collector would write; ``name_of`` gives their own names."""
         turn = step if isinstance(step, TurnStep) else None
-        candidates: Sequence[CandidateStep | TurnMember] = [step] if turn is None else turn.candidates
+        candidates: Sequence[CandidateStep | TurnMember]
+        candidates = step.candidates if isinstance(step, TurnStep) else [step]
         context = (encoded_list(turn.tools), encoded_list(turn.prompt_token_ids)) if turn else (b"", b"")
         prompt = encoded_prompt(step.prompt)
         members = [

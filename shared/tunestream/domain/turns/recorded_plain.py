@@ -72,6 +72,7 @@ _line: Final = msgspec.json.Decoder(_Line).decode
 _turn: Final = msgspec.json.Decoder(_Turn).decode
 _messages: Final = msgspec.json.Decoder(list[_Message]).decode
 _text: Final = msgspec.json.Decoder(str).decode
+_NULL: Final = Raw(b"null")
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -149,7 +150,9 @@ class PlainLines:
 
     def _candidate(self, turn: _Turn, candidate: _Candidate, prompt: bytes) -> Member | None:
         response, score = _read_text(bytes(candidate.response)), candidate.score
-        if not response or not abs(score) <= LARGEST_SCORE or not _is_kept(bytes(candidate.metadata)):
+        if not response or not abs(score) <= LARGEST_SCORE or not _is_kept(candidate.metadata):
+            return None
+        if self._ends_in(prompt, response):
             return None
         return Member(
             turn.example_id,
@@ -161,18 +164,6 @@ class PlainLines:
             score,
             expected=turn.expected_candidates,
         )
-
-    def _member(self, example_id: str, payload: _Payload) -> Member | None:
-        data = payload.data
-        if data is None or not data.turn_id or data.score is None or not payload.UUID:
-            return None
-        if not abs(data.score) <= LARGEST_SCORE or not _is_kept(bytes(payload.metadata)):
-            return None
-        prompt, response = self._read_prompt(bytes(data.input)), _read_text(bytes(data.output))
-        if not prompt or not response:
-            return None
-        index = self._missing_index if data.candidate_index is None else data.candidate_index
-        return Member(example_id, data.turn_id, payload.UUID, index, prompt, response, data.score)
 
     def _read_prompt(self, value: bytes) -> bytes:
         """Return the canonical form of a prompt, which is mostly that of the line before; empty for none."""
@@ -191,16 +182,17 @@ def _read_text(value: bytes) -> bytes:
     """Return the canonical form of text, empty for what is none, and for text without characters."""
     if len(value) <= 2 or value[:1] != b'"':
         return b""
-    if b"\\u" in value or b"\\/" in value:  # all else has one spelling
+    if b"\\" in value and (b"\\u" in value or b"\\/" in value):  # all else has one spelling
         return _encode(_text(value))
     return value
 
 
-def _is_kept(metadata: bytes) -> bool:
+def _is_kept(metadata: Raw) -> bool:
     """Return whether metadata is surely as flat, and its numbers as finite, as they have to be."""
-    if metadata == b"null":
+    if metadata == _NULL:
         return True
-    if metadata.count(b"{") + metadata.count(b"[") > NESTING_LIMIT:
+    written = bytes(metadata)
+    if len(written) > 2 * NESTING_LIMIT and written.count(b"{") + written.count(b"[") > NESTING_LIMIT:
         return False
-    _object(metadata)
+    _object(written)
     return True

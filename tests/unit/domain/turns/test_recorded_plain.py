@@ -146,6 +146,23 @@ def test_a_turn_that_is_read_at_once_is_what_is_read_at_length(
             assert found == ("r", at_length(raw, parity=parity))
 
 
+@pytest.mark.parametrize("response", ["answer", "\\\\ \n é"])
+def test_a_prompt_that_ends_in_the_answer_is_left_to_others_except_in_parity(response: str) -> None:
+    prompt = [{"role": "user", "content": "q"}, {"role": "assistant", "content": response}]
+    payload = {**PLAIN, "data": {**PLAIN["data"], "input": prompt, "output": response}}  # type: ignore[dict-item]
+    candidate = {"candidate_id": "c", "response": response, "score": 1}
+    turn = written({**TURN, "prompt": prompt, "candidates": [candidate]})
+    step = line("e", payload)
+    assert PlainLines("move").step(step) is None
+    assert PlainLines("move").turn(turn) is None
+    for raw in (step, turn):
+        (member,) = at_length(raw, parity=False).members
+        assert json.loads(member.prompt) == prompt[:1]
+    for found in (PlainLines("move", parity=True).step(step), at_length(turn, parity=True)):
+        assert found is not None
+        assert json.loads(found.members[0].prompt) == prompt
+
+
 def test_a_usual_turn_is_read_at_once() -> None:
     candidate = {"candidate_id": "c", "response": "\n\\u00e9 é", "score": 1, "metadata": {"k": 1}}
     turn = {"run_id": "r", "example_id": "e", "turn_id": "t", "prompt": "p", "candidates": [candidate]}
