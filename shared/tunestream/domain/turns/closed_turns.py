@@ -76,7 +76,7 @@ class ClosedTurn:
 
     @property
     def trajectories(self) -> list[Trajectory]:
-        """The trajectories of the pairs, made anew each time."""
+        """The trajectories of the pairs; each use makes them."""
         return self.group.trajectories
 
     def preferences(self) -> Iterator[Preference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -56,15 +56,19 @@ class SpanReader:
             async with reaching(self._settings):
                 counts = await known_counts(self._settings, self._topics)
                 await self._consumer.start()
-            if not counts:  # one that a release adds may be missing, and holds nothing
-                raise MissingTopic(self._topics[0])
-            self._places = [TopicPartition(name, number) for name in counts for number in range(counts[name])]
+            self._places = self._places_in(counts)
             self._consumer.assign(self._places)
             self._consumer.pause(*self._places)  # nothing is fetched before it is wanted
         except BaseException:
             await self._consumer.stop()
             raise
         return self
+
+    def _places_in(self, counts: Mapping[str, int]) -> list[TopicPartition]:
+        """Return the partitions of the topics that exist: one that a release adds may not be there yet."""
+        if not counts:
+            raise MissingTopic(self._topics[0])
+        return [TopicPartition(name, number) for name in counts for number in range(counts[name])]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

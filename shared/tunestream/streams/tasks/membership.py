@@ -72,7 +72,7 @@ class Membership:
         ]
 
     def warnings(self) -> list[str]:
-        """Return which numbers other members handle, though an input of theirs was assigned to this one."""
+        """Return which numbers other members handle, though this member has another input of the number."""
         return [
             f"partition {number}: another member has {self._first}, and this one another input of it; all "
             "members of a service have to run the same release"
