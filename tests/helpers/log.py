@@ -16,18 +16,31 @@ from tunestream.streams.broker.watermarks import Watermarks
 from tunestream.streams.reading import latest_bodies
 
 DEADLINE = 180.0
+BATCH = "tunestream.training_batch.v1"
+WINDOW = "tunestream.window.v1"
 
 
 async def read_all(
-    settings: KafkaSettings, name: str, *, run: str | None = None, undecodable: bool = False
+    settings: KafkaSettings,
+    name: str,
+    *,
+    run: str | None = None,
+    ce_type: str | None = None,
+    undecodable: bool = False,
 ) -> list[ConsumerRecord]:
-    """Return every committed record of a topic, or those of a run, partition by partition.
+    """Return every committed record of a topic, or those of a run or a type, partition by partition.
 
     The broker confirms a commit, and shows it in one partition, a moment before it is to be read in all of
     them: what was written until now is waited for, until its transaction has ended.
     """
     return await read_until(
-        settings, name, lambda _records: False, wait=False, run=run, undecodable=undecodable
+        settings,
+        name,
+        lambda _records: False,
+        wait=False,
+        run=run,
+        ce_type=ce_type,
+        undecodable=undecodable,
     )
 
 
@@ -45,12 +58,13 @@ async def read_until(
     wait: bool = True,
     deadline: float = DEADLINE,
     run: str | None = None,
+    ce_type: str | None = None,
     undecodable: bool = False,
 ) -> list[ConsumerRecord]:
     """Read a topic from its beginning until it is `enough`, or to its end without `wait`.
 
-    With `run` only the records whose key begins with it count; with `undecodable` also those that the client
-    cannot decode, else they raise.
+    With `run` only the records whose key begins with it count, with `ce_type` only those of it; with
+    `undecodable` also those that the client cannot decode, else they raise.
     """
     records: list[ConsumerRecord] = []
     async with asyncio.timeout(deadline), make_consumer(settings, undecodable=undecodable) as consumer:
@@ -63,8 +77,14 @@ async def read_until(
             if not wait and all([await consumer.position(place) >= ends[place] for place in places]):
                 break
             for fetched in (await consumer.getmany(timeout_ms=100)).values():
-                records.extend(one for one in fetched if run is None or decode_key(one.key)[0] == run)
+                records.extend(one for one in fetched if _counts(one, run, ce_type))
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _counts(record: ConsumerRecord, run: str | None, ce_type: str | None) -> bool:
+    return (run is None or decode_key(record.key)[0] == run) and (
+        ce_type is None or header(record, "ce_type") == ce_type
+    )
 
 
 async def _ends(settings: KafkaSettings, places: list[TopicPartition]) -> dict[TopicPartition, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.helpers.log import header, read_until
+from tests.helpers.log import BATCH, WINDOW, header, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
 from tunestream.artifacts import read_rows
 from tunestream.events.dataset import PreferenceRow
 from tunestream.events.training import TrainingBatch
+from tunestream.events.windows import CurriculumWindow
 from tunestream.sdk import TTCPublisher
 
 RUN = "windows"
@@ -27,9 +28,17 @@ async def test_windows_of_turns_become_datasets(deployment: Deployment) -> None:
             async with publisher.turn(RUN, f"example-{number}", prompt=f"prompt {number}") as turn:
                 for score in (0.1, 0.9, 0.5):
                     turn.candidate(f"answer {score}", score=score)
-    records = await read_until(deployment.kafka, "training.batches", lambda found: len(found) == 2, run=RUN)
+    found = await read_until(deployment.kafka, "training.batches", lambda found: len(found) == 4, run=RUN)
+    records = [record for record in found if header(record, "ce_type") == BATCH]
     batches = [TrainingBatch.model_validate_json(record.value) for record in records]
     assert [header(record, "ce_id") for record in records] == [batch.batch_id for batch in batches]
+    windows = [
+        CurriculumWindow.model_validate_json(record.value)
+        for record in found
+        if header(record, "ce_type") == WINDOW
+    ]
+    assert [window.batch_id for window in windows] == [batch.batch_id for batch in batches]
+    assert [len(set(window.selected)) for window in windows] == [40, 40]
     assert [batch.epoch for batch in batches] == [0, 1]
     assert {batch.config_digest for batch in batches} == {config.digest}
     assert {tuple(batch.policy_versions) for batch in batches} == {("v0",)}

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.log import read_all, read_until
+from tests.helpers.log import BATCH, read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.config.settings import KafkaSettings
@@ -53,7 +53,7 @@ async def test_turns_and_windows_go_on_from_the_state_of_a_later_release(
 
     async with together(services):
         await publish(kafka_settings, candidate("open", 1))
-        (record,) = await read_until(kafka_settings, "training.batches", bool)
+        (record,) = await read_until(kafka_settings, "training.batches", bool, ce_type=BATCH)
     assert json.loads(record.value)["groups"] == 2
     groups = [json.loads(record.value) for record in await read_all(kafka_settings, "trajectories")]
     assert sorted(group["turn_id"] for group in groups if "turn_id" in group) == ["closed", "open"]

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tests.helpers import recordings
 from tests.helpers.audit import TICK_TYPE
 from tests.helpers.groups import GROUP_TYPES, AnyGroup, read_group
-from tests.helpers.log import header, read_all, read_until
+from tests.helpers.log import BATCH, header, read_all, read_until
 from tests.helpers.raw_batches import write_batch
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
@@ -124,7 +124,9 @@ async def test_a_quiet_run_beside_a_busy_one_closes_its_turn_and_trains_its_last
     async with busy(kafka, loud, 1):
         await groups_of(kafka, loud, 5)
         await write_turn(kafka, quiet, example_on(quiet, 1), "last", partition=1)
-        (batch,) = await read_until(kafka, "training.batches", lambda found: len(found) == 1, run=quiet)
+        (batch,) = await read_until(
+            kafka, "training.batches", lambda found: len(found) == 1, run=quiet, ce_type=BATCH
+        )
     assert json.loads(batch.value)["train"]["rows"] == 1
     (group,) = await groups_of(kafka, quiet, 1)
     assert group.closed_by == "timeout"
