@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Final
@@ -13,7 +14,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import hops, jobs, latency, letters, memory, pair_core, recovery, serving, training
+from tests.bench import (
+    hops,
+    jobs,
+    latency,
+    letters,
+    memory,
+    pair_core,
+    recovery,
+    serving,
+    training,
+    turn_hops,
+)
 from tests.bench.context import Context
 from tests.bench.document import write_docs
 from tests.bench.results import Figure, Report, this_machine
@@ -27,6 +39,9 @@ BENCHMARKS: Final[dict[str, tuple[Benchmark, bool]]] = {
     "large-turn": (pair_core.large_turn, False),
     "collector": (hops.collector, True),
     "pair-builder": (hops.pair_builder, True),
+    "collector-turns": (turn_hops.collector_turns, True),
+    "pair-builder-turns": (turn_hops.pair_builder_turns, True),
+    "turn-sizes": (turn_hops.turn_sizes, True),
     "latency": (latency.latency, True),
     "recovery": (recovery.recovery, True),
     "trainer": (training.trainer, False),
@@ -47,6 +62,13 @@ def main(
     json: Annotated[Path | None, typer.Option(help="write all figures there")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer records and rounds; only to try")] = False,
     quix: Annotated[Path | None, typer.Option(help="python of an environment with quixstreams in it")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="folder for what each service spent its CPU on; slows it by some per cent"),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="memory over ten million candidates: half an hour")
+    ] = False,
     docs: Annotated[Path | None, typer.Option("--write-docs", help="a run's JSON, into the page")] = None,
 ) -> None:
     """Measure, and compare with the bars."""
@@ -58,7 +80,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     report = Report(quick=quick, machine=this_machine())
     with TemporaryDirectory(prefix="bench-") as folder:
-        asyncio.run(_run(chosen, report, Context("", Path(folder), quick, quix)))
+        asyncio.run(_run(chosen, report, Context("", Path(folder), quick, quix, profile, long)))
     console.print(_table(report))
     if json is not None:
         json.write_text(report.to_json(), "utf-8")
@@ -87,7 +109,7 @@ async def _with_broker(broker: EmbeddedKafka, context: Context) -> Context:
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given is None and not broker.is_running:
         await asyncio.to_thread(broker.start)
-    return Context(given or broker.bootstrap_servers, context.folder, context.quick, context.quix)
+    return replace(context, servers=given or broker.bootstrap_servers)
 
 
 def _tell(figure: Figure) -> None:

@@ -31,11 +31,9 @@ class Deployment:
     config: RunConfig
     folder: Path
 
-    def service(self, name: str, **options: str) -> ServiceProcess:
+    def service(self, name: str, replica: str = "0") -> ServiceProcess:
         """Return a replica of a service on these topics, not started."""
-        return ServiceProcess(
-            name, self.kafka, self.folder, env={"TUNESTREAM_LOG_LEVEL": "warning"}, **options
-        )
+        return ServiceProcess(name, self.kafka, self.folder, replica, {"TUNESTREAM_LOG_LEVEL": "warning"})
 
 
 async def deploy(servers: str, folder: Path, sections: Mapping[str, object] | None = None) -> Deployment:

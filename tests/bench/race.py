@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from tests.bench.deployment import Deployment
+from tests.bench.sampling import command
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.broker.administration import administration
 
@@ -33,6 +34,10 @@ class Pace:
     rate: float
     cpu: float
     rss: int
+
+    def of_candidates(self, a_record: int) -> Pace:
+        """Return the same in candidates, of which a record holds so many."""
+        return Pace(self.rate * a_record, self.cpu / a_record, self.rss)
 
 
 async def pace_of(process: psutil.Process, kafka: KafkaSettings, group: str, total: int) -> Pace:
@@ -82,10 +87,13 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def service_pace(deployment: Deployment, name: str, total: int) -> Pace:
-    """Let one replica of a service take the backlog."""
+async def service_pace(deployment: Deployment, name: str, total: int, profiles: Path | None = None) -> Pace:
+    """Let one replica of a service take the backlog; what it spends its CPU on is written to ``profiles``."""
     group = deployment.kafka.topic(name.replace("_", "-"))
     service = deployment.service(name)
+    if profiles is not None:
+        await asyncio.to_thread(profiles.mkdir, parents=True, exist_ok=True)
+        service.command = command((profiles / f"{group}.json").resolve())
     service.start()
     try:
         assert service.process is not None

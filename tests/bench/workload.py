@@ -13,8 +13,18 @@ from tunestream.events.ids import candidate_id
 from tunestream.events.keys import encode_key
 from tunestream.events.registry import type_of
 from tunestream.events.ttc import CandidateStep, TTCCandidate
+from tunestream.events.turns import TTCTurn, TTCTurnCandidate, TurnMember, TurnStep
 
-__all__ = ["CANDIDATES_A_TURN", "RUN", "Record", "candidate_events", "candidate_steps", "turns_of"]
+__all__ = [
+    "CANDIDATES_A_TURN",
+    "RUN",
+    "Record",
+    "candidate_events",
+    "candidate_steps",
+    "turn_events",
+    "turn_steps",
+    "turns_of",
+]
 
 RUN = "bench"
 CANDIDATES_A_TURN = 4
@@ -150,6 +160,76 @@ def candidate_steps(
             raw_metadata=_metadata(draft),
         )
         yield _record(body, identity, draft, {"tsdigest": digest, "tsorigin": f"0/{number}"})
+
+
+def turn_events(turns: int, size: int, prompt_length: int, response_length: int) -> Iterator[Record]:
+    """Give records of ``ttc.events``: whole turns of ``size`` candidates; lengths in characters."""
+    for drafts in _whole_turns(turns, size, prompt_length, response_length):
+        first = drafts[0]
+        body = TTCTurn(
+            run_id=RUN,
+            example_id=first.example_id,
+            turn_id=first.turn_id,
+            prompt=first.prompt,
+            candidates=[
+                TTCTurnCandidate(
+                    candidate_id=f"candidate-{draft.index}",
+                    candidate_index=draft.index,
+                    response=draft.response,
+                    score=draft.score,
+                    metadata=_metadata(draft),
+                )
+                for draft in drafts
+            ],
+            policy_version="0123456789abcdef",
+        )
+        yield _record(body, first.turn_id, first, {})
+
+
+def turn_steps(
+    turns: int, digest: str, size: int, prompt_length: int, response_length: int
+) -> Iterator[Record]:
+    """Give the same turns as records of ``ttc.candidates``, as the collector writes them."""
+    for number, drafts in enumerate(_whole_turns(turns, size, prompt_length, response_length)):
+        first = drafts[0]
+        body = TurnStep(
+            run_id=RUN,
+            example_id=first.example_id,
+            turn_id=first.turn_id,
+            prompt=first.prompt,
+            candidates=[
+                TurnMember(
+                    candidate_id=candidate_id(RUN, first.example_id, first.turn_id, f"c-{draft.index}"),
+                    candidate_index=draft.index,
+                    response=draft.response,
+                    score=draft.score,
+                    policy_version="0123456789abcdef",
+                    raw_metadata=_metadata(draft),
+                )
+                for draft in drafts
+            ],
+            complete=True,
+        )
+        yield _record(body, first.turn_id, first, {"tsdigest": digest, "tsorigin": f"0/{number}"})
+
+
+def _whole_turns(turns: int, size: int, prompt_length: int, response_length: int) -> Iterator[list[_Draft]]:
+    rng = Random(0)
+    for turn in range(turns):
+        prompt = _text(rng, prompt_length)
+        time = START_MS + turn * size * 1000 // CANDIDATES_A_SECOND
+        yield [
+            _Draft(
+                f"example-{turn // TURNS_AN_EXAMPLE}",
+                f"turn-{turn}",
+                index,
+                prompt,
+                f"{index} {_text(rng, response_length)}",
+                rng.random(),
+                time,
+            )
+            for index in range(size)
+        ]
 
 
 def _metadata(draft: _Draft) -> dict[str, object]:

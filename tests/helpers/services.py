@@ -56,6 +56,7 @@ class ServiceProcess:
     folder: Path
     replica: str = "0"
     env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = _RUN
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -74,7 +75,7 @@ class ServiceProcess:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *_RUN, self.name, "--host", "127.0.0.1", "--port", str(self.port)],
+                [sys.executable, *self.command, self.name, "--host", "127.0.0.1", "--port", str(self.port)],
                 env=os.environ | settings | dict(self.env),
                 stdout=log,
                 stderr=log,
