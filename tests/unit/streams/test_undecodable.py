@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.helpers.raw_batches import BAD_NAME, CODECS, batch, marker, resealed
 from tunestream.streams.fetch.codecs import MAX_BATCH_BYTES
 from tunestream.streams.fetch.tap import deliver_undecodable
 from tunestream.streams.fetch.undecodable import Undecodable
+from tunestream.streams.fetch.walking import FetchedRecords, WalkedRecords
 
 PLACE = TopicPartition("ttc.events", 3)
 VALUES = [b"v%d" % number * 50 for number in range(4)]
@@ -90,6 +93,20 @@ def test_whole_batches_are_read_as_the_client_reads_them(codec: str) -> None:
     assert found == plain
     assert [record.value for record in found] == VALUES[1:]
     assert following == 9
+
+
+def test_a_fetch_that_is_dropped_half_read_is_freed_at_once() -> None:
+    raw = batch(0, VALUES)
+    walked = WalkedRecords(PartitionRecords(PLACE, MemoryRecords(raw), [], 0, None, None, True, 1), raw, 1000)
+    records, held = FetchedRecords(walked), weakref.ref(walked)
+    del walked
+    assert next(records).value == VALUES[0]
+    gc.disable()
+    try:
+        del records
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.protocol.fetch import FetchRequest
 
-from tunestream.streams.fetch.walking import WalkedRecords
+from tunestream.streams.fetch.walking import FetchedRecords, WalkedRecords
 
 __all__ = ["deliver_undecodable"]
 
@@ -67,5 +67,6 @@ class _Tap:
         for place, (raw, highwater) in fetched.items():
             result = self._fetcher._records.get(place)  # noqa: SLF001
             if type(result) is FetchResult and type(result._partition_records) is PartitionRecords:  # noqa: SLF001
-                result._partition_records = WalkedRecords(result._partition_records, raw, highwater)  # noqa: SLF001
+                walked = WalkedRecords(result._partition_records, raw, highwater)  # noqa: SLF001
+                result._partition_records = FetchedRecords(walked)  # noqa: SLF001
         return has_new

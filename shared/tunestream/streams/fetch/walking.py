@@ -13,12 +13,40 @@ from tunestream.streams.fetch.codecs import BatchDamaged
 from tunestream.streams.fetch.raw_batches import RawBatch, RawRecord, raw_batches
 from tunestream.streams.fetch.undecodable import Undecodable
 
-__all__ = ["WalkedRecords"]
+__all__ = ["FetchedRecords", "WalkedRecords"]
 
 _VERSION_2: Final = 2
 # What a poll takes of one partition's fetch, decompressed; the rest is fetched again. A fetch of 4 MiB may
 # hold hundreds of batches that are within their own limit, and gigabytes together.
 _AT_ONCE: Final = 16 << 20
+
+
+class FetchedRecords:
+    """The records of one partition's fetch, as the client's result reads them.
+
+    In the client's own class the records and the generator that reads them hold each other. A fetch that is
+    dropped half read, since its partition was paused or sought, would stay, megabytes of it, until the
+    garbage collector looks for cycles, which it rarely does here.
+
+    Args:
+        records: of which nothing was read.
+    """
+
+    def __init__(self, records: PartitionRecords) -> None:
+        self._records = records
+        self._iterator: Iterator[ConsumerRecord] = records._records_iterator  # noqa: SLF001
+        records._records_iterator = None  # noqa: SLF001
+
+    @property
+    def next_fetch_offset(self) -> int:
+        """Where the next fetch begins."""
+        return int(self._records.next_fetch_offset)
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        return self._iterator
+
+    def __next__(self) -> ConsumerRecord:
+        return next(self._iterator)
 
 
 class WalkedRecords(PartitionRecords):  # type: ignore[misc]
@@ -69,11 +97,6 @@ class WalkedRecords(PartitionRecords):  # type: ignore[misc]
                 return True
         # A damaged batch may only look like a marker: one bit makes the difference.
         return bool(batch.is_control_batch and batch.validate_crc())
-
-    def __iter__(self) -> Iterator[ConsumerRecord]:
-        """Iterate without one more call for each record; a later iteration goes on where one was left."""
-        records: Iterator[ConsumerRecord] = self._records_iterator
-        return records
 
     def _records_of(self, batch: RawBatch) -> Iterator[ConsumerRecord]:
         try:

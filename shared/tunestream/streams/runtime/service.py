@@ -29,7 +29,7 @@ from tunestream.events.runs import NewerFormat
 from tunestream.streams.broker.client import FETCH_BYTES
 from tunestream.streams.broker.options import ssl_context
 from tunestream.streams.fetch.group_consumer import GroupConsumer
-from tunestream.streams.runtime.garbage_collection import calm_garbage_collector
+from tunestream.streams.runtime.garbage_collection import calm_garbage_collector, return_large_blocks
 from tunestream.streams.runtime.health import Health
 from tunestream.streams.runtime.lifecycle import HANDLER_SHARE, ServiceApp, Stage
 from tunestream.streams.runtime.runtime import Runtime
@@ -73,6 +73,7 @@ def build_app(
             f"{plan.service} runs as one process; start more replicas, each with its own "
             "TUNESTREAM_REPLICA, instead of --workers"
         )
+    return_large_blocks()
     configure_logging(LogSettings(), service=plan.service, replica=settings.replica)
     stage = Stage()
     runtime = Runtime(plan, settings, stage)
