@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tunestream.config.run.run import RunConfig
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
@@ -32,22 +31,22 @@ EVERYWHERE: Final = "tseverywhere"
 """Marks a score that was sent to every partition, since nobody knew its turn's."""
 
 _LONGEST_NAME: Final = 512
+_VIEWS: Final = (PublishedCandidate, PublishedTurn)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What is taken of a record.
 
     Attributes:
         bodies: what is emitted, in order; what was put together of slices has its id.
         faults: candidates that are left out.
-        count: how many candidates the record has.
+        among: how many candidates the record has.
         repeats: how many of them the record has twice.
     """
 
     bodies: Sequence[Normalised | Written]
     faults: Sequence[Fault] = ()
-    count: int = 1
+    among: int = 1
     repeats: int = 0
 
 
@@ -66,8 +65,10 @@ def names_of(record: Inbound) -> tuple[str, str]:
         Refused: when a NAT step comes without them.
     """
     body = record.body
+    if isinstance(body, _VIEWS):
+        return body.run_id, body.example_id
     if not isinstance(body, IntermediateStep):
-        assert isinstance(body, PublishedCandidate | PublishedTurn | TTCTurn | TTCScore | Published)
+        assert isinstance(body, TTCTurn | TTCScore | Published)
         return body.run_id, body.example_id
     extensions = record.envelope.extensions
     for name in ("tsrun", "tsexample"):
@@ -88,7 +89,7 @@ def names_of(record: Inbound) -> tuple[str, str]:
 
 def is_everywhere(record: Inbound) -> bool:
     """Return whether a record is one of the copies of a score that lie in every partition."""
-    return isinstance(record.body, TTCScore) and record.envelope.extensions.get(EVERYWHERE) == "1"
+    return record.envelope.extensions.get(EVERYWHERE) == "1" and isinstance(record.body, TTCScore)
 
 
 def check_key(record: Inbound, run_id: str, example_id: str) -> None:
@@ -122,10 +123,11 @@ def normalise(
         Refused: when nothing of it is taken.
     """
     body = record.body
-    if isinstance(body, PublishedCandidate | PublishedTurn):
+    if isinstance(body, _VIEWS):
         written = _at_once(body, rules, dropped) if number >= TURN_FORMAT else None
         if written is not None:
             return Taken(written)
+        dropped.clear()
         body = _model_of(body, record.value)
     if isinstance(body, TTCTurn):
         turn = normalise_turn(body, rules, dropped)

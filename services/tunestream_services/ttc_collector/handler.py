@@ -13,7 +13,7 @@ from tunestream.config.run.run import RunConfig
 from tunestream.domain.collector.at_once import Written
 from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.rules import CandidateRules, left_out
-from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.events.runs import FIRST_FORMAT
 from tunestream.events.ttc import CandidateStep
 from tunestream.streams.runs import RunDirectory
@@ -58,6 +58,8 @@ class CollectorHandler(Handler):
         self._partitions = 1
         self._partitioners: Counter[tuple[str, str]] = Counter()  # of the transaction in hand
         self._now = 0.0
+        self._rules: dict[str, CandidateRules] = {}  # by configuration digest
+        self._dropped: Counter[str] = Counter()  # of the record in hand
 
     @override
     def restore(self, key: bytes, value: bytes) -> None:
@@ -106,20 +108,26 @@ class CollectorHandler(Handler):
             )
         if not is_everywhere(record):
             check_key(record, run_id, example_id)
-        dropped: Counter[str] = Counter()
-        taken = normalise(record, config, CandidateRules.of(config), self._runs.format, dropped)
+        config_digest = self._runs.current_digest(run_id)
+        assert config_digest is not None
+        rules = self._rules.get(config_digest)
+        if rules is None:
+            rules = self._rules[config_digest] = CandidateRules.of(config)
+        dropped = self._dropped
+        dropped.clear()
+        taken = normalise(record, config, rules, self._runs.format, dropped)
         if dropped:
             effects.counts["dropped_message_key"] += dropped.total()
         if taken is None:
             effects.counts["ignored_step"] += 1
             return
-        self._emit(record, taken, config, effects)
+        self._emit(record, taken, config, config_digest, effects)
         if taken.faults:
-            raise left_out(taken.faults, taken.count)
+            raise left_out(taken.faults, taken.among)
 
-    def _emit(self, record: Inbound, taken: Taken, config: RunConfig, effects: Effects) -> None:
-        config_digest = self._runs.current_digest(config.run_id)
-        assert config_digest is not None
+    def _emit(
+        self, record: Inbound, taken: Taken, config: RunConfig, config_digest: str, effects: Effects
+    ) -> None:
         key = names_of(record)
         for body, payload in [(body, _payload(body)) for body in taken.bodies]:
             if isinstance(body, Written):
@@ -127,7 +135,7 @@ class CollectorHandler(Handler):
             else:
                 output = self._collector.take(body, config, config_digest, effects)
                 output.payload = payload
-            output.extensions |= _marks(record)
+            _mark(output, record)
         if taken.repeats:
             effects.counts["duplicate"] += taken.repeats
         self._count_partitioner(record, config.run_id)
@@ -200,10 +208,11 @@ def _payload(body: Normalised | Written) -> bytes:
     return payload
 
 
-def _marks(record: Inbound) -> dict[str, str]:
-    """Return the extension attributes that an output has of its record."""
-    origin = {"tsorigin": f"{record.partition}/{record.offset}"}
-    return origin | {EVERYWHERE: "1"} if is_everywhere(record) else origin
+def _mark(output: Outbound, record: Inbound) -> None:
+    """Give an output the extension attributes that it has of its record."""
+    output.extensions["tsorigin"] = f"{record.partition}/{record.offset}"
+    if is_everywhere(record):
+        output.extensions[EVERYWHERE] = "1"
 
 
 def _is_time(written: str) -> bool:

@@ -8,6 +8,7 @@ from hashlib import sha256
 __all__ = [
     "batch_id",
     "candidate_id",
+    "candidate_ids",
     "content_digest",
     "episode_id",
     "group_id",
@@ -37,6 +38,13 @@ def content_digest(content: bytes) -> str:
 def candidate_id(run_id: str, example_id: str, turn_id: str, source_id: str) -> str:
     """Name a candidate; ``source_id`` is a step's UUID or a native event's ``candidate_id``."""
     return stable_id("candidate", run_id, example_id, turn_id, source_id)
+
+
+def candidate_ids(run_id: str, example_id: str, turn_id: str, source_ids: Sequence[str]) -> list[str]:
+    """Name candidates of one turn, each as :func:`candidate_id` does."""
+    turn = "".join([f"{len(part)}:{part}" for part in ("candidate", run_id, example_id, turn_id)])
+    texts = [f"{turn}{len(source_id)}:{source_id}" for source_id in source_ids]
+    return [sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HEX_LENGTH] for text in texts]
 
 
 def turn_record_id(

@@ -165,6 +165,7 @@ def test_a_turn_may_have_tools_tokens_and_messages() -> None:
         Collecting(RUN),
         member("a", response=CALLING, token_ids=[1, 2]),
         member("b", response=[{"role": "assistant", "content": [{"type": "text", "text": "b"}]}]),
+        prompt=[{"content": "w?", "role": "user", "id": 3}],
         tools=[{"type": "function", "function": {"name": "f", "description": None}}],
         prompt_token_ids=[3],
     )

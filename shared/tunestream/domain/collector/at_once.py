@@ -8,8 +8,9 @@ those: they alone refuse.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -17,11 +18,12 @@ from tunestream.domain.collector.bounds import LARGEST_SCORE
 from tunestream.domain.collector.rules import CandidateRules
 from tunestream.domain.collector.slices import PromptSlice, prompt_slice, response_slice, tools_slice
 from tunestream.domain.effects import Spliced
-from tunestream.events.ids import candidate_id, turn_record_id
-from tunestream.events.views.candidates import MemberView, TurnView, encode_part
+from tunestream.events.ids import candidate_id, candidate_ids, turn_record_id
 from tunestream.events.views.published import PublishedCandidate, PublishedMember, PublishedTurn
 
 __all__ = ["Written", "candidate_at_once", "turn_at_once"]
+
+_CACHED: Final = 256
 
 
 class Written(NamedTuple):
@@ -31,135 +33,157 @@ class Written(NamedTuple):
     body: Spliced
 
 
+class _Answer(NamedTuple):
+    """A candidate with its deterministic id and its response in its one spelling."""
+
+    id: str
+    response: bytes
+    sent: PublishedMember
+
+
 def candidate_at_once(
     event: PublishedCandidate, rules: CandidateRules, dropped: Counter[str]
 ) -> list[Written] | None:
-    """Return what is written of a candidate; None when the models have to decide."""
-    sent, found = event.member, Counter[str]()
+    """Return what is written of a candidate; None when the models have to decide.
+
+    Args:
+        event: as published.
+        rules: of its run.
+        dropped: counts the keys of messages that are left out; of no use when the models have to decide.
+    """
+    sent = event.member
     try:
         prompt = prompt_slice(event.prompt)
-        response = response_slice(sent.response, found)
-        _check_score(sent.score, scores_later=False)
+        response = response_slice(sent.response, dropped)
     except ValueError:
         return None
-    _count(found, prompt, dropped)
+    if sent.score is None or not abs(sent.score) <= LARGEST_SCORE:
+        return None
+    if prompt.dropped:
+        dropped["prompt"] += prompt.dropped
     name = candidate_id(event.run_id, event.example_id, event.turn_id, sent.candidate_id)
     asked = prompt.before if not rules.keeps_answers and prompt.ends_in(response) else prompt.written
     if response[:1] != b'"':
-        member = _member(sent, name, response)
-        return [
-            _part(event.run_id, event.example_id, event.turn_id, asked, [member], event.expected_candidates)
-        ]
-    body = orjson.dumps(
-        {
-            "run_id": event.run_id,
-            "example_id": event.example_id,
-            "turn_id": event.turn_id,
-            "candidate_id": name,
-            "candidate_index": sent.candidate_index,
-            "prompt": orjson.Fragment(asked),
-            "response": orjson.Fragment(response),
-            "score": sent.score,
-            "expected_candidates": event.expected_candidates,
-            "policy_version": sent.policy_version,
-            "raw_metadata": orjson.Fragment(sent.metadata),
-        }
+        return [_part(event, asked, [_Answer(name, response, sent)])]
+    body = b'{%b,"candidate_id":"%b","candidate_index":%b,"prompt":%b,"response":%b,"score":%b,%b}' % (
+        _names(event),
+        name.encode(),
+        _number(sent.candidate_index),
+        asked,
+        response,
+        orjson.dumps(sent.score),
+        b'"expected_candidates":%b,"policy_version":%b,"raw_metadata":%b'
+        % (_number(event.expected_candidates), _quoted(sent.policy_version), sent.metadata),
     )
     return [Written(name, Spliced("tunestream.candidate.v1", body))]
 
 
 def turn_at_once(event: PublishedTurn, rules: CandidateRules, dropped: Counter[str]) -> list[Written] | None:
-    """Return what is written of a turn; None when the models have to decide."""
-    if len(event.members) > rules.most:
+    """Return what is written of a turn; None when the models have to decide. Arguments as for a candidate."""
+    members = event.members
+    sources = [sent.candidate_id for sent in members]
+    if len(sources) > rules.most or len(set(sources)) < len(sources) or not _have_scores(members, rules):
         return None
-    found = Counter[str]()
     try:
         prompt = prompt_slice(event.prompt)
         tools = None if event.tools is None else tools_slice(event.tools)
-        members = [_checked(event, sent, rules, found) for sent in event.members]
+        responses = [response_slice(sent.response, dropped) for sent in members]
     except (ValueError, TypeError):
         return None
-    if len({member.candidate_id for member in members}) < len(members):
-        return None
-    _count(found, prompt, dropped)
-    parts = _parts(prompt, members, keeps_answers=rules.keeps_answers)
+    if prompt.dropped:
+        dropped["prompt"] += prompt.dropped
+    ids = candidate_ids(event.run_id, event.example_id, event.turn_id, sources)
+    answers = [_Answer(*each) for each in zip(ids, responses, members, strict=True)]
+    parts = _parts(prompt, answers, keeps_answers=rules.keeps_answers)
     return [
         _part(
-            event.run_id,
-            event.example_id,
-            event.turn_id,
+            event,
             asked,
-            candidates,
-            event.expected_candidates,
-            complete=event.complete and number == len(parts),
+            found,
             tools=tools,
-            prompt_token_ids=event.prompt_token_ids if asked is prompt.written else None,
+            # Those of a prompt without its answer are others.
+            tokens=event.prompt_token_ids if asked is prompt.written else None,
+            complete=event.complete and number == len(parts),
         )
-        for number, (asked, candidates) in enumerate(parts, 1)
+        for number, (asked, found) in enumerate(parts, 1)
     ]
 
 
-def _checked(
-    event: PublishedTurn, sent: PublishedMember, rules: CandidateRules, dropped: Counter[str]
-) -> MemberView:
-    _check_score(sent.score, scores_later=rules.scores_later)
-    name = candidate_id(event.run_id, event.example_id, event.turn_id, sent.candidate_id)
-    return _member(sent, name, response_slice(sent.response, dropped))
+def _have_scores(members: Iterable[PublishedMember], rules: CandidateRules) -> bool:
+    for sent in members:
+        if sent.score is None:
+            if not rules.scores_later:
+                return False
+        elif not abs(sent.score) <= LARGEST_SCORE:
+            return False
+    return True
 
 
-def _check_score(score: float | None, *, scores_later: bool) -> None:
-    if score is None:
-        if not scores_later:
-            raise ValueError("score is missing")
-    elif not abs(score) <= LARGEST_SCORE:
-        raise ValueError("score is out of range")
+def _parts(
+    prompt: PromptSlice, answers: list[_Answer], *, keeps_answers: bool
+) -> list[tuple[bytes, list[_Answer]]]:
+    """Return the candidates by their prompt: without its last message for those whose answer that is."""
+    if keeps_answers or prompt.last is None:
+        return [(prompt.written, answers)]
+    ended = [answer for answer in answers if prompt.ends_in(answer.response)]
+    others = [answer for answer in answers if not prompt.ends_in(answer.response)]
+    parts = [(prompt.before, ended), (prompt.written, others)]
+    return [(asked, found) for asked, found in parts if found]
 
 
-def _count(found: Counter[str], prompt: PromptSlice, dropped: Counter[str]) -> None:
-    if found:
-        dropped.update(found)
-    if prompt.dropped:
-        dropped["prompt"] += prompt.dropped
+def _part(
+    event: PublishedTurn | PublishedCandidate,
+    prompt: bytes,
+    answers: Sequence[_Answer],
+    *,
+    tools: bytes | None = None,
+    tokens: bytes | None = None,
+    complete: bool = False,
+) -> Written:
+    """Write a record of a turn, as :class:`~tunestream.events.turns.TurnStep` is written."""
+    body = b'{%b,"prompt":%b%b%b,"candidates":[%b],"complete":%b%b}' % (
+        _names(event),
+        prompt,
+        b"" if tools is None else b',"tools":' + tools,
+        b"" if tokens is None else b',"prompt_token_ids":' + tokens,
+        b",".join([_member(answer) for answer in answers]),
+        b"true" if complete else b"false",
+        _optional(b"expected_candidates", event.expected_candidates),
+    )
+    ids = [answer.id for answer in answers]
+    name = turn_record_id(event.run_id, event.example_id, event.turn_id, ids, complete=complete)
+    return Written(name, Spliced("tunestream.turn.v1", body))
 
 
-def _member(sent: PublishedMember, name: str, response: bytes) -> MemberView:
-    return MemberView(
-        name,
-        sent.candidate_index,
-        response,
-        sent.score,
-        sent.policy_version,
-        sent.token_ids,
+def _member(answer: _Answer) -> bytes:
+    sent = answer.sent
+    return b'{"candidate_id":"%b"%b,"response":%b%b%b%b,"raw_metadata":%b}' % (
+        answer.id.encode(),
+        _optional(b"candidate_index", sent.candidate_index),
+        answer.response,
+        b"" if sent.score is None else b',"score":' + orjson.dumps(sent.score),
+        b"" if sent.policy_version is None else b',"policy_version":' + _quoted(sent.policy_version),
+        b"" if sent.token_ids is None else b',"token_ids":' + sent.token_ids,
         sent.metadata,
     )
 
 
-def _parts(
-    prompt: PromptSlice, members: list[MemberView], *, keeps_answers: bool
-) -> list[tuple[bytes, list[MemberView]]]:
-    """Return the candidates by their prompt: without its last message for those whose answer that is."""
-    if keeps_answers or prompt.last is None:
-        return [(prompt.written, members)]
-    answered = [member for member in members if prompt.ends_in(member.response)]
-    others = [member for member in members if not prompt.ends_in(member.response)]
-    parts = [(prompt.before, answered), (prompt.written, others)]
-    return [(asked, candidates) for asked, candidates in parts if candidates]
-
-
-def _part(
-    run_id: str,
-    example_id: str,
-    turn_id: str,
-    prompt: bytes,
-    members: Sequence[MemberView],
-    expected: int | None,
-    *,
-    complete: bool = False,
-    tools: bytes | None = None,
-    prompt_token_ids: bytes | None = None,
-) -> Written:
-    part = TurnView(run_id, example_id, turn_id, prompt, (), complete, expected, tools, prompt_token_ids)
-    name = turn_record_id(
-        run_id, example_id, turn_id, [member.candidate_id for member in members], complete=complete
+def _names(event: PublishedTurn | PublishedCandidate) -> bytes:
+    return b'"run_id":%b,"example_id":%b,"turn_id":%b' % (
+        _quoted(event.run_id),
+        orjson.dumps(event.example_id),
+        orjson.dumps(event.turn_id),
     )
-    return Written(name, Spliced("tunestream.turn.v1", encode_part(part, members)))
+
+
+@lru_cache(maxsize=_CACHED)
+def _quoted(text: str | None) -> bytes:
+    return orjson.dumps(text)
+
+
+def _number(value: int | None) -> bytes:
+    return b"null" if value is None else b"%d" % value
+
+
+def _optional(name: bytes, value: int | None) -> bytes:
+    return b"" if value is None else b',"%b":%d' % (name, value)
