@@ -5,10 +5,10 @@ from __future__ import annotations
 from zlib import crc32
 
 from tunestream.domain.effects import Effects, Refused
-from tunestream.domain.turns.members import fingerprint
-from tunestream.domain.turns.memory import Closed
+from tunestream.domain.turns.members import Marked, fingerprint
+from tunestream.domain.turns.memory import Closed, name_mark
 from tunestream.domain.turns.open_turn import OpenTurn
-from tunestream.events.views.candidates import MemberView, SingleView, TurnView
+from tunestream.events.views.candidates import SingleView, TurnView
 
 __all__ = ["Arrivals", "arrivals_in_closed", "arrivals_in_open", "check_repeat"]
 
@@ -24,7 +24,7 @@ class Arrivals:
     """
 
     def __init__(self, part: TurnView) -> None:
-        self.new: list[MemberView] = []
+        self.new: list[Marked] = []
         self._part = part
         self._faults: list[tuple[int, str, str]] = []
 
@@ -53,10 +53,10 @@ def arrivals_in_open(turn: OpenTurn, part: TurnView, effects: Effects) -> Arriva
     room, seen = capacity - len(turn), turn.marks
     fresh: dict[str, int] = {}
     for position, candidate in enumerate(part.candidates):
-        name = candidate.candidate_id
+        name, mark = candidate.candidate_id, fingerprint(candidate)
         known = seen.get(name, fresh.get(name))
         if known is not None:
-            _compare(arrivals, position, known == fingerprint(candidate), effects)
+            _compare(arrivals, position, known == mark, effects)
         elif len(arrivals.new) >= room:
             arrivals.leave_out(
                 position,
@@ -64,16 +64,16 @@ def arrivals_in_open(turn: OpenTurn, part: TurnView, effects: Effects) -> Arriva
                 f"turn {part.turn_id!r} has {capacity} candidates; raise max_candidates_per_turn of its run",
             )
         else:
-            fresh[name] = fingerprint(candidate)
-            arrivals.new.append(candidate)
+            fresh[name] = mark
+            arrivals.new.append((candidate, mark))
     return arrivals
 
 
 def arrivals_in_closed(closed: Closed, part: TurnView, raw: bytes, effects: Effects) -> Arrivals:
     """Compare a record with the turn of its id that was closed."""
-    arrivals = Arrivals(part)
+    arrivals, marks = Arrivals(part), closed.marks()
     for position, candidate in enumerate(part.candidates):
-        known = closed.recall(candidate.candidate_id)
+        known = marks.get(name_mark(candidate.candidate_id))
         if known is None:
             arrivals.leave_out(
                 position,

@@ -203,6 +203,9 @@ class PairBuilder:
         found = self._new_turn(run, came) if turn is None else turn
         arrivals = arrivals_in_open(found, part, effects)
         found.accept(part, arrivals.new, came.raw, self._state.now)
+        before_turns = self._number() < TURN_FORMAT
+        if before_turns and arrivals.new and isinstance(part, SingleView):
+            found.mark_body(part, came.raw)
         if arrivals.new or part.complete:
             found.expect(part)
         key = (run.run_id, TURN, part.example_id, part.turn_id)
@@ -216,7 +219,7 @@ class PairBuilder:
             if turn is None:
                 self._state.add_turn(run, part.example_id, part.turn_id, found)
             self._unsettled[key] = found
-            if self._number() < TURN_FORMAT:  # earlier releases read one candidate a record
+            if before_turns:  # earlier releases read one candidate a record
                 self.settle(effects)
         arrivals.raise_faults()
 

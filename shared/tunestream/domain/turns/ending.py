@@ -15,6 +15,7 @@ from tunestream.domain.scoring.turns import NO_SCORES, Scores
 from tunestream.domain.scoring.waiting import Waiting
 from tunestream.domain.turns.close_group import emit_group
 from tunestream.domain.turns.given_scores import with_scores
+from tunestream.domain.turns.members import marked
 from tunestream.domain.turns.memory import memory_name
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
@@ -142,7 +143,7 @@ class TurnEnding:
         ]
         for place, part in groupby(members, key=lambda member: member.context):
             step = _step(answer, place, list(part))
-            turn.accept(step, step.candidates, b"", asked.at)
+            turn.accept(step, marked(step.candidates), b"", asked.at)
         return turn
 
     def reopen(self, key: TurnKey) -> OpenTurn:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from zlib import crc32
 
 from tunestream.events.views.candidates import MemberView
 
-__all__ = ["Context", "Member", "fingerprint"]
+__all__ = ["Context", "Marked", "Member", "fingerprint", "marked"]
 
 
 class Context(NamedTuple):
@@ -23,6 +24,15 @@ class Member(NamedTuple):
 
     candidate: MemberView
     context: Context
+
+
+Marked = tuple[MemberView, int]
+"""A candidate and its fingerprint."""
+
+
+def marked(candidates: Iterable[MemberView]) -> list[Marked]:
+    """Return candidates with their fingerprints."""
+    return [(candidate, fingerprint(candidate)) for candidate in candidates]
 
 
 def fingerprint(candidate: MemberView) -> int:

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from tunestream.domain.turns.names import NAME_SIZE, Names
 
-__all__ = ["Closed", "Memory", "memory_name"]
+__all__ = ["Closed", "Memory", "memory_name", "name_mark"]
 
 _TIMES = struct.Struct(">qqq")
 _MEMBER = struct.Struct(">II")
@@ -27,6 +27,11 @@ def memory_name(kind: str, example_id: str, member: str) -> bytes:
     """Name a closed turn or episode of a run in 12 bytes."""
     text = f"{kind}{len(example_id)}:{example_id}{member}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=NAME_SIZE).digest()
+
+
+def name_mark(member_id: str) -> int:
+    """Return the checksum of a member's id."""
+    return crc32(member_id.encode("utf-8", "surrogatepass"))
 
 
 class Closed(NamedTuple):
@@ -48,9 +53,12 @@ class Closed(NamedTuple):
 
     def recall(self, member_id: str) -> int | None:
         """Return the fingerprint of a member, or None when it was none."""
-        wanted = crc32(member_id.encode("utf-8", "surrogatepass"))
+        return self.marks().get(name_mark(member_id))
+
+    def marks(self) -> dict[int, int]:
+        """Return the fingerprints of the members by :func:`name_mark` of their ids."""
         members = self.members[:-1] if self.of_content else self.members
-        return next((mark for name, mark in _MEMBER.iter_unpack(members) if name == wanted), None)
+        return dict(_MEMBER.iter_unpack(members))
 
     @property
     def of_content(self) -> bool:
@@ -69,10 +77,7 @@ class Closed(NamedTuple):
 
 
 def _pack(fingerprints: Mapping[str, int], *, of_content: bool) -> bytes:
-    members = [
-        _MEMBER.pack(crc32(name.encode("utf-8", "surrogatepass")), mark)
-        for name, mark in fingerprints.items()
-    ]
+    members = [_MEMBER.pack(name_mark(name), mark) for name, mark in fingerprints.items()]
     return b"".join([*members, _OF_CONTENT] if of_content else members)
 
 

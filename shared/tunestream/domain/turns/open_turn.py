@@ -9,8 +9,8 @@ from zlib import crc32
 import msgspec
 
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.members import Context, Member, fingerprint
-from tunestream.events.views.candidates import MemberView, SingleView, TurnView, encode_part
+from tunestream.domain.turns.members import Context, Marked, Member, marked
+from tunestream.events.views.candidates import SingleView, TurnView, encode_part
 
 __all__ = ["OpenTurn"]
 
@@ -107,7 +107,7 @@ class OpenTurn:
         """Give the candidates in order of arrival."""
         return (self._members[number] for number in sorted(self._members))
 
-    def accept(self, part: TurnView, new: Sequence[MemberView], raw: bytes, now: int) -> None:
+    def accept(self, part: TurnView, new: Sequence[Marked], raw: bytes, now: int) -> None:
         """Add candidates at stream time ``now``.
 
         Args:
@@ -119,7 +119,8 @@ class OpenTurn:
         if not new:
             return
         self._add(part, new, len(self._members))
-        self._fresh.append(raw if len(new) == len(part.candidates) else encode_part(part, new))
+        whole = len(new) == len(part.candidates)
+        self._fresh.append(raw if whole else encode_part(part, [candidate for candidate, _ in new]))
         self.last = now
 
     def settle(self, prefix: bytes) -> tuple[bytes, bytes]:
@@ -140,23 +141,27 @@ class OpenTurn:
         _, first, accepted = key.rsplit(b"/", 2)
         number = int(first)
         for part in _parts(value):
-            self._add(part, part.candidates, number)
+            self._add(part, marked(part.candidates), number)
             number += len(part.candidates)
             self.expect(part)
             if isinstance(part, SingleView):
-                self.raw_marks[part.candidates[0].candidate_id] = crc32(value)
+                self.mark_body(part, value)
         self._settled = max(self._settled, number)
         self.keys.append(key)
         self.opened = min(self.opened, int(accepted))
         self.last = max(self.last, int(accepted))
 
-    def _add(self, part: TurnView, new: Sequence[MemberView], number: int) -> None:
+    def mark_body(self, part: SingleView, raw: bytes) -> None:
+        """Note the checksum of the body of a candidate, which is what format 2 remembers."""
+        self.raw_marks[part.candidates[0].candidate_id] = crc32(raw)
+
+    def _add(self, part: TurnView, new: Sequence[Marked], number: int) -> None:
         context = Context(part.prompt, part.tools, part.prompt_token_ids)
-        for at, candidate in enumerate(new, start=number):
+        for at, (candidate, mark) in enumerate(new, start=number):
             self._members[at] = Member(candidate, context)
             if candidate.score is None:
                 self.is_scored = False
-            self.marks[candidate.candidate_id] = fingerprint(candidate)
+            self.marks[candidate.candidate_id] = mark
 
     def expect(self, part: TurnView) -> None:
         """Note how many candidates are to come; the largest number that was given counts."""

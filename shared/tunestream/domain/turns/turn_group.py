@@ -35,7 +35,7 @@ def group_of_turn(
     every = with_scores(turn, scores_given)
     members = [member for member in every if member.candidate.score is not None]
     contexts, places = contexts_of_members(members)
-    scores = [member.candidate.score or 0.0 for member in members]
+    scores = [score for member in members if (score := member.candidate.score) is not None]
     pairing = turn.rules.pairing
     assert pairing is not None
     pairs = pair_up(scores, [member.candidate.response for member in members], places, pairing)

@@ -171,8 +171,10 @@ def test_state_of_the_format_before_is_taken_over_by_the_next(number: int) -> No
     core.restart()
     last = singles[3]
     assert isinstance(last, CandidateStep)
-    _, effects = core.send(last.model_copy(update={"expected_candidates": 4}), 1000)
+    last = last.model_copy(update={"expected_candidates": 4})
+    _, effects = core.send(last, 1000)
     assert [member.id for member in group_of(effects.outbound[-1]).scores] == ["c0", "c1", "c2", "c3"]
-    core.number = TURN_FORMAT
-    core.restart()
-    assert core.send(singles[0], 1000)[1].counts == {"duplicate": 1}
+    for later in (number, TURN_FORMAT):
+        core.number = later
+        core.restart()
+        assert [core.send(one, 1000)[1].counts["duplicate"] for one in [*singles[:3], last]] == [1] * 4
