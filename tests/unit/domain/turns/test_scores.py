@@ -29,6 +29,7 @@ RULES = {
     "published": GroupRules.of(CONFIG, scoring=replace(PEOPLE, waits=False)),
     "expanded": replace(GroupRules.of(CONFIG, scoring=PEOPLE), expanded=True),
 }
+TOOLS = [{"type": "function", "function": {"name": "look"}}]
 
 
 class Partition:
@@ -135,9 +136,9 @@ def answered(request: ScoreRequest, scores: dict[str, float], **changes: Any) ->
 def test_a_turn_is_asked_about_and_its_answer_closes_it(restarted: bool) -> None:
     partition = Partition()
     said = ChatMessage(role="assistant", content="", reasoning_content="hm")
-    first = member("1", policy_version="v1", raw_metadata={"a": 1.5})
+    first = member("1", policy_version="v1", token_ids=[1, 2], raw_metadata={"a": 1.5})
     second = member("2", 0.25).model_copy(update={"response": said})
-    asked = turn("reward", first, second, member("3"))
+    asked = turn("reward", first, second, member("3"), tools=TOOLS, prompt_token_ids=[7])
     asked = asked.model_copy(update={"prompt": [OpenAIMessage(role="user", content="é")]})
     partition.send(asked, 1000)
     request = partition.request()
@@ -150,8 +151,9 @@ def test_a_turn_is_asked_about_and_its_answer_closes_it(restarted: bool) -> None
     group, time = partition.group()
     assert (time, group.closed_by, group.unscored) == (1000, "complete", 1)
     assert [(one.id, one.score) for one in group.members] == [("1", 1.0), ("2", 0.25)]
-    assert group.members[0].metadata == {"a": 1.5}
+    assert (group.members[0].token_ids, group.members[0].metadata) == ([1, 2], {"a": 1.5})
     assert (group.members[0].policy_version, group.members[1].response) == ("v1", said)
+    assert (group.contexts[0].tools, group.contexts[0].token_ids) == (TOOLS, [7])
     assert group.pairs == [(0, 1, 0.75)]
     assert partition.counts["unscored"] == 1
     partition.answer(answered(request, {"1": 0.0}))
