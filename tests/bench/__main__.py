@@ -17,6 +17,7 @@ from rich.table import Table
 from tests.bench import (
     hops,
     jobs,
+    large_group,
     latency,
     letters,
     memory,
@@ -37,6 +38,7 @@ Benchmark = Callable[[Context], Awaitable[Sequence[Figure]]]
 BENCHMARKS: Final[dict[str, tuple[Benchmark, bool]]] = {
     "pair-core": (pair_core.pair_core, False),
     "large-turn": (pair_core.large_turn, False),
+    "large-group": (large_group.large_group, False),
     "collector": (hops.collector, True),
     "pair-builder": (hops.pair_builder, True),
     "collector-turns": (turn_hops.collector_turns, True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from tests.bench.picture import draw
 from tests.bench.results import Figure, Report
 
 __all__ = ["render", "write_between", "write_docs"]
@@ -15,7 +16,7 @@ _END: Final = "<!-- end -->"
 
 
 def write_docs(results: Path) -> None:
-    """Write the results into the page.
+    """Write the results into the page, and draw its picture when the run has what it shows.
 
     Raises:
         ValueError: when the run was a quick one, or the page has lost its marks.
@@ -24,6 +25,7 @@ def write_docs(results: Path) -> None:
     if report.quick:
         raise ValueError(f"{results} is of a quick run, which is not to be quoted; run without --quick")
     write_between(PAGE, _BEGIN, render(report))
+    draw(report)
 
 
 def write_between(page: Path, begin: str, text: str) -> None:

@@ -21,6 +21,8 @@ __all__ = ["command", "profile"]
 
 _EVERY_SECONDS: Final = 0.002
 _SHOWN: Final = 25
+# A service imports for seconds what it then runs; that is no part of its work.
+_IMPORT: Final = "_call_with_frames_removed"
 
 
 def command(out: Path) -> tuple[str, ...]:
@@ -29,7 +31,11 @@ def command(out: Path) -> tuple[str, ...]:
 
 
 def profile(out: Path) -> str:
-    """Return what was sampled, in Markdown: the functions with the largest shares."""
+    """Return what was sampled, in Markdown: the functions with the largest shares.
+
+    Args:
+        out: the file of a run.
+    """
     alone, within = (Counter(counts) for counts in json.loads(out.read_text("utf-8")))
     total = max(1, sum(alone.values()))
     lines = ["| function | alone | with what it calls |", "|---|---|---|"]
@@ -46,15 +52,16 @@ class _Samples:
         self._within: Counter[str] = Counter()
 
     def take(self, _number: int, frame: FrameType | None) -> None:
-        """Count one sample."""
+        """Count one sample; imports count nowhere."""
         if frame is None:
             return
-        self._alone[_name(frame.f_code)] += 1
-        seen = set()
+        stack = []
         while frame is not None:
-            seen.add(_name(frame.f_code))
+            stack.append(_name(frame.f_code))
             frame = frame.f_back
-        self._within.update(seen)
+        if not any(_IMPORT in name for name in stack):
+            self._alone[stack[0]] += 1
+            self._within.update(set(stack))
 
     def write(self, out: Path) -> None:
         """Write both counts as JSON."""
