@@ -262,3 +262,76 @@ def test_copies_of_a_score_may_lie_anywhere_and_go_on_marked() -> None:
     assert output.key == ("r", "e")
     collecting.take(SCORE, score(), encode_key("r", "other"))
     assert [one.code for one in collecting.refused] == ["wrong_key"]
+
+
+def step(**data: Any) -> bytes:
+    fields = {"turn_id": "t", "candidate_index": 0, "score": 0.5, "input": "p", "output": "a"} | data
+    kept = {name: value for name, value in fields.items() if value is not ...}
+    payload = {
+        "event_type": "TTC_END",
+        "name": RUN.trajectory_builder.ttc_step_name,
+        "UUID": "u",
+        "data": kept,
+    }
+    return json.dumps({"payload": payload}).encode()
+
+
+def of_step(collecting: Collecting, **data: Any) -> list[tuple[str, bytes]]:
+    return collecting.take("nat.intermediate_step.v1", step(**data), tsrun="r", tsexample="e")
+
+
+@pytest.mark.parametrize(
+    ("data", "response", "score"),
+    [
+        ({"score": ...}, "a", None),
+        ({"score": None}, "a", None),
+        ({"score": float("nan")}, None, None),
+        ({"output": [CALLING]}, {"role": "assistant", "content": "", "tool_calls": [CALL]}, 0.5),
+        (
+            {"output": CALLING | {"reasoning_content": "so"}, "score": ...},
+            {**CALLING, "content": "", "reasoning_content": "so"},
+            None,
+        ),
+    ],
+)
+def test_a_step_that_no_single_candidate_can_hold_is_a_turn_of_one(
+    data: dict[str, Any], response: Any, score: float | None
+) -> None:
+    collecting = Collecting(LATER)
+    found = of_step(collecting, **data)
+    if response is None:
+        assert [one.code for one in collecting.refused] == ["non_finite"]
+        return
+    ((ce_type, body),) = found
+    assert ce_type == "tunestream.turn.v1"
+    read = json.loads(body)
+    assert read["complete"] is False
+    (one,) = read["candidates"]
+    assert (one["response"], one.get("score")) == (response, score)
+
+
+def test_a_step_without_score_is_refused_where_none_comes_later() -> None:
+    collecting = Collecting(RUN)
+    assert of_step(collecting, score=...) == []
+    assert collecting.refused[0].code == "schema.missing"
+
+
+def test_the_answer_at_the_end_of_a_steps_input_is_taken_off() -> None:
+    asked = [{"role": "user", "content": "w?"}]
+    ((_, body),) = of_step(Collecting(RUN), input=[*asked, {"role": "assistant", "content": "a"}])
+    assert json.loads(body)["prompt"] == asked
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_candidate_whose_response_calls_tools_is_kept_as_a_turn_of_one(number: int) -> None:
+    names = {"run_id": "r", "example_id": "e", "turn_id": "t", "prompt": "p"}
+    value = json.dumps(names | member("a", response=CALLING) | {"expected_candidates": 2}).encode()
+    collecting = Collecting(RUN, number=number)
+    found = collecting.take("tunestream.ttc.candidate.v1", value)
+    if number == 2:
+        assert not found
+        assert collecting.refused[0].code == "newer_type"
+        return
+    ((ce_type, body),) = found
+    assert ce_type == "tunestream.turn.v1"
+    assert json.loads(body)["expected_candidates"] == 2
