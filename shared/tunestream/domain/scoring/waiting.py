@@ -222,7 +222,7 @@ class Waiting(Generic[T]):
 
     def settle(self) -> None:
         """Let the turns wait that were restored as open ones."""
-        for key, (at, reason) in sorted(self._marks.items()):
+        for key, (at, reason) in sorted(self._marks.items(), key=lambda mark: (mark[1], mark[0])):
             turn = self._turns.reopen(key)
             rules = self._rules(key[0], turn.config_digest)
             assert rules is not None

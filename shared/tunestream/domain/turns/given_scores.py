@@ -14,7 +14,7 @@ from tunestream.domain.turns.members import Member
 
 __all__ = ["GIVEN_SCORES", "with_scores"]
 
-GIVEN_SCORES: Final = "tunestream_scores"
+GIVEN_SCORES: Final = "given_scores"
 """Where a member's metadata has what people scored it, the first score first."""
 
 _NAME: Final = f'"{GIVEN_SCORES}":'.encode()

@@ -197,10 +197,10 @@ def test_people_score_before_and_after_the_turn_is_complete(before: int, restart
     group, time = partition.group()
     assert (time, [one.score for one in group.members]) == (1200, [1.0, 0.0])
     assert group.members[1].metadata == {
-        "tunestream_scores": [{"score": 0.0, "source": "ann", "metadata": {"why": "odd"}}]
+        "given_scores": [{"score": 0.0, "source": "ann", "metadata": {"why": "odd"}}]
     }
     if before == 3:
-        assert [one["source"] for one in group.members[0].metadata["tunestream_scores"]] == ["ann", "bob"]
+        assert [one["source"] for one in group.members[0].metadata["given_scores"]] == ["ann", "bob"]
     else:
         assert partition.counts == {"score_late": 1}
     assert len(partition.log) == 2, "the turn's memory and the clock"
@@ -212,7 +212,7 @@ def test_a_score_beside_a_published_one_is_kept_and_does_not_count() -> None:
     partition.send(turn("published", member("1", 1.0, raw_metadata={"a": 1}), member("2", 0.0)), 1000)
     first = partition.group()[0].members[0]
     assert first.score == 1.0
-    assert first.metadata == {"a": 1, "tunestream_scores": [{"score": -5.0, "source": "ann"}]}
+    assert first.metadata == {"a": 1, "given_scores": [{"score": -5.0, "source": "ann"}]}
 
 
 def test_the_reward_function_does_not_overrule_people() -> None:
@@ -222,7 +222,7 @@ def test_the_reward_function_does_not_overrule_people() -> None:
     partition.answer(answered(partition.request(), {"1": 0.1, "2": 0.25}))
     group, _ = partition.group()
     assert [one.score for one in group.members] == [0.75, 0.25]
-    sources = [one["source"] for one in group.members[0].metadata["tunestream_scores"]]
+    sources = [one["source"] for one in group.members[0].metadata["given_scores"]]
     assert (sources, group.members[1].metadata) == (["ann", "reward_function"], {})
 
 
