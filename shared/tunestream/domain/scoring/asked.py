@@ -78,7 +78,8 @@ class AskedTurns:
 
     def find(self, turn: TurnKey) -> Asked | None:
         """Return what is kept of a turn, None when it was not asked about."""
-        value = self._runs.get(turn[0], {}).get(_name(turn))
+        turns = self._runs.get(turn[0])
+        value = None if turns is None else turns.get(_name(turn))
         return None if value is None else Asked.from_bytes(value)
 
     def add(self, turn: TurnKey, asked: Asked) -> tuple[bytes, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from pydantic import Field
@@ -12,15 +12,25 @@ from tunestream.domain.deadlines import Deadlines
 from tunestream.domain.effects import Effects
 from tunestream.events.base import FiniteFloat, Metadata, Sparse
 from tunestream.events.keys import decode_key, encode_key
-from tunestream.events.scores import ScoreStep
+from tunestream.events.scores import AskedMember, ScoreStep
 
-__all__ = ["SCORE", "CandidateScores", "GivenScore", "GivenScores", "TurnKey"]
+__all__ = [
+    "OF_THE_REWARD_FUNCTION",
+    "SCORE",
+    "CandidateScores",
+    "GivenScore",
+    "GivenScores",
+    "TurnKey",
+    "join",
+]
 
 TurnKey = tuple[str, str, str]  # run, example, turn
 _Name = tuple[str, str, str, str]  # and candidate
 
 SCORE: Final = "score"
 """First part of the state key of a candidate's scores."""
+OF_THE_REWARD_FUNCTION: Final = "reward_function"
+"""The source of scores that the reward service answered with."""
 
 _SCORES_A_CANDIDATE: Final = 8
 _METADATA_BYTES: Final = 1024
@@ -146,6 +156,24 @@ class GivenScores:
     def _forget_early(self, name: _Name) -> None:
         if self._early.pop(name, None) is not None:
             self._due.forget(name)
+
+
+def join(scores: dict[str, CandidateScores], answered: Sequence[AskedMember]) -> None:
+    """Put the reward function's scores behind those that people gave in the meantime.
+
+    Args:
+        scores: by candidate id; receives those of the answer.
+        answered: the members of an answer that came without a score.
+    """
+    for member in answered:
+        if member.score is None:
+            continue
+        score = GivenScore(score=member.score, source=OF_THE_REWARD_FUNCTION)
+        given = scores.get(member.id)
+        if given is None:
+            scores[member.id] = CandidateScores(scores=[score])
+        elif given.scores[0].score != score.score:  # else it is what the request had
+            scores[member.id] = given.model_copy(update={"scores": [*given.scores, score]})
 
 
 def _bounded(step: ScoreStep, effects: Effects) -> GivenScore:

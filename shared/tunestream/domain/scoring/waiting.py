@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.scoring.asked import ASKED, Asked, AskedTurns, members_digest
-from tunestream.domain.scoring.given import SCORE, CandidateScores, GivenScore, GivenScores, TurnKey
+from tunestream.domain.scoring.given import SCORE, GivenScores, TurnKey, join
 from tunestream.domain.scoring.kept import KEPT, Kept, KeptTurns, kept_key
 from tunestream.domain.scoring.rules import ScoringRules
 from tunestream.domain.scoring.turns import Scores, Turns, WaitingTurn
 from tunestream.events.keys import decode_key
-from tunestream.events.scores import AskedMember, ScoreAnswer, ScoreStep
+from tunestream.events.scores import ScoreAnswer, ScoreStep
 from tunestream.events.trajectories import CloseReason
 
-__all__ = ["OF_THE_REWARD_FUNCTION", "Waiting"]
+__all__ = ["Waiting"]
 
 T = TypeVar("T", bound=WaitingTurn)
 Due = tuple[str, ...]  # of a turn, or of a candidate
-
-OF_THE_REWARD_FUNCTION: Final = "reward_function"
-"""The source of scores that the reward service answered with."""
 
 # What is caught up on with one record when a reward service comes.
 _ASKED_AT_ONCE: Final = 16
@@ -183,7 +180,7 @@ class Waiting(Generic[T]):
         effects.delete(self._asked.remove(key))
         self._given.settle(key, ids, effects)
         scores = dict(self._given.of(key))
-        _join(scores, [answer.members[position] for position in sorted(asked.unscored)])
+        join(scores, [answer.members[position] for position in sorted(asked.unscored)])
         self._end(key, self._turns.rebuild(key, asked, answer), asked.reason, asked.at, scores, effects)
 
     def next_due(self, time: int) -> tuple[int, Due] | None:
@@ -265,16 +262,3 @@ class Waiting(Generic[T]):
     ) -> None:
         self._given.remove(key, effects)
         self._turns.close(key, turn, reason, at, scores, effects)
-
-
-def _join(scores: dict[str, CandidateScores], answered: Sequence[AskedMember]) -> None:
-    """Put the reward function's scores behind those that people gave in the meantime."""
-    for member in answered:
-        if member.score is None:
-            continue
-        score = GivenScore(score=member.score, source=OF_THE_REWARD_FUNCTION)
-        given = scores.get(member.id)
-        if given is None:
-            scores[member.id] = CandidateScores(scores=[score])
-        elif given.scores[0].score != score.score:  # else it is what the request had
-            scores[member.id] = given.model_copy(update={"scores": [*given.scores, score]})

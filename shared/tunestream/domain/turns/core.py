@@ -226,8 +226,8 @@ class PairBuilder:
     def _closed(self, run: RunState, part: TurnView) -> Closed | None:
         name = memory_name(TURN, part.example_id, part.turn_id)
         closed = run.memory.get(name)
-        waits = (run.run_id, part.example_id, part.turn_id) in self._ending.waiting
-        if closed is None and (waits or run.memory.has_faded(name)):
+        key = (run.run_id, part.example_id, part.turn_id)
+        if closed is None and (run.memory.has_faded(name) or key in self._ending.waiting):
             raise Refused(
                 "late",
                 f"turn {part.turn_id!r} was closed so long ago that its candidates are not remembered; "

@@ -7,9 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tunestream.domain.scoring.given import CandidateScores
+from tunestream.domain.scoring.given import OF_THE_REWARD_FUNCTION, CandidateScores
 from tunestream.domain.scoring.turns import Scores
-from tunestream.domain.scoring.waiting import OF_THE_REWARD_FUNCTION
 from tunestream.domain.turns.members import Member
 
 __all__ = ["GIVEN_SCORES", "with_scores"]
