@@ -10,7 +10,7 @@ from typing import Any, Final
 from tunestream.config.experiment.data import DataConfig, StreamConfig
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.groups import PreferenceGroup
-from tunestream.events.trajectories import TrajectoryGroup
+from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
 from tunestream.experiments.stages import StageFailed
 from tunestream.rows.errors import Place, RowError
 from tunestream.rows.opening import FileType, type_of_file
@@ -58,6 +58,12 @@ async def read_groups(
                 continue
             if isinstance(stored.body, TrajectoryGroup | PreferenceGroup):
                 yield stored.body
+            elif isinstance(stored.body, TrajectoryGroupRef):
+                raise StageFailed(
+                    "stored_group",
+                    f"data.stream: group {stored.body.group_id} is too large for a record and lies in the "
+                    "artifact store; lower trajectory_builder.max_pairs_per_turn for such runs",
+                )
 
 
 def fingerprint(data: DataConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tunestream.events.dataset import DatasetRow, EpisodeRow, PreferenceRow, ResponseRow
-from tunestream.events.messages import OpenAIMessage, Prompt
+from tunestream.events.messages import ChatMessage, OpenAIMessage, Prompt, ToolCall, ToolFunction
 from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole, Trajectory, TrajectoryCollection
 from tunestream.trainers.collection_rows import rows_of
 from tunestream.trainers.nemo.config import NeMoCustomizerTrainerAdapterConfig
@@ -146,3 +146,18 @@ def test_a_collection_gives_a_row_for_each_trajectory() -> None:
     ]
     with pytest.raises(ValueError, match="empty"):
         rows_of(TrajectoryCollection(trajectories=[[Trajectory(episode=[], reward=0.0)]], run_id="r"))
+
+
+CALL = ChatMessage(
+    role="assistant", content="", tool_calls=[ToolCall(function=ToolFunction(name="f", arguments="{}"))]
+)
+
+
+def test_answers_that_are_more_than_text_have_no_place_in_preferences() -> None:
+    plain = pair("q", chosen="a").model_copy(update={"rejected": ChatMessage(role="assistant", content="b")})
+    calling = plain.model_copy(update={"chosen": CALL})
+    (record,) = lines([plain, calling])
+    assert (record["chosen_response"], record["rejected_response"]) == ("a", "b")
+    (shown,) = lines([calling], objective="sft")
+    assert shown["messages"][-1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+    assert lines([calling], objective="sft", use_full_message_history=False) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,8 +18,10 @@ __all__ = ["GroupSlices", "PairView", "PreferenceGroupView"]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _TokenIds = Annotated[list[_Count], msgspec.Meta(min_length=1)]
-# What the model reads of any depth may be refused for it; bodies with so few brackets to spare never are.
+# What the model reads of any depth may be refused for it; bodies of so few levels never are.
 _FLAT: Final = 90
+_TEXTS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)).difference(b"[]{}"))
 _ABSENT: Final = msgspec.Raw(b"")
 
 
@@ -76,6 +79,16 @@ class PairView(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=F
     reward: float
 
 
+def _is_flat(value: bytes) -> bool:
+    """Return whether well-formed JSON has few levels; code in its texts counts for nothing."""
+    brackets = _TEXTS.sub(b"", value).translate(None, _NO_BRACKETS)
+    for _ in range(_FLAT):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return False
+
+
 @view("tunestream.trajectory_group.v2")
 class PreferenceGroupView(View, frozen=True, gc=False):
     """A :class:`~tunestream.events.groups.PreferenceGroup`: what a curriculum decides by.
@@ -111,7 +124,7 @@ class PreferenceGroupView(View, frozen=True, gc=False):
     def _is_flat(self, value: bytes) -> bool:
         """Return whether nothing in the body is nested so deep that the model might refuse it."""
         expected = 2 * len(self.members) + len(self.pairs)
-        return value.count(b"{") + value.count(b"[") - expected <= _FLAT
+        return value.count(b"{") + value.count(b"[") - expected <= _FLAT or _is_flat(value)
 
     @classmethod
     @override

@@ -210,6 +210,21 @@ def test_what_both_take_has_the_same_values(old: bytes, new: bytes) -> None:
     assert seen(view, PreferenceGroup.of_service(changed))
 
 
+@pytest.mark.parametrize(("levels", "read"), [(1, True), (60, True), (95, False), (150, False)])
+def test_code_in_texts_and_large_tools_are_read_by_the_view_and_deep_values_by_the_model(
+    levels: int, read: bool
+) -> None:
+    deep = json.loads('{"x":' * levels + "1" + "}" * levels)
+    code = 'if (x["a"]) { y = [[1], {"b": "\\\\"}]; } \\" ' * 50
+    tools = [{"type": "function", "function": {"name": f"f{at}", "parameters": {}}} for at in range(60)]
+    body = json.loads(group(prompt=code).to_json())
+    body["contexts"][0]["tools"] = tools
+    body["members"][0]["metadata"] = deep
+    value = json.dumps(body).encode()
+    assert (PreferenceGroupView.read(value) is not None) is read
+    assert seen(read_group(value), PreferenceGroup.of_service(value))  # type: ignore[arg-type]
+
+
 def group(prompt: Prompt = "p", **changes: Any) -> PreferenceGroup:
     """Return a group of three candidates and two pairs."""
     made = PreferenceGroup(
