@@ -17,7 +17,7 @@ CALL = ChatMessage(
 class Letters:
     """A tokenizer whose tokens are letters, with a template that shows messages as they are, or none."""
 
-    eos_token = "."  # noqa: S105 - the end of a text
+    eos_token = "."
 
     def __init__(self, chat_template: str | None) -> None:
         self.chat_template = chat_template
