@@ -269,7 +269,7 @@ def step(**data: Any) -> bytes:
     kept = {name: value for name, value in fields.items() if value is not ...}
     payload = {
         "event_type": "TTC_END",
-        "name": RUN.trajectory_builder.ttc_step_name,
+        "name": "dpo_candidate_move",
         "UUID": "u",
         "data": kept,
     }
