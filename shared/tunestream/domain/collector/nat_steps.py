@@ -10,24 +10,22 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from tunestream.domain.collector.bounds import LARGEST_SCORE, check_name, check_range
+from tunestream.domain.collector.nat_parity import NATCandidate, parity_prompt, parity_response
 from tunestream.domain.collector.normaliser import single
 from tunestream.domain.collector.prompts import read_prompt, read_response, without_answer
 from tunestream.domain.collector.rules import CandidateRules
 from tunestream.domain.effects import Refused
 from tunestream.events.base import NotKept, check_kept
 from tunestream.events.ids import candidate_id
-from tunestream.events.messages import OpenAIMessage, Prompt, Response
+from tunestream.events.messages import Prompt, Response
 from tunestream.events.nat import IntermediateStep, IntermediateStepType
 from tunestream.events.ttc import CandidateStep, ExampleEnd, TTCEventData
 from tunestream.events.turns import TurnMember, TurnStep
 
 __all__ = [
-    "NATCandidate",
     "PromptReader",
     "candidate_of_data",
     "normalise_nat",
-    "parity_prompt",
-    "parity_response",
     "read_fields",
 ]
 
@@ -101,21 +99,6 @@ class PromptReader:
             self._prompt = parity_prompt(value) if parity else read_prompt(value, _INPUT, self.dropped)
             self._input = value
         return self._prompt
-
-
-class NATCandidate(NamedTuple):
-    """A candidate as a ``TTC_END`` step of the toolkit has it, before it has ids.
-
-    Pairs in exact parity are made of it as it is.
-    """
-
-    example_id: str
-    turn_id: str
-    candidate_index: int | None
-    prompt: Prompt
-    response: str
-    score: float
-    raw_metadata: dict[str, Any]
 
 
 class _Fields(NamedTuple):
@@ -202,24 +185,6 @@ def _fields(
     return _Fields(turn_id, index, prompt, _response(data.get("output"), reader.dropped), score, metadata)
 
 
-def parity_prompt(value: object) -> Prompt:
-    """Read a step's input as the toolkit does: text, a list of messages, or Python's rendering."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        messages = [_message(item) for item in value]
-        if None not in messages:
-            return [message for message in messages if message is not None]
-    return str(value)
-
-
-def parity_response(value: object) -> str:
-    """Read a step's output as the toolkit does: text, or Python's rendering; what is missing is empty."""
-    return value if isinstance(value, str) else str(value) if value else ""
-
-
 def _response(value: object, dropped: Counter[str]) -> Response:
     if value is None:
         raise Refused("schema.missing", f"{_OUTPUT} is missing; a candidate needs its response")
@@ -255,14 +220,6 @@ def _coerced(fields: dict[str, Any], *, later: bool) -> tuple[str, int | None, f
         raise Refused("schema.wrong_type", f"payload.data.{_first_error(error)}") from None
     assert typed.turn_id is not None
     return typed.turn_id, typed.candidate_index, typed.score
-
-
-def _message(item: object) -> OpenAIMessage | None:
-    if isinstance(item, Mapping):
-        role, content = item.get("role"), item.get("content")
-        if isinstance(role, str) and isinstance(content, str):
-            return OpenAIMessage.of_valid(role=role, content=content)
-    return None
 
 
 def _check_metadata(metadata: Mapping[str, Any] | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tunestream.domain.collector.nat_steps import NATCandidate, PromptReader, candidate_of_data, read_fields
+from tunestream.domain.collector.nat_parity import NATCandidate
+from tunestream.domain.collector.nat_steps import PromptReader, candidate_of_data, read_fields
 from tunestream.domain.effects import Refused
 from tunestream.domain.turns.recorded_events import NativeLines
 from tunestream.domain.turns.recorded_members import Found, Member, encoded, encoded_prompt

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunestream.domain.collector.formats import as_format
-from tunestream.domain.collector.nat_steps import normalise_nat, parity_prompt, parity_response
+from tunestream.domain.collector.nat_parity import parity_prompt, parity_response
+from tunestream.domain.collector.nat_steps import normalise_nat
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.effects import Refused
 from tunestream.events.ids import candidate_id, episode_id
