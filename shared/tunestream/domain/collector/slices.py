@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from tunestream.domain.collector.prompts import CONVERSATION, is_answer
 from tunestream.events.messages import ChatMessage, OpenAIMessage, Response
 from tunestream.events.ttc import PublishedPrompt
+from tunestream.events.views.slices import is_prompt
 from tunestream.rows.messages import prompt_of, response_of
 from tunestream.rows.tools import tools_of
 
@@ -62,6 +63,8 @@ def prompt_slice(slice_: bytes) -> PromptSlice:
 
 @lru_cache(maxsize=_CACHED)
 def _conversation(slice_: bytes) -> PromptSlice:
+    if is_prompt(slice_) and not _may_end_in_answer(slice_):
+        return PromptSlice(slice_)
     dropped: Counter[str] = Counter()
     messages = prompt_of(_PROMPTS.validate_json(slice_), "prompt", dropped)
     assert not isinstance(messages, str)
@@ -70,6 +73,13 @@ def _conversation(slice_: bytes) -> PromptSlice:
     last = messages[-1]
     answer = orjson.dumps(last.content) if type(last) is OpenAIMessage else b""
     return PromptSlice(_list(messages), last, answer, _list(messages[:-1]), dropped.total())
+
+
+def _may_end_in_answer(written: bytes) -> bool:
+    """Return whether the last message of a prompt in its one spelling may be an assistant's."""
+    # Quotes in texts are escaped, so only a message begins like this, or an argument of a call.
+    last = written[written.rfind(b'{"role":"') :]
+    return last.startswith(b'{"role":"assistant"') or b'"arguments":{' in written
 
 
 def _list(messages: list[OpenAIMessage]) -> bytes:
