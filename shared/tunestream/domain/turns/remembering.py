@@ -83,7 +83,8 @@ class Remembering:
             record = run.memory.add(name, at, until, fingerprints, of_content=of_content)
             effects.changes[_memory_key(run.run_id, name)] = record
         self._whole += len(closed)
-        self._note(run.run_id)
+        if run.memory.whole == len(closed):  # else what is older goes first, and is noted
+            self._note(run.run_id)
         while run.memory.whole > rules.remembered:
             self._fade(run, effects)
         while self._whole > _WHOLE_A_PARTITION and (oldest := self._fade_next.next_due(_END)):
