@@ -53,3 +53,13 @@ async def test_a_state_beyond_the_end_goes_on_at_the_first_younger_record() -> N
     assert await start(10_000, Reached(9_000, 5), 4, 5, 6, 7) == 2
     assert await start(10_000, Reached(9_000, None), 4, 5, 6, 7) == 0
     assert await start(10_000, None, 4, 5, 6, 7) == 0
+
+
+async def test_an_input_of_which_nothing_was_handled_yet_is_no_fault() -> None:
+    """As the second input of a pair builder whose runs all have their scores."""
+    consumer: Any = Log(4, 5)
+    starts = Starts(KafkaSettings(), consumer, "pair-builder")
+    assert await starts.find(PLACE, topic("ttc.scores"), None, Reached(0)) == 0
+    assert starts.moves == []
+    assert await starts.find(PLACE, topic("ttc.scores"), None, Reached(1, 4)) == 1
+    assert [move.place for move in starts.moves] == [PLACE]

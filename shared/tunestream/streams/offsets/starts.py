@@ -104,7 +104,9 @@ class Starts:
         if reached is None or (committed is not None and committed > reached.offset):
             assert committed is not None
             return Reached(committed)
-        if committed != reached.offset:
+        # A position without a time was found, and no record was handled since: there is none to commit.
+        untouched = committed is None and reached.time is None
+        if committed != reached.offset and not untouched:
             self._log.warning(
                 "position.from_state",
                 topic=place.topic,
