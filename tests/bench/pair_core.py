@@ -1,4 +1,7 @@
-"""The pair core alone: JSON lines in, trajectories out, in this process."""
+"""The pair core alone: JSON lines in, lines of pairs out, in this process.
+
+The baselines make objects of what they read, and write nothing; ours write the lines of ``tunestream pairs``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from tests.bench.results import Figure, at_least, at_most
 from tests.bench.workload import START_MS
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.turns.offline import Summary
+from tunestream.domain.turns.pair_rows import pair_line
 from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
 
 __all__ = ["large_turn", "pair_core"]
@@ -78,7 +82,7 @@ async def large_turn(context: Context) -> list[Figure]:
 def _ours(
     maker: Callable[..., Iterator[object]], lines: list[bytes], config: DPOTrajectoryBuilderConfig
 ) -> list[object]:
-    return list(maker(lines, config, Summary(), lambda _line, refused: _fail(refused)))
+    return list(map(pair_line, maker(lines, config, Summary(), lambda _line, refused: _fail(refused))))
 
 
 def _fail(refused: Exception) -> None:

@@ -64,8 +64,8 @@ def pair_line(preference: Preference) -> bytes:
         "example_id": chosen.example_id,
         "turn_id": chosen.turn_id,
         "prompt": Fragment(chosen.prompt),
-        "chosen_response": _text(chosen),
-        "rejected_response": _text(rejected),
+        "chosen_response": Fragment(chosen.response),
+        "rejected_response": Fragment(rejected.response),
         "chosen_score": chosen.score,
         "rejected_score": rejected.score,
         "score_diff": diff,
@@ -73,8 +73,13 @@ def pair_line(preference: Preference) -> bytes:
         "rejected_index": rejected.index,
         "reward": reward,
     }
-    if _is_plain(chosen) and _is_plain(rejected):
-        return _line(row)
+    if chosen.more or rejected.more:
+        _add_more(row, chosen, rejected)
+    return _line(row)
+
+
+def _add_more(row: dict[str, Any], chosen: Member, rejected: Member) -> None:
+    """Add what is more than text, and the texts of messages."""
     more = {
         "tools": chosen.tools,
         "chosen_message": b"" if _is_text(chosen) else chosen.response,
@@ -83,7 +88,10 @@ def pair_line(preference: Preference) -> bytes:
         "chosen_token_ids": chosen.token_ids,
         "rejected_token_ids": rejected.token_ids,
     }
-    return _line(row | {name: Fragment(value) for name, value in more.items() if value})
+    for name, member in (("chosen_response", chosen), ("rejected_response", rejected)):
+        if not _is_text(member):
+            row[name] = orjson.loads(member.response)["content"]
+    row |= {name: Fragment(value) for name, value in more.items() if value}
 
 
 def trl_line(preference: Preference) -> bytes:
@@ -107,17 +115,8 @@ def _answer(member: Member) -> object:
     return [{"role": "assistant", "content": response} if _is_text(member) else response]
 
 
-def _text(member: Member) -> Fragment | str:
-    """Return what was written in an answer."""
-    return Fragment(member.response) if _is_text(member) else orjson.loads(member.response)["content"]
-
-
 def _is_text(member: Member) -> bool:
     return member.response[:1] == b'"'
-
-
-def _is_plain(member: Member) -> bool:
-    return _is_text(member) and not (member.tools or member.prompt_token_ids or member.token_ids)
 
 
 def _line(row: dict[str, Any]) -> bytes:

@@ -32,6 +32,11 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     token_ids: bytes = b""
     expected: int | None = None
 
+    @property
+    def more(self) -> bool:
+        """Whether there is more than texts."""
+        return bool(self.tools or self.prompt_token_ids or self.token_ids) or self.response[:1] != b'"'
+
 
 class Found(NamedTuple):
     """What a line holds.
