@@ -185,6 +185,8 @@ class Waiting(Generic[T]):
 
     def next_due(self, time: int) -> tuple[int, Due] | None:
         """Return the first turn or score, by (deadline, key), whose deadline is not after ``time``."""
+        if not self._kept and not self._given:
+            return None
         due = [one for one in (self._kept.next_due(time), self._given.next_due(time)) if one is not None]
         return min(due, default=None)
 
@@ -219,6 +221,8 @@ class Waiting(Generic[T]):
 
     def settle(self) -> None:
         """Let the turns wait that were restored as open ones."""
+        if not self._marks:
+            return
         for key, (at, reason) in sorted(self._marks.items(), key=lambda mark: (mark[1], mark[0])):
             turn = self._turns.reopen(key)
             rules = self._rules(key[0], turn.config_digest)
