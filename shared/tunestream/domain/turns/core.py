@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
-from zlib import crc32
 
 from tunestream.domain.effects import Effects, Refused
 from tunestream.domain.scoring.waiting import Waiting
 from tunestream.domain.ticks import TICK_MS, new_tick
-from tunestream.domain.turns.arrivals import arrivals_in_closed, arrivals_in_open, check_repeat
+from tunestream.domain.turns.arrivals import arrivals_in_closed, arrivals_in_open
 from tunestream.domain.turns.close_group import close_episode_group
 from tunestream.domain.turns.ending import TurnEnding
+from tunestream.domain.turns.episode_arrivals import take_episode
 from tunestream.domain.turns.group_rules import GroupRules
 from tunestream.domain.turns.memory import Closed, memory_name
-from tunestream.domain.turns.open_episodes import OpenEpisodes
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
@@ -137,7 +136,7 @@ class PairBuilder:
                 if isinstance(event, TurnView):
                     self._part(run, event, came, effects)
                 else:
-                    self._episode(run, event, came, effects)
+                    take_episode(self._state, run, event, config_digest, raw, effects)
             case Tick():
                 self.advance(time, effects)
             case ScoreStep():
@@ -235,26 +234,6 @@ class PairBuilder:
             )
         return closed
 
-    def _episode(self, run: RunState, event: EpisodeStep, came: _Arrival, effects: Effects) -> None:
-        example, mark = event.example_id, crc32(came.raw)
-        group = run.episodes.get(example)
-        known = group.fingerprints.get(event.episode_id) if group else None
-        if known is None:
-            name = memory_name(EPISODES, example, event.episode_id)
-            closed = run.memory.get(name)
-            known = closed.recall(event.episode_id) if closed else None
-            if run.memory.has_faded(name):
-                known = mark  # its content is not known any more
-        if known is not None:
-            check_repeat(known, mark, effects)
-            return
-        if group is None:
-            group = self._open_episodes(run, event, came)
-        now = self._state.now
-        effects.changes[group.accept(event, event.episode_id, mark, now)] = came.raw
-        if len(group) >= group.rules.capacity:
-            self._close(run, (run.run_id, EPISODES, example, ""), CloseReason.COMPLETE, now, effects)
-
     def _marker(self, run: RunState, event: TurnEnd | ExampleEnd, effects: Effects) -> None:
         turns = run.turns.get(event.example_id, {})
         if isinstance(event, ExampleEnd):
@@ -289,15 +268,3 @@ class PairBuilder:
                 f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
             )
         return OpenTurn(came.config_digest, came.rules, self._state.now)
-
-    def _open_episodes(self, run: RunState, event: EpisodeStep, came: _Arrival) -> OpenEpisodes:
-        if came.rules.pairing is not None:
-            raise Refused(
-                "wrong_builder",
-                f"run {run.run_id!r} pairs candidates; set trajectory_builder._type to "
-                "openpipe_art_traj_builder",
-            )
-        prefix = encode_key(EPISODES, run.run_id, event.example_id, "=", came.config_digest)
-        group = OpenEpisodes(came.config_digest, came.rules, prefix, self._state.now)
-        self._state.add_episodes(run, event.example_id, group)
-        return group
