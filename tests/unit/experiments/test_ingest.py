@@ -282,7 +282,7 @@ def test_an_answer_that_is_a_message_is_its_text(tmp_path: Path, answer: object,
     [
         ([GOOD, GOOD], "chosen: is a list of 2"),
         ([USER], "chosen.0.role: is 'user'"),
-        ([CALL], "chosen.0.tool_calls: cannot be part of a response yet"),
+        ([CALL], "chosen.tool_calls: cannot be part of a response here"),
         ("[{'role': 'assistant', 'content': 'good'}]", "chosen: is Python's text of messages"),
     ],
 )

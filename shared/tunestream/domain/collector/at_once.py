@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import orjson
@@ -122,13 +123,14 @@ def _have_scores(members: Iterable[PublishedMember], rules: CandidateRules) -> b
 def _parts(
     prompt: PromptSlice, answers: list[_Answer], *, keeps_answers: bool
 ) -> list[tuple[bytes, list[_Answer]]]:
-    """Return the candidates by their prompt: without its last message for those whose answer that is."""
+    """Return the candidates by their prompt: without its last message for those whose answer that is.
+
+    Candidates stay in their order, so a prompt may be there more than once.
+    """
     if keeps_answers or prompt.last is None:
         return [(prompt.written, answers)]
-    ended = [answer for answer in answers if prompt.ends_in(answer.response)]
-    others = [answer for answer in answers if not prompt.ends_in(answer.response)]
-    parts = [(prompt.before, ended), (prompt.written, others)]
-    return [(asked, found) for asked, found in parts if found]
+    runs = groupby(answers, lambda answer: prompt.ends_in(answer.response))
+    return [(prompt.before if ended else prompt.written, list(found)) for ended, found in runs]
 
 
 def _part(

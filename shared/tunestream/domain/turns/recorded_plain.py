@@ -21,7 +21,7 @@ class _Data(msgspec.Struct, gc=False):
     turn_id: str | None = None
     candidate_index: int | None = None
     score: float | None = None
-    input: Raw = Raw(b"null")
+    asked: Raw = msgspec.field(default=Raw(b"null"), name="input")
     output: Raw = Raw(b"null")
 
 
@@ -116,7 +116,7 @@ class PlainLines:
         turn_id, score, index = data.turn_id, data.score, data.candidate_index
         if not turn_id or score is None or not -LARGEST_SCORE <= score <= LARGEST_SCORE:
             return None
-        prompt, response = self._read_prompt(bytes(data.input)), _read_text(bytes(data.output))
+        prompt, response = self._read_prompt(bytes(data.asked)), _read_text(bytes(data.output))
         if not prompt or not response or self._ends_in(prompt, response):
             return None
         if index is None:

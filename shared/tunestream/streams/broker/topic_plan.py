@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tunestream.config.settings import KafkaSettings
 from tunestream.topics import CATALOGUE, INPUTS, TOMBSTONE_SETTING, topic
+
+if TYPE_CHECKING:
+    from tunestream.config.settings import KafkaSettings
 
 __all__ = [
     "TopicAction",
