@@ -20,7 +20,7 @@ from tests.bench.results import Figure, at_least, at_most
 from tests.bench.workload import START_MS
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.turns.offline import Summary
-from tunestream.domain.turns.pair_rows import pair_line
+from tunestream.domain.turns.pair_rows import Preference, pair_line
 from tunestream.domain.turns.recorded_pairs import pairs_as_reference, pairs_as_stream
 
 __all__ = ["large_turn", "pair_core"]
@@ -80,7 +80,7 @@ async def large_turn(context: Context) -> list[Figure]:
 
 
 def _ours(
-    maker: Callable[..., Iterator[object]], lines: list[bytes], config: DPOTrajectoryBuilderConfig
+    maker: Callable[..., Iterator[Preference]], lines: list[bytes], config: DPOTrajectoryBuilderConfig
 ) -> list[object]:
     return list(map(pair_line, maker(lines, config, Summary(), lambda _line, refused: _fail(refused))))
 
