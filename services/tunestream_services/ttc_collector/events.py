@@ -19,16 +19,13 @@ from tunestream.domain.effects import Refused
 from tunestream.events.keys import encode_key
 from tunestream.events.nat import IntermediateStep
 from tunestream.events.runs import TURN_FORMAT
-from tunestream.events.scores import TTCScore
+from tunestream.events.scores import EVERYWHERE, TTCScore
 from tunestream.events.ttc import CandidateStep, TTCCandidate
 from tunestream.events.turns import ReceivedTurn, TTCTurn
 from tunestream.events.views.published import PublishedCandidate, PublishedTurn
 from tunestream.streams.tasks.handler import Inbound
 
-__all__ = ["EVERYWHERE", "Taken", "check_key", "is_everywhere", "named_run", "names_of", "normalise"]
-
-EVERYWHERE: Final = "tseverywhere"
-"""Marks a score that was sent to every partition, since nobody knew its turn's."""
+__all__ = ["Taken", "check_key", "is_everywhere", "named_run", "names_of", "normalise"]
 
 _LONGEST_NAME: Final = 512
 _VIEWS: Final = (PublishedCandidate, PublishedTurn)

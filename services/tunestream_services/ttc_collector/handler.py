@@ -15,13 +15,13 @@ from tunestream.domain.collector.core import Collector, Normalised
 from tunestream.domain.collector.rules import CandidateRules, left_out
 from tunestream.domain.effects import Effects, Outbound, Refused
 from tunestream.events.runs import FIRST_FORMAT
+from tunestream.events.scores import EVERYWHERE
 from tunestream.events.ttc import CandidateStep
 from tunestream.streams.runs import RunDirectory
 from tunestream.streams.tasks.handler import Handler, Inbound, TaskContext
 from tunestream.topics import topic
 from tunestream_services.ttc_collector.broker_clock import BrokerClock
 from tunestream_services.ttc_collector.events import (
-    EVERYWHERE,
     Taken,
     check_key,
     is_everywhere,
