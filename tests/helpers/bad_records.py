@@ -183,7 +183,10 @@ def _fields() -> Iterator[Kind]:
     yield kind("unknown field", "schema.unknown_field", reward=1)
     yield kind("long turn_id", "schema.bounds", turn_id="t" * 513)
     yield kind("unknown run", "unknown_run", run_id=UNKNOWN_RUN, expected_candidates=1)
-    yield kind("output too large", "output_too_large", response="r" * (4 * MIB - 10_000))
+    name = "output too large"  # a number takes two bytes more as it is written
+    numbers = ",".join(["1E2"] * 1_000_000)
+    body = json.dumps(candidate(name, metadata={"n": []})).replace("[]", f"[{numbers}]").encode()
+    yield Kind(name, "output_too_large", _raw(name, body))
     name = "score 1e400"
     body = json.dumps(candidate(name)).replace("0.5", "1e400").encode()
     yield Kind(name, "non_finite", _raw(name, body))

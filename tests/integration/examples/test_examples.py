@@ -20,7 +20,7 @@ from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.registry import model_of, type_of
 from tunestream.events.training import TrainingJobStatus, TrainingStatusEnum
-from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
+from tunestream.events.turns import TTCTurn
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, EventProducer, event_record
 
@@ -62,11 +62,15 @@ async def test_the_agent_publishes_whole_turns(settings: KafkaSettings) -> None:
         model = model_of(Envelope.from_headers(record.headers).type)
         assert model is not None
         bodies.append(model.model_validate_json(record.value))
-    assert Counter(map(type, bodies)) == {TTCCandidate: 40, TTCTurnEnd: 10}
-    best = {body.example_id: body for body in bodies if isinstance(body, TTCCandidate) and body.score == 0}
-    assert {example: body.response for example, body in best.items()} == {
-        f"sum-{n}": str(2 * n) for n in range(10)
+    assert Counter(type(body) for body in bodies) == {TTCTurn: 10}
+    best = {
+        body.example_id: candidate.response
+        for body in bodies
+        if isinstance(body, TTCTurn)
+        for candidate in body.candidates
+        if candidate.score == 0
     }
+    assert best == {f"sum-{n}": str(2 * n) for n in range(10)}
 
 
 async def test_the_subscriber_prints_what_happens(settings: KafkaSettings) -> None:

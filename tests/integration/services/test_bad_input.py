@@ -7,7 +7,6 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -30,12 +29,14 @@ from tests.helpers.bad_records import (
     headers,
     native,
 )
+from tests.helpers.groups import GROUP_TYPES, AnyGroup, read_group
 from tests.helpers.log import header, read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import ServiceProcess
 from tunestream.cli import app
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import encode_key
+from tunestream.events.trajectories import DPOItem
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.client import make_producer
 from tunestream.streams.letters.dead_letters import (
@@ -92,6 +93,9 @@ TWICE = "a header twice"
 ODD[TWICE] = Raw(encode_key(RUN, TWICE), json.dumps(_one(TWICE)).encode(), (*headers(), ("ce_id", b"2")))
 
 
+Turn = tuple[str, str, str]  # run, example, turn
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of everything, by kind or by turn."""
@@ -100,7 +104,7 @@ class Outcome:
     sent: dict[str, Place]
     letters: dict[Place, list[ConsumerRecord]]
     log: dict[tuple[str, int, int], ConsumerRecord]
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]]
+    groups: dict[Turn, list[AnyGroup]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -190,12 +194,12 @@ def _neighbour(name: str, number: str) -> Raw:
     return native(body | {"expected_candidates": 2})
 
 
-def _by_turn(records: Sequence[ConsumerRecord]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+def _by_turn(records: Sequence[ConsumerRecord]) -> dict[Turn, list[AnyGroup]]:
+    found: dict[Turn, list[AnyGroup]] = {}
     for record in records:
-        if header(record, "ce_type") == "tunestream.trajectory_group.v1":
-            body = json.loads(record.value)
-            found.setdefault((body["run_id"], body["example_id"], body["turn_id"]), []).append(body)
+        if header(record, "ce_type") in GROUP_TYPES:
+            group = read_group(record.value)
+            found.setdefault((group.run_id, group.example_id, group.turn_id), []).append(group)
     return found
 
 
@@ -230,15 +234,17 @@ def test_nothing_else_is_refused(outcome: Outcome) -> None:
 def test_its_neighbours_are_unharmed(outcome: Outcome, name: str) -> None:
     (group,) = outcome.groups[RUN, name, NEIGHBOUR]
 
-    (trajectory,) = group["trajectories"]
-    assert [trajectory["episode"][0][side] for side in ("chosen_response", "rejected_response")] == ["2", "1"]
+    (trajectory,) = group.trajectories
+    (item,) = trajectory.episode
+    assert isinstance(item, DPOItem)
+    assert (item.chosen_response, item.rejected_response) == ("2", "1")
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_only_strange_counts(outcome: Outcome, name: str) -> None:
     (group,) = outcome.groups[RUN, name, "t"]
 
-    assert len(group["scores"]) == 1
+    assert len(group.scores) == 1
 
 
 async def test_what_was_mended_is_replayed_and_counts_once(outcome: Outcome) -> None:
@@ -252,7 +258,7 @@ async def test_what_was_mended_is_replayed_and_counts_once(outcome: Outcome) -> 
 
     groups = _by_turn(await read_all(outcome.kafka, "trajectories"))
     (group,) = groups[UNKNOWN_RUN, "unknown run", "t"]
-    assert len(group["scores"]) == 1
+    assert len(group.scores) == 1
     assert len(await read_all(outcome.kafka, "ttc.events.dlq")) == refused
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.helpers.audit import TICK_TYPE, bodies_by_turn
 from tests.helpers.chaos import crash
+from tests.helpers.groups import GROUP_TYPES, read_group
 from tests.helpers.log import header, read_until
 from tests.helpers.raw_batches import write_batch
 from tests.helpers.runs import apply_run
@@ -42,9 +42,9 @@ async def test_silence_closes_a_turn(
         await accident(collector)
         records = await read_until(kafka_settings, "trajectories", lambda found: bool(bodies_by_turn(found)))
     (body,) = bodies_by_turn(records)["run", "example", "turn"]
-    assert json.loads(body)["closed_by"] == "timeout"
-    assert len(json.loads(body)["trajectories"]) == 1
-    assert {header(record, "ce_type") for record in records} <= {TICK_TYPE, "tunestream.trajectory_group.v1"}
+    group = read_group(body)
+    assert (group.closed_by, len(group.trajectories)) == ("timeout", 1)
+    assert {header(record, "ce_type") for record in records} <= {TICK_TYPE, *GROUP_TYPES}
 
 
 def _record(index: int, partitions: int) -> EncodedRecord:
