@@ -128,10 +128,9 @@ async def deployed(
         await asyncio.gather(*(asyncio.to_thread(replica.stop) for replica in replicas))
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "line", [SHORT, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["short", "whole line"]
-)
+@pytest.mark.parametrize("line", [SHORT, WHOLE], ids=["short", "whole line"])
 async def test_a_deployment_is_upgraded_rolled_back_and_upgraded_again(
     kafka_settings: KafkaSettings, tmp_path: Path, line: Sequence[Place]
 ) -> None:

@@ -102,7 +102,7 @@ def test_every_step_names_its_files(steps: list[tuple[str, str, str]]) -> None:
 def test_the_steps_of_the_page_are_enough(tree: Path, steps: list[tuple[str, str, str]]) -> None:
     written = run(tree, "tools.docs", "--release")
     assert "wrote docs/wire/schemas/tunestream.feedback.v1.json" in written
-    assert "wrote docs/wire/schemas/tunestream.ttc.candidate.v1.json" in written
+    assert "wrote docs/wire/schemas/tunestream.ttc.episode.v1.json" in written
     new = [path for path, _, _ in steps if path.startswith("tests/")]
     run(tree, "pytest", "-q", "-p", "no:cacheprovider", *dict.fromkeys(new), "tests/contract/test_wire.py")
 

@@ -34,19 +34,19 @@ class Preference(NamedTuple):
 
 
 def preference_of(trajectory: Trajectory) -> Preference:
-    """Return the preference that a trajectory spells out."""
+    """Return the preference that a trajectory spells out; what its metadata lacks is empty or 0."""
     item, metadata = trajectory.episode[0], trajectory.metadata or {}
     assert isinstance(item, DPOItem)
 
     def member(which: str, response: Response, token_ids: list[int] | None) -> Member:
         return Member(
-            metadata["example_id"],
-            metadata["turn_id"],
+            metadata.get("example_id", ""),
+            metadata.get("turn_id", ""),
             "",
-            metadata[f"{which}_index"],
+            metadata.get(f"{which}_index"),
             encoded_prompt(item.prompt),
             encoded(response),
-            metadata[f"{which}_score"],
+            metadata.get(f"{which}_score", 0.0),
             encoded_list(item.tools),
             encoded_list(item.prompt_token_ids),
             encoded_list(token_ids),
@@ -54,7 +54,7 @@ def preference_of(trajectory: Trajectory) -> Preference:
 
     chosen = member("chosen", item.chosen_message or item.chosen_response, item.chosen_token_ids)
     rejected = member("rejected", item.rejected_message or item.rejected_response, item.rejected_token_ids)
-    return Preference(chosen, rejected, metadata["score_diff"], trajectory.reward)
+    return Preference(chosen, rejected, metadata.get("score_diff", trajectory.reward), trajectory.reward)
 
 
 def pair_line(preference: Preference) -> bytes:
