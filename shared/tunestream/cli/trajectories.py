@@ -24,10 +24,10 @@ from tunestream.cli.lookup import check_run
 from tunestream.cli.output import JsonOption, emit_line, note
 from tunestream.cli.times import past_time
 from tunestream.config.settings import KafkaSettings, StoreSettings
-from tunestream.domain.turns.pair_rows import preference_of, trl_line
+from tunestream.domain.turns.pair_rows import trl_line_of
 from tunestream.events.groups import PreferenceGroup
 from tunestream.events.keys import encode_key
-from tunestream.events.trajectories import TrajectoryGroup, TrajectoryGroupRef
+from tunestream.events.trajectories import DPOItem, TrajectoryGroup, TrajectoryGroupRef
 from tunestream.streams.letters.spans import SpanReader
 from tunestream.streams.reading import StoredEvent, stored_events
 
@@ -126,7 +126,10 @@ def _lines_of(stored: _Stored, form: ExportFormat, counts: Counter[str]) -> Iter
     elif form is ExportFormat.DPO:
         yield from (trajectory.to_json() for trajectory in group.trajectories)
     elif group.kind == "preference":
-        yield from (trl_line(preference_of(trajectory)) for trajectory in group.trajectories)
+        for trajectory in group.trajectories:
+            item = trajectory.episode[0]
+            assert isinstance(item, DPOItem)
+            yield trl_line_of(item)
     else:
         counts["episodes_left_out"] += len(group.trajectories)
 

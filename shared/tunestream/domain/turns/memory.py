@@ -115,16 +115,19 @@ class Memory:
         self, name: bytes, at: int, until: int, fingerprints: Mapping[str, int], *, of_content: bool
     ) -> bytes:
         """Remember a turn or an episode, given as fingerprint by member id; return its state record."""
-        packed = _pack(fingerprints, of_content=of_content)
-        record = Closed(self._next_number, at, until, packed).to_bytes()
-        self.insert(name, record)
+        number, packed = self._next_number, _pack(fingerprints, of_content=of_content)
+        record = Closed(number, at, until, packed).to_bytes()
+        self._insert(name, record, number)
         return record
 
     def insert(self, name: bytes, record: bytes) -> None:
         """Take back a state record, in any order; :meth:`settle` must follow."""
+        self._insert(name, record, Closed.from_bytes(record).number)
+
+    def _insert(self, name: bytes, record: bytes, number: int) -> None:
         self._whole[name] = record
         self._order.append(name)
-        self._next_number = max(self._next_number, Closed.from_bytes(record).number + 1)
+        self._next_number = max(self._next_number, number + 1)
 
     def settle(self) -> int:
         """Put the records that were taken back in the order of closing; return how many of them had faded."""

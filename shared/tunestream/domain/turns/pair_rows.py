@@ -10,11 +10,10 @@ import orjson
 from orjson import Fragment
 
 from tunestream.domain.turns.recorded_members import Member, encoded, encoded_list, encoded_prompt
-from tunestream.events.messages import Response
-from tunestream.events.trajectories import DPOItem, Trajectory
+from tunestream.events.trajectories import DPOItem
 from tunestream.events.views.slices import integer
 
-__all__ = ["LINES", "PairFormat", "Preference", "pair_line", "preference_of", "trl_line"]
+__all__ = ["LINES", "PairFormat", "Preference", "pair_line", "trl_line", "trl_line_of"]
 
 
 class PairFormat(StrEnum):
@@ -31,30 +30,6 @@ class Preference(NamedTuple):
     rejected: Member
     score_diff: float
     reward: float
-
-
-def preference_of(trajectory: Trajectory) -> Preference:
-    """Return the preference that a trajectory spells out; what its metadata lacks is empty or 0."""
-    item, metadata = trajectory.episode[0], trajectory.metadata or {}
-    assert isinstance(item, DPOItem)
-
-    def member(which: str, response: Response, token_ids: list[int] | None) -> Member:
-        return Member(
-            metadata.get("example_id", ""),
-            metadata.get("turn_id", ""),
-            "",
-            metadata.get(f"{which}_index"),
-            encoded_prompt(item.prompt),
-            encoded(response),
-            metadata.get(f"{which}_score", 0.0),
-            encoded_list(item.tools),
-            encoded_list(item.prompt_token_ids),
-            encoded_list(token_ids),
-        )
-
-    chosen = member("chosen", item.chosen_message or item.chosen_response, item.chosen_token_ids)
-    rejected = member("rejected", item.rejected_message or item.rejected_response, item.rejected_token_ids)
-    return Preference(chosen, rejected, metadata.get("score_diff", trajectory.reward), trajectory.reward)
 
 
 def pair_line(preference: Preference) -> bytes:
@@ -82,14 +57,14 @@ def _add_more(row: dict[str, Any], chosen: Member, rejected: Member) -> None:
     """Add what is more than text, and the texts of messages."""
     more = {
         "tools": chosen.tools,
-        "chosen_message": b"" if _is_text(chosen) else chosen.response,
-        "rejected_message": b"" if _is_text(rejected) else rejected.response,
+        "chosen_message": b"" if _is_text(chosen.response) else chosen.response,
+        "rejected_message": b"" if _is_text(rejected.response) else rejected.response,
         "prompt_token_ids": chosen.prompt_token_ids,
         "chosen_token_ids": chosen.token_ids,
         "rejected_token_ids": rejected.token_ids,
     }
     for name, member in (("chosen_response", chosen), ("rejected_response", rejected)):
-        if not _is_text(member):
+        if not _is_text(member.response):
             row[name] = orjson.loads(member.response)["content"]
     row |= {name: Fragment(value) for name, value in more.items() if value}
 
@@ -97,26 +72,40 @@ def _add_more(row: dict[str, Any], chosen: Member, rejected: Member) -> None:
 def trl_line(preference: Preference) -> bytes:
     """Return TRL's row: plain text where prompt and answers are that, else conversational."""
     chosen, rejected, *_ = preference
-    prompt: object = Fragment(chosen.prompt)
-    text = chosen.prompt[:1] == b'"'
-    if text and not chosen.tools and _is_text(chosen) and _is_text(rejected):
-        answers: list[object] = [Fragment(chosen.response), Fragment(rejected.response)]
+    return _trl_line(chosen.prompt, chosen.tools, chosen.response, rejected.response)
+
+
+def trl_line_of(item: DPOItem) -> bytes:
+    """Return TRL's row of a preference that is spelt out."""
+    return _trl_line(
+        encoded_prompt(item.prompt),
+        encoded_list(item.tools),
+        encoded(item.chosen_message or item.chosen_response),
+        encoded(item.rejected_message or item.rejected_response),
+    )
+
+
+def _trl_line(asked: bytes, tools: bytes, chosen: bytes, rejected: bytes) -> bytes:
+    prompt: object = Fragment(asked)
+    text = asked[:1] == b'"'
+    if text and not tools and _is_text(chosen) and _is_text(rejected):
+        answers: list[object] = [Fragment(chosen), Fragment(rejected)]
     else:
         answers = [_answer(chosen), _answer(rejected)]
         if text:
             prompt = [{"role": "user", "content": prompt}]
     row = {"prompt": prompt, "chosen": answers[0], "rejected": answers[1]}
-    return _line(row | ({"tools": Fragment(chosen.tools)} if chosen.tools else {}))
+    return _line(row | ({"tools": Fragment(tools)} if tools else {}))
 
 
-def _answer(member: Member) -> object:
+def _answer(response: bytes) -> object:
     """Return an answer as a conversation goes on."""
-    response = Fragment(member.response)
-    return [{"role": "assistant", "content": response} if _is_text(member) else response]
+    written = Fragment(response)
+    return [{"role": "assistant", "content": written} if _is_text(response) else written]
 
 
-def _is_text(member: Member) -> bool:
-    return member.response[:1] == b'"'
+def _is_text(response: bytes) -> bool:
+    return response[:1] == b'"'
 
 
 def _line(row: dict[str, Any]) -> bytes:

@@ -10,11 +10,9 @@ from msgspec import Raw
 from tunestream.domain.collector.bounds import LARGEST_SCORE
 from tunestream.domain.turns.recorded_members import Found, Member
 from tunestream.events.base import IDENTIFIER_LENGTH, NESTING_LIMIT
+from tunestream.events.views.slices import Name, is_utf8, one_spelling
 
 __all__ = ["PlainLines"]
-
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -44,7 +42,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    candidate_id: _Name
+    candidate_id: Name
     response: Raw
     score: float
     candidate_index: int | None = None
@@ -53,9 +51,9 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    run_id: _Name
-    example_id: _Name
-    turn_id: _Name
+    run_id: Name
+    example_id: Name
+    turn_id: Name
     prompt: Raw
     candidates: Annotated[list[_Candidate], msgspec.Meta(min_length=1)]
     complete: bool = True
@@ -71,7 +69,6 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _line: Final = msgspec.json.Decoder(_Line).decode
 _turn: Final = msgspec.json.Decoder(_Turn).decode
 _messages: Final = msgspec.json.Decoder(list[_Message]).decode
-_text: Final = msgspec.json.Decoder(str).decode
 _NULL: Final = Raw(b"null")
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -95,8 +92,8 @@ class PlainLines:
     def step(self, raw: bytes) -> Found | None:
         """Return the step of a line, None when it is not plain."""
         try:
-            if not raw.isascii():
-                raw.decode()  # slices are not decoded
+            if not is_utf8(raw):
+                return None
             line = _line(raw)
             example_id, payload = line.example_id, line.step.payload
             if not 0 < len(example_id) <= IDENTIFIER_LENGTH:
@@ -130,8 +127,8 @@ class PlainLines:
     def turn(self, raw: bytes) -> tuple[str, Found] | None:
         """Return the run and the candidates of a turn that was published, None when it is not plain."""
         try:
-            if not raw.isascii():
-                raw.decode()
+            if not is_utf8(raw):
+                return None
             turn = _turn(raw)
             prompt = self._read_prompt(bytes(turn.prompt))
             members = [self._candidate(turn, each, prompt) for each in turn.candidates]
@@ -182,9 +179,7 @@ def _read_text(value: bytes) -> bytes:
     """Return the canonical form of text, empty for what is none, and for text without characters."""
     if len(value) <= 2 or value[:1] != b'"':
         return b""
-    if b"\\" in value and (b"\\u" in value or b"\\/" in value):  # all else has one spelling
-        return _encode(_text(value))
-    return value
+    return one_spelling(value)
 
 
 def _is_kept(metadata: Raw) -> bool:

@@ -16,20 +16,17 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from tunestream.events.views.base import View, view
-from tunestream.events.views.slices import Name
+from tunestream.events.views.slices import INT64, Name, is_flat, is_utf8, one_spelling
 
 __all__ = ["PublishedCandidate", "PublishedMember", "PublishedTurn"]
 
-# What the model reads of any depth may be refused for it; slices this flat never are.
-_FLAT: Final = 90
 _NONE: Final = Raw(b"null")
 _EMPTY: Final = b"{}"
 # A turn's candidates repeat its prompt; those of other turns come between them.
 _CACHED: Final = 32
-_INT64: Final = 1 << 63
 
-_Index = Annotated[int, msgspec.Meta(ge=-_INT64, le=_INT64 - 1)]
-_Count = Annotated[int, msgspec.Meta(ge=1, le=_INT64 - 1)]
+_Index = Annotated[int, msgspec.Meta(ge=-INT64, le=INT64 - 1)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=INT64 - 1)]
 
 
 class PublishedMember(msgspec.Struct, frozen=True, gc=False):
@@ -59,9 +56,7 @@ class _Published(View, frozen=True, gc=False):
     @override
     def read(cls, value: bytes) -> Self | None:
         try:
-            if not value.isascii():
-                value.decode()  # slices are not decoded
-            return cls.decode(value)
+            return cls.decode(value) if is_utf8(value) else None
         except (ValueError, TypeError, RecursionError):  # the model knows better what is wrong
             return None
 
@@ -168,7 +163,7 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     metadata: Raw = _NONE
 
 
-_Token = Annotated[int, msgspec.Meta(ge=0, le=_INT64 - 1)]
+_Token = Annotated[int, msgspec.Meta(ge=0, le=INT64 - 1)]
 _Tokens = Annotated[list[_Token], msgspec.Meta(min_length=1)]
 _Objects = Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
 
@@ -192,17 +187,10 @@ def _member(sent: _Member, version: str | None) -> PublishedMember:
     )
 
 
-def _text(written: bytes) -> bytes:
-    r"""Return a text in its one spelling: only ``\u`` and ``\/`` can be another."""
-    if b"\\" in written and (b"\\u" in written or b"\\/" in written):
-        return orjson.dumps(orjson.loads(written))
-    return written
-
-
 def _prompt(written: bytes) -> bytes:
     """Return a prompt; messages are looked at once."""
     if written[:1] == b'"':
-        return _text(written)
+        return one_spelling(written)
     _check_messages(written)
     return written
 
@@ -219,7 +207,7 @@ def _check_messages(written: bytes) -> None:
 
 def _response(written: bytes) -> bytes:
     if written[:1] == b'"':
-        return _text(written)
+        return one_spelling(written)
     if written[:1] == b"{":
         _read_object(_flat(written))
     else:
@@ -245,6 +233,6 @@ def _tokens(written: bytes) -> bytes | None:
 
 
 def _flat(written: bytes) -> bytes:
-    if written.count(b"{") + written.count(b"[") > _FLAT:
+    if not is_flat(written):
         raise ValueError("its depth may be refused")
     return written

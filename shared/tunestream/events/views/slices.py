@@ -12,24 +12,32 @@ import orjson
 from tunestream.events.base import IDENTIFIER_LENGTH
 
 __all__ = [
+    "FLAT",
+    "INT64",
+    "Count",
+    "MessageFields",
     "Name",
+    "TokenList",
     "integer",
+    "is_flat",
     "is_metadata",
     "is_plain",
     "is_prompt",
     "is_response",
     "is_tokens",
     "is_tools",
+    "is_utf8",
+    "one_spelling",
 ]
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_LENGTH)]
 """As :data:`tunestream.events.base.Identifier`."""
 
-# What the model reads of any depth may be refused for it; slices this flat never are.
-_FLAT: Final = 90
+FLAT: Final = 90
+"""What the model reads of any depth may be refused for it; what has so few levels never is."""
+INT64: Final = 1 << 63
 # The candidates of a turn repeat its prompt, and so do turns that come at the same time.
 _PROMPTS: Final = 16
-_TOO_LARGE: Final = 1 << 63
 
 
 class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -43,7 +51,9 @@ class _Call(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fie
     function: _Function
 
 
-class _Message(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+class MessageFields(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """A message in its one spelling, with its fields in the order in which they are written."""
+
     role: str
     content: str
     tool_calls: Annotated[list[_Call], msgspec.Meta(min_length=1)] | None = None
@@ -52,22 +62,26 @@ class _Message(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, g
     reasoning_content: str | None = None
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_read_messages: Final = msgspec.json.Decoder(list[_Message]).decode
-_read_message: Final = msgspec.json.Decoder(_Message).decode
-_read_tokens: Final = msgspec.json.Decoder(Annotated[list[_Count], msgspec.Meta(min_length=1)]).decode
+Count = Annotated[int, msgspec.Meta(ge=0)]
+TokenList = Annotated[list[Count], msgspec.Meta(min_length=1)]
+_read_messages: Final = msgspec.json.Decoder(list[MessageFields]).decode
+_read_message: Final = msgspec.json.Decoder(MessageFields).decode
+_read_tokens: Final = msgspec.json.Decoder(TokenList).decode
 _write: Final = msgspec.json.Encoder().encode
 
 
 def integer(value: int) -> int | orjson.Fragment:
     """Return an integer as orjson writes it, which takes 64 bits at most; more of them are a slice."""
-    return value if -_TOO_LARGE <= value < _TOO_LARGE else orjson.Fragment(str(value))
+    return value if -INT64 <= value < INT64 else orjson.Fragment(str(value))
 
 
 def is_plain(body: bytes) -> bool:
     r"""Return whether a body is UTF-8 whose texts have one spelling: no ``\u`` and no ``\/``."""
-    if b"\\" in body and (b"\\u" in body or b"\\/" in body):
-        return False
+    return not _has_two_spellings(body) and is_utf8(body)
+
+
+def is_utf8(body: bytes) -> bool:
+    """Return whether a body is UTF-8: slices of it are not decoded, which would show it."""
     if body.isascii():
         return True
     try:
@@ -75,6 +89,20 @@ def is_plain(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def one_spelling(text: bytes) -> bytes:
+    """Return a slice that is a text in its one spelling.
+
+    Raises:
+        ValueError: when it has half of a character.
+    """
+    return orjson.dumps(orjson.loads(text)) if _has_two_spellings(text) else text
+
+
+def _has_two_spellings(written: bytes) -> bool:
+    r"""Return whether texts may be written otherwise: only ``\u`` and ``\/`` can be."""
+    return b"\\" in written and (b"\\u" in written or b"\\/" in written)
 
 
 @lru_cache(maxsize=_PROMPTS)
@@ -106,7 +134,7 @@ def is_tools(written: bytes) -> bool:
 
 def _any(written: bytes) -> object:
     """Return the value of a slice, None when it has another spelling."""
-    if not _is_flat(written):
+    if not is_flat(written):
         return None
     try:
         found = orjson.loads(written)
@@ -116,7 +144,7 @@ def _any(written: bytes) -> object:
 
 
 def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
-    if b'"arguments":{' in written and not _is_flat(written):
+    if b'"arguments":{' in written and not is_flat(written):
         return False
     try:
         return _write(read(written)) == written
@@ -124,5 +152,6 @@ def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
         return False
 
 
-def _is_flat(written: bytes) -> bool:
-    return written.count(b"{") + written.count(b"[") <= _FLAT
+def is_flat(written: bytes) -> bool:
+    """Return whether a slice has surely few levels."""
+    return written.count(b"{") + written.count(b"[") <= FLAT
