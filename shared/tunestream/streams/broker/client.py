@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from tunestream.streams.broker.options import client_options
-from tunestream.streams.fetch.consumer import Consumer
+from tunestream.streams.fetch.consumer import Consumer, PlainConsumer
 from tunestream.topics import CATALOGUE
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _producer_options(settings: KafkaSettings) -> dict[str, Any]:
 
 def make_consumer(
     settings: KafkaSettings, *topics: str, undecodable: bool = False, **options: Any
-) -> AIOKafkaConsumer:
+) -> PlainConsumer:
     """Return a consumer of committed records outside any group, from the beginning by default.
 
     Args:
@@ -102,5 +102,5 @@ def make_consumer(
         "auto_offset_reset": "earliest",
         "max_partition_fetch_bytes": FETCH_BYTES,
     }
-    kind = Consumer if undecodable else AIOKafkaConsumer
+    kind = Consumer if undecodable else PlainConsumer
     return kind(*topics, **client_options(settings) | defaults | options)

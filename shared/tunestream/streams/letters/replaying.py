@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -31,9 +31,7 @@ from aiokafka.errors import (
 )
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.atomic import await_readable
-from tunestream.streams.broker.client import make_transactional_producer
-from tunestream.streams.broker.unavailable import reaching
+from tunestream.streams.atomic import await_readable, transaction, transactional_producer
 from tunestream.streams.letters.dead_letters import DLQ_REPLAY_FOR
 from tunestream.streams.letters.letter import DeadLetter
 from tunestream.streams.letters.marks import mark_record, read_all_marks
@@ -51,7 +49,6 @@ _LETTERS: Final = 2000
 _BYTES: Final = 8 << 20
 # The start waits for the end of a transaction that a killed replay left open.
 _START_SECONDS: Final = 2 * _TRANSACTION_MS / 1000
-_STOP_SECONDS: Final = 10.0
 
 _FENCED: Final = (InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState, ProducerFenced)
 
@@ -114,21 +111,18 @@ async def replay(settings: KafkaSettings, letters: Iterable[DeadLetter]) -> Repl
     return report
 
 
-@asynccontextmanager
-async def _fencing(settings: KafkaSettings, source: str, partition: int) -> AsyncIterator[AIOKafkaProducer]:
+def _fencing(
+    settings: KafkaSettings, source: str, partition: int
+) -> AbstractAsyncContextManager[AIOKafkaProducer]:
     """Start the one producer that may send the dead letters of a partition again."""
-    name = settings.topic(f"dlq-replay-{source}-{partition}")
     # A topic's limit is on what is compressed: some of the records were let in by their compression alone.
-    producer = make_transactional_producer(settings, name, timeout_ms=_TRANSACTION_MS, compression="zstd")
-    try:
-        async with reaching(settings, _START_SECONDS):
-            await producer.start()
-        yield producer
-    finally:
-        # One that was fenced raises that again, or waits for what it will never deliver.
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await producer.stop()
+    return transactional_producer(
+        settings,
+        f"dlq-replay-{source}-{partition}",
+        start_seconds=_START_SECONDS,
+        timeout_ms=_TRANSACTION_MS,
+        compression="zstd",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +153,7 @@ class _Replay:
             record for stored in part for record in (replayed_record(stored), mark_record(stored.letter, now))
         ]
         try:
-            # A client that was fenced may leave what it has sent without an answer.
-            async with asyncio.timeout(_TRANSACTION_MS / 1000), self.producer.transaction():
+            async with transaction(self.producer, _TRANSACTION_MS / 1000):
                 await self._write(records)
         except TimeoutError as error:
             raise Overtaken from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tunestream.config.settings import KafkaSettings
-from tunestream.streams.broker.client import make_consumer, make_transactional_producer
-from tunestream.streams.broker.deadlines import deadline
+from tunestream.streams.atomic import transaction, transactional_producer
+from tunestream.streams.broker.client import make_consumer
 from tunestream.streams.broker.groups import group_members
 from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.changelog.restoring import read_changelog
@@ -28,8 +28,6 @@ from tunestream.topics import INPUTS, changelog_of
 __all__ = ["SeekRefused", "Sought", "Target", "find_place", "position_of", "seek"]
 
 Target = int | Literal["earliest", "latest"]
-
-_DEADLINE: Final = 60.0
 
 
 class SeekRefused(Exception):
@@ -88,13 +86,8 @@ async def seek(settings: KafkaSettings, service: str, topic: str, partition: int
         )
     async with RunDirectory(settings) as runs:
         number = runs.format
-    producer = make_transactional_producer(settings, f"{settings.topic(service)}-{partition}")
-    async with deadline(_DEADLINE, "starting the transactional producer"):
-        await producer.start()
-    try:
+    async with transactional_producer(settings, f"{service}-{partition}") as producer:
         return await _seek(settings, producer, (service, topic, place, number), target)
-    finally:
-        await producer.stop()
 
 
 async def position_of(settings: KafkaSettings, service: str, topic: str, place: TopicPartition) -> int | None:
@@ -139,15 +132,13 @@ async def _seek(
     async with make_consumer(settings, group_id=group) as consumer:
         offset = await _offset(consumer, place, to)
         committed = await consumer.committed(place)
-    async with deadline(_DEADLINE, f"setting the position of {service}"):
-        await producer.begin_transaction()
+    async with transaction(producer):
         if number >= VERSIONED:
             value = wrap(encode_positions(state | {topic: Reached(offset)}), number)
             await producer.send_and_wait(
                 settings.topic(changelog), value, POSITIONS_KEY, partition=place.partition
             )
         await producer.send_offsets_to_transaction({place: offset}, group)
-        await producer.commit_transaction()
     return Sought(service, topic, place.partition, _larger(committed, state.get(topic)), offset)
 
 
