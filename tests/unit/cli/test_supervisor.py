@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +51,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def until(condition: object) -> None:
-    async with asyncio.timeout(90):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.01)
+async def until(condition: Callable[[], object], seen: Callable[[], object] = lambda: "") -> None:
+    """Wait for what another process changes; `seen` shows in the error what there is instead."""
+    try:
+        async with asyncio.timeout(90):
+            while not condition():  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not so within 90 s; seen: {seen()}") from None
 
 
 async def test_a_killed_process_is_started_again_and_explained(tmp_path: Path) -> None:
@@ -103,9 +108,16 @@ async def test_one_that_ignores_the_end_is_killed_with_its_children(tmp_path: Pa
     )
     child = spec(tmp_path, stubborn)
     async with Supervisor([child], report=Said(), stop_timeout=0.2):
-        await until(lambda: child.log.exists() and len(child.log.read_text().split()) == 2)
+        await until(
+            lambda: child.log.exists() and len(child.log.read_text().split()) == 2,
+            lambda: child.log.read_text() if child.log.exists() else "no log",
+        )
+    pids = [int(pid) for pid in child.log.read_text().split()]
     # A killed grandchild is there until init has reaped it.
-    await until(lambda: not any(is_alive(int(pid)) for pid in child.log.read_text().split()))
+    await until(
+        lambda: not any(map(is_alive, pids)),
+        lambda: [Path(f"/proc/{pid}/status").read_text() for pid in pids if is_alive(pid)],
+    )
 
 
 async def test_processes_end_by_themselves_when_asked(tmp_path: Path) -> None:
