@@ -23,6 +23,7 @@ from tests.bench import (
     memory,
     pair_core,
     recovery,
+    restore,
     serving,
     training,
     turn_hops,
@@ -46,6 +47,7 @@ BENCHMARKS: Final[dict[str, tuple[Benchmark, bool]]] = {
     "turn-sizes": (turn_hops.turn_sizes, True),
     "latency": (latency.latency, True),
     "recovery": (recovery.recovery, True),
+    "restore": (restore.restore, True),
     "trainer": (training.trainer, False),
     "worker-memory": (jobs.worker_memory, False),
     "cancel": (jobs.cancel, True),
@@ -64,6 +66,12 @@ def main(
     json: Annotated[Path | None, typer.Option(help="write all figures there")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer records and rounds; only to try")] = False,
     quix: Annotated[Path | None, typer.Option(help="python of an environment with quixstreams in it")] = None,
+    kafka_streams: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder with the jars of Kafka Streams and Jackson; needs a JDK", resolve_path=True
+        ),
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(help="folder for what each service spent its CPU on; slows it by some per cent"),
@@ -82,7 +90,8 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     report = Report(quick=quick, machine=this_machine())
     with TemporaryDirectory(prefix="bench-") as folder:
-        asyncio.run(_run(chosen, report, Context("", Path(folder), quick, quix, profile, long)))
+        context = Context("", Path(folder), quick, quix, kafka_streams, profile, long)
+        asyncio.run(_run(chosen, report, context))
     console.print(_table(report))
     if json is not None:
         json.write_text(report.to_json(), "utf-8")

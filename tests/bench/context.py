@@ -20,6 +20,7 @@ class Context:
         folder: for whatever is written.
         quick: a fifth of the records and fewer rounds: to see that it runs, not to be quoted.
         quix: the interpreter of an environment with Quix Streams in it, None to leave it out.
+        kafka_streams: a folder with the jars of Kafka Streams and Jackson, None to leave it out.
         profiles: where to write what services spend their CPU on, None to leave that out.
         long: also what takes half an hour.
     """
@@ -28,6 +29,7 @@ class Context:
     folder: Path
     quick: bool
     quix: Path | None = None
+    kafka_streams: Path | None = None
     profiles: Path | None = None
     long: bool = False
 

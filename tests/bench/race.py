@@ -19,7 +19,7 @@ from tests.bench.sampling import command
 from tunestream.config.settings import KafkaSettings
 from tunestream.streams.broker.administration import administration
 
-__all__ = ["Pace", "copy_pace", "quix_pace", "service_pace", "until_committed"]
+__all__ = ["Pace", "copy_pace", "kafka_streams_pace", "quix_pace", "service_pace", "until_committed"]
 
 _POLL_SECONDS = 0.02
 _DEADLINE_SECONDS = 300.0
@@ -116,13 +116,26 @@ async def copy_pace(deployment: Deployment, source: str, total: int) -> Pace:
 
 async def quix_pace(deployment: Deployment, python: Path, total: int) -> Pace:
     """Let Quix Streams, from an environment of its own, build pairs of the backlog."""
-    kafka, folder = deployment.kafka, deployment.folder / "quix"
-    group = kafka.topic("quix")
+    return await _pairs_pace(deployment, "quix", [str(python), _beside("quix_pairs.py")], total)
+
+
+async def kafka_streams_pace(deployment: Deployment, jars: Path, total: int) -> Pace:
+    """Let Kafka Streams, with jars of its own, build pairs of the backlog."""
+    java = ["java", "-cp", f"{jars}/*", _beside("KafkaStreamsPairs.java")]
+    return await _pairs_pace(deployment, "kafka-streams", java, total)
+
+
+def _beside(name: str) -> str:
+    return str(Path(__file__).with_name(name))
+
+
+async def _pairs_pace(deployment: Deployment, name: str, command: Sequence[str], total: int) -> Pace:
+    kafka, folder = deployment.kafka, deployment.folder / name
+    group = kafka.topic(name)
     async with administration(kafka) as admin:
         await admin.create_topics([NewTopic(f"{group}.trajectories", kafka.partitions, 1)])
-    script = str(Path(__file__).with_name("quix_pairs.py"))
     arguments = [kafka.bootstrap_servers, group, kafka.topic("ttc.candidates"), str(folder)]
-    return await _command_pace([str(python), script, *arguments], kafka, group, total)
+    return await _command_pace([*command, *arguments], kafka, group, total)
 
 
 async def _command_pace(command: Sequence[str], kafka: KafkaSettings, group: str, total: int) -> Pace:

@@ -23,7 +23,7 @@ from tunestream.events.keys import encode_key
 from tunestream.streams.broker.client import make_consumer, make_producer
 from tunestream.streams.tasks.encoding import partition_for
 
-__all__ = ["recovery"]
+__all__ = ["recovery", "start_timed"]
 
 _RATE = 400
 # So turns of every partition are complete all the time: the load itself is never silent.
@@ -77,7 +77,7 @@ async def _round(context: Context, open_candidates: int) -> tuple[float, float, 
             await asyncio.sleep(_BEFORE_SECONDS)
             killed = time.perf_counter()
             replicas[0].kill()
-            started, up, ready = await _restart(replicas[0])
+            started, up, ready = await start_timed(replicas[0])
             await asyncio.sleep(_AFTER_SECONDS)
         finally:
             await _end(tasks)
@@ -85,8 +85,8 @@ async def _round(context: Context, open_candidates: int) -> tuple[float, float, 
     return up - started, ready - up, ready - started, gaps[-1], gaps[1]
 
 
-async def _restart(replica: ServiceProcess) -> tuple[float, float, float]:
-    """Return when the process was started, when it first answered, and when it was ready."""
+async def start_timed(replica: ServiceProcess) -> tuple[float, float, float]:
+    """Start a replica; return when the process was started, when it first answered, and when it was ready."""
     started = time.perf_counter()
     replica.start()
     up = 0.0
