@@ -46,8 +46,8 @@ async def latency(context: Context) -> list[Figure]:
         services = ["ttc_collector", "pair_builder"]
         both.append(await _measure(where, services, "ttc.events", candidate_events(count), count))
     return [
-        *_figures("one hop", one, at_most(50), at_most(110)),
-        *_figures("both hops", both, at_most(100), at_most(250)),
+        *_figures("one hop", one, at_most(10), at_most(35)),
+        *_figures("both hops", both, at_most(25), at_most(55)),
     ]
 
 

@@ -34,7 +34,7 @@ _MARKER_SECONDS: Final = 0.01
 async def transactional_producer(
     settings: KafkaSettings, name: str, *, start_seconds: float = _TRANSACTION_START_SECONDS, **options: Any
 ) -> AsyncIterator[AIOKafkaProducer]:
-    """Start the one producer that may write under a transactional id, and stop it whatever became of it.
+    """Start the one producer that may write under a transactional id, and stop it, also after a fault.
 
     Args:
         settings: the broker.
