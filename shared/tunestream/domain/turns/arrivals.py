@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 from tunestream.domain.effects import Effects, Refused
-from tunestream.domain.turns.members import Marked, fingerprint
+from tunestream.domain.turns.members import fingerprint, fingerprints
 from tunestream.domain.turns.memory import Closed, name_mark
 from tunestream.domain.turns.open_turn import OpenTurn
-from tunestream.events.views.candidates import SingleView, TurnView
+from tunestream.events.views.candidates import MemberView, SingleView, TurnView
 
 __all__ = ["Arrivals", "arrivals_in_closed", "arrivals_in_open", "check_repeat"]
 
@@ -21,10 +22,14 @@ class Arrivals:
 
     Attributes:
         new: those that the turn lacks, in order.
+        marks: their fingerprints by id.
     """
 
+    __slots__ = ("_faults", "_part", "marks", "new")
+
     def __init__(self, part: TurnView) -> None:
-        self.new: list[Marked] = []
+        self.new: Sequence[MemberView] = ()
+        self.marks: dict[str, int] = {}
         self._part = part
         self._faults: list[tuple[int, str, str]] = []
 
@@ -49,15 +54,26 @@ class Arrivals:
 
 def arrivals_in_open(turn: OpenTurn, part: TurnView, effects: Effects) -> Arrivals:
     """Compare a record with the open turn of its id."""
-    arrivals, capacity = Arrivals(part), turn.rules.capacity
-    room, seen = capacity - len(turn), turn.marks
-    fresh: dict[str, int] = {}
+    arrivals, candidates = Arrivals(part), part.candidates
+    marks = fingerprints(candidates)
+    room = turn.rules.capacity - len(turn)
+    if len(marks) == len(candidates) <= room and marks.keys().isdisjoint(turn.marks):
+        arrivals.new, arrivals.marks = candidates, marks
+    else:
+        _compare_each(arrivals, turn, part, effects)
+    return arrivals
+
+
+def _compare_each(arrivals: Arrivals, turn: OpenTurn, part: TurnView, effects: Effects) -> None:
+    capacity, seen, fresh = turn.rules.capacity, turn.marks, arrivals.marks
+    room = capacity - len(turn)
+    new: list[MemberView] = []
     for position, candidate in enumerate(part.candidates):
         name, mark = candidate.candidate_id, fingerprint(candidate)
         known = seen.get(name, fresh.get(name))
         if known is not None:
             _compare(arrivals, position, known == mark, effects)
-        elif len(arrivals.new) >= room:
+        elif len(new) >= room:
             arrivals.leave_out(
                 position,
                 "turn_full",
@@ -65,8 +81,8 @@ def arrivals_in_open(turn: OpenTurn, part: TurnView, effects: Effects) -> Arriva
             )
         else:
             fresh[name] = mark
-            arrivals.new.append((candidate, mark))
-    return arrivals
+            new.append(candidate)
+    arrivals.new = new
 
 
 def arrivals_in_closed(closed: Closed, part: TurnView, raw: bytes, effects: Effects) -> Arrivals:

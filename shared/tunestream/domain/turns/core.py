@@ -201,7 +201,7 @@ class PairBuilder:
                 return
         found = self._new_turn(run, came) if turn is None else turn
         arrivals = arrivals_in_open(found, part, effects)
-        found.accept(part, arrivals.new, came.raw, self._state.now)
+        found.accept(part, arrivals.new, arrivals.marks, came.raw, self._state.now)
         before_turns = self._number() < TURN_FORMAT
         if before_turns and arrivals.new and isinstance(part, SingleView):
             found.mark_body(part, came.raw)

@@ -15,12 +15,17 @@ from tunestream.domain.scoring.turns import NO_SCORES, Scores
 from tunestream.domain.scoring.waiting import Waiting
 from tunestream.domain.turns.close_group import emit_group
 from tunestream.domain.turns.given_scores import with_scores
-from tunestream.domain.turns.members import marked
+from tunestream.domain.turns.members import fingerprints
 from tunestream.domain.turns.memory import memory_name
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import TURN
-from tunestream.domain.turns.turn_group import contexts_of_members, expanded_group, group_of_turn, members_of
+from tunestream.domain.turns.turn_group import (
+    expanded_group,
+    group_of_turn,
+    written_contexts,
+    written_members,
+)
 from tunestream.events.ids import content_digest, group_id, stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import TURN_FORMAT
@@ -114,10 +119,9 @@ class TurnEnding:
     def ask(self, key: TurnKey, turn: OpenTurn, at: int, scores: Scores, effects: Effects) -> str:
         """Send the request for a turn's scores, drop the turn, and return the request's id."""
         run, example, turn_id = key
-        members = with_scores(turn, scores)
-        contexts, places = contexts_of_members(members)
-        asked = {"contexts": contexts, "members": members_of(members, places)}
-        group = group_id(run, example, turn_id, turn.ids[0])
+        members = with_scores(turn.members, scores)
+        asked = {"contexts": written_contexts(members), "members": written_members(members)}
+        group = group_id(run, example, turn_id, members.candidates[0].candidate_id)
         request_id = stable_id("request", group, content_digest(orjson.dumps(asked)))
         names = {"run_id": run, "example_id": example, "turn_id": turn_id, "request_id": request_id}
         effects.outbound.append(
@@ -143,7 +147,7 @@ class TurnEnding:
         ]
         for place, part in groupby(members, key=lambda member: member.context):
             step = _step(answer, place, list(part))
-            turn.accept(step, marked(step.candidates), b"", asked.at)
+            turn.accept(step, step.candidates, fingerprints(step.candidates), b"", asked.at)
         return turn
 
     def reopen(self, key: TurnKey) -> OpenTurn:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
 from tunestream.domain.scoring.given import OF_THE_REWARD_FUNCTION, CandidateScores
 from tunestream.domain.scoring.turns import Scores
-from tunestream.domain.turns.members import Member
+from tunestream.domain.turns.members import Members
+from tunestream.events.views.candidates import MemberView
 
 __all__ = ["GIVEN_SCORES", "with_scores"]
 
@@ -19,7 +19,7 @@ GIVEN_SCORES: Final = "given_scores"
 _NAME: Final = f'"{GIVEN_SCORES}":'.encode()
 
 
-def with_scores(members: Iterable[Member], scores: Scores) -> list[Member]:
+def with_scores(members: Members, scores: Scores) -> Members:
     """Return a turn's candidates, those with the first given score that came without one.
 
     Args:
@@ -27,20 +27,20 @@ def with_scores(members: Iterable[Member], scores: Scores) -> list[Member]:
         scores: by candidate id.
     """
     if not scores:
-        return list(members)
-    return [_scored(member, scores.get(member.candidate.candidate_id)) for member in members]
+        return members
+    candidates = [_scored(one, scores.get(one.candidate_id)) for one in members.candidates]
+    return members._replace(candidates=candidates)
 
 
-def _scored(member: Member, given: CandidateScores | None) -> Member:
+def _scored(candidate: MemberView, given: CandidateScores | None) -> MemberView:
     if given is None:
-        return member
-    candidate = member.candidate
+        return candidate
     score = given.scores[0].score if candidate.score is None else candidate.score
     metadata = candidate.raw_metadata
     by_people = any(one.source != OF_THE_REWARD_FUNCTION for one in given.scores)
     if by_people and _NAME not in metadata:
         metadata = _with_entry(metadata, b"[" + b",".join(one.to_json() for one in given.scores) + b"]")
-    return member._replace(candidate=replace(candidate, score=score, raw_metadata=metadata))
+    return replace(candidate, score=score, raw_metadata=metadata)
 
 
 def _with_entry(metadata: bytes, value: bytes) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from tunestream.events.views.candidates import MemberView
+import orjson
 
-__all__ = ["Context", "Marked", "Member", "fingerprint", "marked"]
+from tunestream.events.views.candidates import MemberView
+from tunestream.events.views.slices import integer
+
+__all__ = ["Context", "Members", "fingerprint", "fingerprints"]
 
 
 class Context(NamedTuple):
@@ -19,20 +22,45 @@ class Context(NamedTuple):
     token_ids: bytes | None = None
 
 
-class Member(NamedTuple):
-    """A candidate and what it answered."""
+class Members(NamedTuple):
+    """Candidates and what they answered.
 
-    candidate: MemberView
-    context: Context
+    Attributes:
+        candidates: in order of arrival.
+        contexts: what they answered, each once.
+        places: of each candidate, the position of its context.
+    """
+
+    candidates: Sequence[MemberView]
+    contexts: Sequence[Context]
+    places: Sequence[int]
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[tuple[Context, Sequence[MemberView]]]) -> Members:
+        """Put together what came in several records."""
+        candidates: list[MemberView] = []
+        positions: dict[Context, int] = {}
+        places: list[int] = []
+        for context, some in parts:
+            place = positions.setdefault(context, len(positions))
+            candidates += some
+            places += [place] * len(some)
+        return cls(candidates, list(positions), places)
+
+    def scored(self) -> Members:
+        """Return those with a score, and what they answered."""
+        if None not in [candidate.score for candidate in self.candidates]:
+            return self
+        return self.of_parts(
+            (self.contexts[place], (candidate,))
+            for candidate, place in zip(self.candidates, self.places, strict=True)
+            if candidate.score is not None
+        )
 
 
-Marked = tuple[MemberView, int]
-"""A candidate and its fingerprint."""
-
-
-def marked(candidates: Iterable[MemberView]) -> list[Marked]:
-    """Return candidates with their fingerprints."""
-    return [(candidate, fingerprint(candidate)) for candidate in candidates]
+def fingerprints(candidates: Iterable[MemberView]) -> dict[str, int]:
+    """Return the fingerprints of candidates by their ids."""
+    return {candidate.candidate_id: fingerprint(candidate) for candidate in candidates}
 
 
 def fingerprint(candidate: MemberView) -> int:
@@ -40,4 +68,6 @@ def fingerprint(candidate: MemberView) -> int:
 
     Response, score and index make it: it is the same for a candidate that came alone and in a turn record.
     """
-    return crc32(b"%r %r" % (candidate.score, candidate.candidate_index), crc32(candidate.response))
+    index = candidate.candidate_index
+    numbers = orjson.dumps((candidate.score, index and integer(index)))
+    return crc32(numbers, crc32(candidate.response))

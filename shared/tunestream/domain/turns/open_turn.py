@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
 import msgspec
 
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.members import Context, Marked, Member, marked
-from tunestream.events.views.candidates import SingleView, TurnView, encode_part
+from tunestream.domain.turns.members import Context, Members, fingerprints
+from tunestream.events.views.candidates import MemberView, SingleView, TurnView, encode_part
 
 __all__ = ["OpenTurn"]
 
@@ -34,8 +34,9 @@ class OpenTurn:
     """
 
     __slots__ = (
+        "_count",
         "_fresh",
-        "_members",
+        "_parts",
         "_settled",
         "config_digest",
         "ended",
@@ -60,7 +61,8 @@ class OpenTurn:
         self.expected: int | None = None
         self.ended = False
         self.is_scored = True
-        self._members: dict[int, Member] = {}
+        self._parts: dict[int, tuple[Context, Sequence[MemberView]]] = {}
+        self._count = 0
         self._fresh: list[bytes] = []
         self._settled = 0
 
@@ -75,24 +77,29 @@ class OpenTurn:
     @property
     def complete(self) -> bool:
         """Whether all candidates are here."""
-        return self.ended or (self.expected is not None and len(self._members) >= self.expected)
+        return self.ended or (self.expected is not None and self._count >= self.expected)
+
+    @property
+    def members(self) -> Members:
+        """The candidates in order of arrival."""
+        return Members.of_parts([self._parts[number] for number in sorted(self._parts)])
 
     @property
     def ids(self) -> list[str]:
         """Of the candidates, in order of arrival."""
-        return [member.candidate.candidate_id for member in self]
+        return [candidate.candidate_id for candidate in self.members.candidates]
 
     @property
     def unscored(self) -> list[str]:
         """Ids of the candidates that came without a score."""
-        return [member.candidate.candidate_id for member in self if member.candidate.score is None]
+        return [one.candidate_id for one in self.members.candidates if one.score is None]
 
     @property
     def size(self) -> int:
         """Bytes of the candidates and of what they answer."""
-        contexts = {member.context for member in self}
+        candidates, contexts, _ = self.members
         return sum(len(one) for context in contexts for one in context if one) + sum(
-            len(member.candidate.response) + len(member.candidate.raw_metadata) for member in self
+            len(candidate.response) + len(candidate.raw_metadata) for candidate in candidates
         )
 
     @property
@@ -101,26 +108,24 @@ class OpenTurn:
         return not self._fresh
 
     def __len__(self) -> int:
-        return len(self._members)
+        return self._count
 
-    def __iter__(self) -> Iterator[Member]:
-        """Give the candidates in order of arrival."""
-        return (self._members[number] for number in sorted(self._members))
-
-    def accept(self, part: TurnView, new: Sequence[Marked], raw: bytes, now: int) -> None:
+    def accept(
+        self, part: TurnView, new: Sequence[MemberView], marks: Mapping[str, int], raw: bytes, now: int
+    ) -> None:
         """Add candidates at stream time ``now``.
 
         Args:
             part: the record that they came in.
             new: those of its candidates that are not known, in order.
+            marks: their fingerprints by id.
             raw: the record's body.
             now: ms.
         """
         if not new:
             return
-        self._add(part, new, len(self._members))
-        whole = len(new) == len(part.candidates)
-        self._fresh.append(raw if whole else encode_part(part, [candidate for candidate, _ in new]))
+        self._add(part, new, marks, self._count)
+        self._fresh.append(raw if len(new) == len(part.candidates) else encode_part(part, new))
         self.last = now
 
     def settle(self, prefix: bytes) -> tuple[bytes, bytes]:
@@ -133,7 +138,7 @@ class OpenTurn:
         value = self._fresh[0] if len(self._fresh) == 1 else b"[" + b",".join(self._fresh) + b"]"
         self.keys.append(key)
         self._fresh = []
-        self._settled = len(self._members)
+        self._settled = self._count
         return key, value
 
     def restore(self, key: bytes, value: bytes) -> None:
@@ -141,7 +146,7 @@ class OpenTurn:
         _, first, accepted = key.rsplit(b"/", 2)
         number = int(first)
         for part in _parts(value):
-            self._add(part, marked(part.candidates), number)
+            self._add(part, part.candidates, fingerprints(part.candidates), number)
             number += len(part.candidates)
             self.expect(part)
             if isinstance(part, SingleView):
@@ -155,13 +160,12 @@ class OpenTurn:
         """Note the checksum of the body of a candidate, which is what format 2 remembers."""
         self.raw_marks[part.candidates[0].candidate_id] = crc32(raw)
 
-    def _add(self, part: TurnView, new: Sequence[Marked], number: int) -> None:
-        context = Context(part.prompt, part.tools, part.prompt_token_ids)
-        for at, (candidate, mark) in enumerate(new, start=number):
-            self._members[at] = Member(candidate, context)
-            if candidate.score is None:
-                self.is_scored = False
-            self.marks[candidate.candidate_id] = mark
+    def _add(self, part: TurnView, new: Sequence[MemberView], marks: Mapping[str, int], number: int) -> None:
+        self._parts[number] = (Context(part.prompt, part.tools, part.prompt_token_ids), new)
+        self._count += len(new)
+        self.marks.update(marks)
+        if None in [candidate.score for candidate in new]:
+            self.is_scored = False
 
     def expect(self, part: TurnView) -> None:
         """Note how many candidates are to come; the largest number that was given counts."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from tunestream.domain.scoring.turns import NO_SCORES, Scores
 from tunestream.domain.turns.given_scores import with_scores
-from tunestream.domain.turns.members import Context, Member
+from tunestream.domain.turns.members import Context, Members
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.pairs import pair_up
 from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import group_id
 from tunestream.events.trajectories import CloseReason, TrajectoryGroup
+from tunestream.events.views.candidates import MemberView
 from tunestream.events.views.slices import integer
 
-__all__ = ["contexts_of_members", "expanded_group", "group_of_turn", "members_of"]
+__all__ = ["expanded_group", "group_of_turn", "written_contexts", "written_members"]
 
 
 def group_of_turn(
@@ -32,15 +32,16 @@ def group_of_turn(
 
     ``scores_given`` are those that candidates got after they came, by id.
     """
-    every = with_scores(turn, scores_given)
-    members = [member for member in every if member.candidate.score is not None]
-    contexts, places = contexts_of_members(members)
-    scores = [score for member in members if (score := member.candidate.score) is not None]
+    every = with_scores(turn.members, scores_given)
+    members = every.scored()
+    candidates = members.candidates
+    scores = [candidate.score for candidate in candidates if candidate.score is not None]
+    responses = [candidate.response for candidate in candidates]
     pairing = turn.rules.pairing
     assert pairing is not None
-    pairs = pair_up(scores, [member.candidate.response for member in members], places, pairing)
+    pairs = pair_up(scores, responses, members.places, pairing)
     by_difference = turn.rules.reward_from_score_diff
-    name = group_id(run_id, example_id, turn_id, every[0].candidate.candidate_id)
+    name = group_id(run_id, example_id, turn_id, every.candidates[0].candidate_id)
     body = {
         "run_id": run_id,
         "group_id": name,
@@ -49,14 +50,14 @@ def group_of_turn(
         "config_digest": turn.config_digest,
         "kind": "preference",
         "closed_by": reason,
-        "contexts": contexts,
-        "members": members_of(members, places),
+        "contexts": written_contexts(members),
+        "members": written_members(members),
         "pairing": {
             "exhaustive": pairing.exhaustive,
             "reward": "score_diff" if by_difference else "chosen_score",
         },
         "pairs": pairs.kept if by_difference else [(a, b, scores[a]) for a, b, _ in pairs.kept],
-        "unscored": len(every) - len(members),
+        "unscored": len(every.candidates) - len(candidates),
         "skipped": pairs.skipped,
     }
     return name, orjson.dumps(body)
@@ -79,10 +80,9 @@ def expanded_group(value: bytes) -> TrajectoryGroup:
     )
 
 
-def contexts_of_members(members: Sequence[Member]) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return what candidates answered, as contexts of a group, and the position of each one's context."""
-    positions = {context: at for at, context in enumerate(dict.fromkeys(one.context for one in members))}
-    return [_context(context) for context in positions], [positions[one.context] for one in members]
+def written_contexts(members: Members) -> list[dict[str, Any]]:
+    """Return what candidates answered, as contexts of a group."""
+    return [_context(context) for context in members.contexts]
 
 
 def _context(context: Context) -> dict[str, Any]:
@@ -94,21 +94,22 @@ def _context(context: Context) -> dict[str, Any]:
     return values
 
 
-def members_of(members: Sequence[Member], places: Sequence[int]) -> list[dict[str, Any]]:
+def written_members(members: Members) -> list[dict[str, Any]]:
     """Return candidates as members of a group, with the positions of their contexts."""
-    written = []
-    for (candidate, _), place in zip(members, places, strict=True):
-        values: dict[str, Any] = {"id": candidate.candidate_id}
-        if candidate.candidate_index is not None:
-            values["index"] = integer(candidate.candidate_index)
-        values["context"] = place
-        values["response"] = orjson.Fragment(candidate.response)
-        if candidate.score is not None:
-            values["score"] = candidate.score
-        if candidate.policy_version is not None:
-            values["policy_version"] = candidate.policy_version
-        if candidate.token_ids is not None:
-            values["token_ids"] = orjson.Fragment(candidate.token_ids)
-        values["metadata"] = orjson.Fragment(candidate.raw_metadata)
-        written.append(values)
-    return written
+    return [_member(*each) for each in zip(members.candidates, members.places, strict=True)]
+
+
+def _member(candidate: MemberView, place: int) -> dict[str, Any]:
+    values: dict[str, Any] = {"id": candidate.candidate_id}
+    if candidate.candidate_index is not None:
+        values["index"] = integer(candidate.candidate_index)
+    values["context"] = place
+    values["response"] = orjson.Fragment(candidate.response)
+    if candidate.score is not None:
+        values["score"] = candidate.score
+    if candidate.policy_version is not None:
+        values["policy_version"] = candidate.policy_version
+    if candidate.token_ids is not None:
+        values["token_ids"] = orjson.Fragment(candidate.token_ids)
+    values["metadata"] = orjson.Fragment(candidate.raw_metadata)
+    return values

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.members import marked
+from tunestream.domain.turns.members import fingerprints
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.turn_group import expanded_group, group_of_turn
 from tunestream.events.groups import PreferenceGroup
@@ -53,7 +53,7 @@ def test_a_group_is_valid(events: list[TTCCandidate], exhaustive: bool, from_dif
         step = normalise_native(event)
         assert isinstance(step, CandidateStep)
         part = SingleView.of(step)
-        turn.accept(part, marked(part.candidates), step.to_json(), 0)
+        turn.accept(part, part.candidates, fingerprints(part.candidates), step.to_json(), 0)
     _, value = group_of_turn(turn, "run", "example", "turn", CloseReason.TURN_END)
     group = PreferenceGroup.model_validate_json(value)
     assert group.to_json() == value
