@@ -94,6 +94,14 @@ class PairBuilder:
         """Stream time at which the next open turn times out, ms, by its run's setting; None without one."""
         return self._state.next_deadline
 
+    def knows(self, run_id: str, example_id: str, turn_id: str) -> bool:
+        """Return whether a candidate of a turn came, as far as is remembered."""
+        run = self._state.run(run_id)
+        if turn_id in run.turns.get(example_id, {}) or (run_id, example_id, turn_id) in self._ending.waiting:
+            return True
+        name = memory_name(TURN, example_id, turn_id)
+        return run.memory.get(name) is not None or run.memory.has_faded(name)
+
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
 

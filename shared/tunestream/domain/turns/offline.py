@@ -87,6 +87,9 @@ class OfflineBuilder:
         timeless: whether time-outs mean nothing: turns close at markers and at the end alone.
         summary: counts what becomes of the events; refusals are counted by the caller, who catches them.
         window_pairs: the most pairs of a turn where ``config`` sets no number; None for all.
+
+    Attributes:
+        rules: by which turns are closed and paired.
     """
 
     def __init__(
@@ -102,11 +105,15 @@ class OfflineBuilder:
             config = config.model_copy(update={"turn_timeout": _FOR_EVER, "turn_memory": _FOR_EVER})
         self.run_id = run_id
         self.summary = Summary() if summary is None else summary
-        rules = GroupRules.of(config, window_pairs)
+        self.rules = rules = GroupRules.of(config, window_pairs)
         self._builder = PairBuilder(lambda _run, _digest: rules)
         self._effects = Effects()
         self._clock = count()
         self._order = _OrderOfAppearance()
+
+    def is_new(self, example_id: str, turn_id: str) -> bool:
+        """Return whether no candidate of a turn came, as far as is remembered."""
+        return not self._builder.knows(self.run_id, example_id, turn_id)
 
     def take(self, event: RunEvent | TurnView, *, time: int | None = None) -> list[ClosedTurn]:
         """Take one event and return the turns that need wait no longer.

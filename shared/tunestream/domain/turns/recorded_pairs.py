@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.effects import Refused
@@ -14,15 +13,11 @@ from tunestream.domain.turns.pair_rows import Preference
 from tunestream.domain.turns.pairs import pair_up
 from tunestream.domain.turns.recorded_lines import RecordedLines
 from tunestream.domain.turns.recorded_members import Found, Member
-from tunestream.domain.turns.recorded_steps import milliseconds
-from tunestream.events.ttc import ExampleEnd, TurnEnd
-from tunestream.events.views.candidates import MemberView, SingleView, TurnView
+from tunestream.domain.turns.recorded_parts import RUN, recorded_parts
 
 __all__ = ["OnRefused", "pairs_as_reference", "pairs_as_stream"]
 
 OnRefused = Callable[[int, Refused], None]
-
-_RUN: Final = "offline"
 
 
 def pairs_as_stream(
@@ -38,13 +33,9 @@ def pairs_as_stream(
     the ends of the examples before them are known. ``window_pairs`` is the most of a turn, where ``config``
     sets no number.
     """
-    builder = OfflineBuilder(_RUN, config, summary=summary, window_pairs=window_pairs)
-    now = 0
-    for number, found in _read(lines, config, summary, on_refused, parity=False):
-        event = _event(found)
-        if event is None:
-            continue
-        now = max(now, milliseconds(number, found.seconds) or now)
+    builder = OfflineBuilder(RUN, config, summary=summary, window_pairs=window_pairs)
+    found = _read(lines, config, summary, on_refused, parity=False)
+    for number, event, now in recorded_parts(found, builder):
         try:
             ready = builder.take(event, time=now)
         except Refused as refused:
@@ -54,31 +45,6 @@ def pairs_as_stream(
             yield from turn.preferences()
     for turn in builder.finish():
         yield from turn.preferences()
-
-
-def _event(found: Found) -> TurnView | TurnEnd | ExampleEnd | None:
-    """Return what the pair builder takes of a line."""
-    example, complete = found.example_id, found.ends_turn is not None
-    if not found.members:
-        if found.ends_turn is not None:
-            return TurnEnd(run_id=_RUN, example_id=example, turn_id=found.ends_turn)
-        return ExampleEnd(run_id=_RUN, example_id=example) if found.ends_example else None
-    first = found.members[0]
-    view = SingleView if len(found.members) == 1 and not complete else TurnView
-    return view(
-        _RUN,
-        example,
-        first.turn_id,
-        first.prompt,
-        tuple(
-            MemberView(each.candidate_id, each.index, each.response, each.score, None, each.token_ids or None)
-            for each in found.members
-        ),
-        complete,
-        first.expected,
-        first.tools or None,
-        first.prompt_token_ids or None,
-    )
 
 
 def pairs_as_reference(
