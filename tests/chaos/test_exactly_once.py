@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.helpers.agents import QUIET, publish_by_agents, quiet_turns
+from tests.helpers.agents import QUIET, more_turns, publish_by_agents, quiet_turns
 from tests.helpers.audit import bodies_by_turn, lateness, origins, until_handled
 from tests.helpers.chaos import DISTURBANCES, Cluster, crash, freeze, restart
 from tests.helpers.faults import candidate_of, open_transaction
+from tests.helpers.later_scores import LATER_TURNS, apply_later_runs, reward_service
 from tests.helpers.log import DEADLINE, header, read_all, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.workload import CANDIDATES, PAIRS, RUNS
 from tunestream.artifacts import ArtifactStore, read_rows
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.dataset import PreferenceRow
+from tunestream.events.groups import PreferenceGroup
 from tunestream.events.registry import type_of
 from tunestream.events.training import TrainingBatch
 from tunestream.streams.admin import apply_topics
@@ -42,7 +44,6 @@ BATCHING = {
     "flush_after": "1h",
     "validation_fraction": 0.1,
 }
-IMPATIENT = {"TUNESTREAM_STALL_SECONDS": "2"}
 Chaos = Callable[[Cluster, EmbeddedKafka], Awaitable[None]]
 
 
@@ -93,21 +94,23 @@ def _power_cut(broker: EmbeddedKafka) -> None:
 
 async def _compare(broker: EmbeddedKafka, folder: Path, *, turns: int, pause: float, chaos: Chaos) -> None:
     """Run the same turns undisturbed, and, each event twice, disturbed."""
-    wanted = turns + quiet_turns(turns)
+    wanted = turns + more_turns(turns)
 
     def enough(records: list[ConsumerRecord]) -> bool:
         return len(bodies_by_turn(records)) == wanted
 
     calm = await _settings(broker, "calm.")
-    async with Cluster(calm, folder / "calm", SERVICES[:2], replicas=1):
+    async with Cluster(calm, folder / "calm", SERVICES[:2], replicas=1), reward_service(calm):
         await publish_by_agents(calm, turns)
         expected = bodies_by_turn(await read_until(calm, "trajectories", enough))
     assert {len(bodies) for bodies in expected.values()} == {1}
+    assert not any(PreferenceGroup.of_service(body).unscored for (body,) in expected.values())
 
     rough = await _settings(broker, "rough.")
-    async with Cluster(
-        rough, folder / "rough", SERVICES, replicas=2, TUNESTREAM_STALL_SECONDS="2"
-    ) as cluster:
+    async with (
+        Cluster(rough, folder / "rough", SERVICES, replicas=2, TUNESTREAM_STALL_SECONDS="2") as cluster,
+        reward_service(rough),
+    ):
         publishing = asyncio.create_task(publish_by_agents(rough, turns, times=2, pause=pause))
         await chaos(cluster, broker)
         events = await publishing
@@ -123,6 +126,9 @@ async def _compare(broker: EmbeddedKafka, folder: Path, *, turns: int, pause: fl
     letters = Counter(header(letter, DLQ_REASON) for letter in await read_all(rough, "ttc.events.dlq"))
     assert letters == {"undecodable.header": quiet_turns(turns)}
     assert not await read_all(rough, "ttc.candidates.dlq")
+    assert not await read_all(rough, "ttc.scores.dlq")
+    asked = await read_all(rough, "ttc.unscored")
+    assert len(asked) == quiet_turns(turns) * LATER_TURNS // 2, "nobody is asked twice"
     late = await lateness(rough, QUIET, QUIET_SECONDS)
     print("closing lateness, seconds of stream time:", dict(zip((50, 90, 99, 100), late, strict=True)))
     await _every_pair_is_in_one_batch(rough, folder / "rough", turns)
@@ -141,6 +147,7 @@ async def _settings(broker: EmbeddedKafka, prefix: str) -> KafkaSettings:
     for run in RUNS:
         await apply_run(settings, run, trajectory_builder=BUILDER, batching=BATCHING)
     await apply_run(settings, QUIET, trajectory_builder=QUIET_BUILDER, batching=BATCHING)
+    await apply_later_runs(settings, trajectory_builder=BUILDER, batching=BATCHING)
     return settings
 
 
@@ -150,7 +157,7 @@ async def _every_pair_is_in_one_batch(settings: KafkaSettings, folder: Path, tur
         for record in await read_all(settings, "training.batches")
         if header(record, "ce_type") == type_of(TrainingBatch)
     ]
-    batches = [batch for batch in found if batch.run_id != QUIET]  # whose windows fill in a long soak only
+    batches = [batch for batch in found if batch.run_id in RUNS]  # the others' fill in a long soak only
     windows = turns // len(RUNS) // WINDOW_TURNS
     epochs = sorted((batch.run_id, batch.epoch) for batch in batches)
     assert epochs == [(run, epoch) for run in sorted(RUNS) for epoch in range(windows)]

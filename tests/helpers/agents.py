@@ -12,6 +12,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
+from tests.helpers.later_scores import LATER_TURNS, later_events
 from tests.helpers.raw_batches import send_batch
 from tests.helpers.workload import CANDIDATES, Event, blocks
 from tunestream.config.settings import KafkaSettings
@@ -23,7 +24,7 @@ from tunestream.streams.broker.metadata import partition_count
 from tunestream.streams.publish import EncodedRecord, event_record
 from tunestream.streams.tasks.encoding import partition_for
 
-__all__ = ["AGENTS", "QUIET", "Agent", "publish_by_agents", "quiet_turns"]
+__all__ = ["AGENTS", "QUIET", "Agent", "more_turns", "publish_by_agents", "quiet_turns"]
 
 QUIET: Final = "quiet"
 """The run whose turns nobody ends: one in each block of the workload."""
@@ -63,10 +64,17 @@ def quiet_turns(turns: int) -> int:
     return sum(1 for _ in blocks(turns))
 
 
+def more_turns(turns: int) -> int:
+    """Return how many turns of other runs come with so many of the workload's."""
+    return quiet_turns(turns) * (1 + LATER_TURNS)
+
+
 async def publish_by_agents(
     settings: KafkaSettings, turns: int, *, times: int = 1, pause: float = 0.0, chunk: int = 60
 ) -> int:
-    """Publish the workload with quiet turns, every event `times` times, an example by one agent at a time.
+    """Publish the workload with quiet turns and turns that are scored later, every event `times` times.
+
+    An example is published by one agent at a time.
 
     Returns:
         How many records were sent that can be decoded; one more with each quiet turn cannot.
@@ -77,10 +85,11 @@ async def publish_by_agents(
         plain = await stack.enter_async_context(make_producer(settings))
         places = await partition_count(settings, settings.topic("ttc.events"))
         for number, block in enumerate(blocks(turns)):
+            before, after = later_events(number)
             for copy in range(times):
                 await _send_whole(settings, plain, places, number, copy)
                 sent += CANDIDATES
-                for event in block:
+                for event in (*before, *block, *after):
                     await _send(settings, fleet, event, copy)
                     sent += 1
                     if pause and sent % chunk == 0:

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final
 
 from tunestream.config.settings import KafkaSettings
+from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate, TTCExampleEnd, TTCTurnEnd
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.sdk import TTCPublisher
@@ -17,7 +18,7 @@ CANDIDATES: Final = 3
 PAIRS: Final = 3
 TURNS_PER_EXAMPLE: Final = 2
 
-Event = TTCTurn | TTCCandidate | TTCTurnEnd | TTCExampleEnd
+Event = TTCTurn | TTCCandidate | TTCScore | TTCTurnEnd | TTCExampleEnd
 Example = tuple[str, int]
 
 
