@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable
 
 import pytest
 
 from tests.helpers import recordings
 from tests.unit.domain.turns.test_core import Core, Event, group_of
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
-from tunestream.domain.collector.nat_steps import normalise_nat
-from tunestream.events.nat import IntermediateStep
-from tunestream.events.ttc import CandidateStep, ExampleEnd, Tick
+from tunestream.events.ttc import CandidateStep, Tick
 from tunestream.events.turns import TurnMember, TurnStep
 
 pytestmark = recordings.needs_recordings
@@ -20,59 +17,23 @@ Turn = tuple[str, str]
 Pairs = dict[Turn, list[tuple[int, int, float]]]
 
 
-@cache
-def steps(name: str) -> tuple[CandidateStep | ExampleEnd, ...]:
-    found = []
-    for example, step in recordings.events():
-        event = normalise_nat(
-            IntermediateStep.model_validate(step),
-            run_id="r",
-            example_id=example,
-            ttc_step_name=name,
-            parity=True,
-        )
-        if event is not None:
-            assert isinstance(event, CandidateStep | ExampleEnd)
-            found.append(event)
-    return tuple(found)
+def record(part: recordings.TurnPart) -> TurnStep:
+    first = part.candidates[0]
+    return TurnStep(
+        run_id="r",
+        example_id=first.example_id,
+        turn_id=first.turn_id,
+        prompt=first.prompt,
+        candidates=[_member(one) for one in part.candidates],
+        complete=part.complete,
+    )
 
 
-def as_turns(singles: tuple[CandidateStep | ExampleEnd, ...]) -> Iterator[TurnStep]:
-    """Return a record of each turn; candidates of another prompt come in a part of their own."""
-    turns: dict[Turn, list[CandidateStep]] = {}
-    for one in singles:
-        if isinstance(one, CandidateStep):
-            turns.setdefault((one.example_id, one.turn_id), []).append(one)
-    for (example, turn), members in turns.items():
-        for at, one in enumerate(members):
-            values = {name: value for name, value in vars(one).items() if name in TurnMember.model_fields}
-            yield TurnStep(
-                run_id="r",
-                example_id=example,
-                turn_id=turn,
-                prompt=one.prompt,
-                candidates=[TurnMember(**values)],
-                complete=at == len(members) - 1,
-            )
+def _member(one: CandidateStep) -> TurnMember:
+    return TurnMember(**{name: value for name, value in vars(one).items() if name in TurnMember.model_fields})
 
 
-def joined(parts: Iterator[TurnStep]) -> Iterator[TurnStep]:
-    """Join the parts of a turn that answer the same prompt."""
-    last: TurnStep | None = None
-    for part in parts:
-        same = ("example_id", "turn_id", "prompt")
-        if last is not None and all(getattr(last, name) == getattr(part, name) for name in same):
-            update = {"candidates": [*last.candidates, *part.candidates], "complete": part.complete}
-            last = last.model_copy(update=update)
-        else:
-            if last is not None:
-                yield last
-            last = part
-    if last is not None:
-        yield last
-
-
-def pairs_of(events: list[Event], config: DPOTrajectoryBuilderConfig) -> Pairs:
+def pairs_of(events: Iterable[Event], config: DPOTrajectoryBuilderConfig) -> Pairs:
     core, made = Core(config), Pairs()
     for number, event in enumerate(events):
         outcome, effects = core.send(event, 1000 + number)
@@ -95,8 +56,9 @@ def test_the_pairs_are_the_references(name: str, wire: str, whole: bool) -> None
     case = recordings.expected()[name]
     values = case["config"] | {"nat_parity": True, "wire": wire, "turn_timeout": "1d"}
     config = DPOTrajectoryBuilderConfig.model_validate(values)
-    singles = steps(config.ttc_step_name)
-    made = pairs_of(list(joined(as_turns(singles))) if whole else list(singles), config)
+    step_name = config.ttc_step_name
+    sent = map(record, recordings.turn_parts(step_name)) if whole else recordings.steps(step_name)
+    made = pairs_of(sent, config)
     wanted: Pairs = {turn: [] for turn in made}
     for example, turn, chosen, rejected, reward in case["pairs"]:
         wanted[example, turn].append((chosen, rejected, reward))
