@@ -14,11 +14,12 @@ from typing import Final, Self
 import psutil
 import structlog
 
+from tunestream.streams.embedded.archive import with_archive
 from tunestream.streams.embedded.errors import BrokerDiedError, PortTakenError, StartTimeoutError
 from tunestream.streams.embedded.fencing import fence
 from tunestream.streams.embedded.folder import BrokerIdentity, DataFolder
 from tunestream.streams.embedded.jars import KAFKA_VERSION, class_path
-from tunestream.streams.embedded.java import Guard, end, format_records, launch
+from tunestream.streams.embedded.java import Guard, Java, end, format_records, launch
 from tunestream.streams.embedded.ports import HOST, answers, free_port, is_free
 from tunestream.streams.embedded.properties import controller_properties, server_properties
 
@@ -114,7 +115,7 @@ class EmbeddedKafka:
         """Start the broker and return when it answers; a running one is left alone.
 
         Args:
-            timeout: seconds for the broker to answer; fetching jars and formatting come on top.
+            timeout: seconds for the broker to answer; jars, their archive and formatting come on top.
 
         Raises:
             JarsUnavailableError: when Kafka's jars are not here and cannot be fetched.
@@ -130,7 +131,7 @@ class EmbeddedKafka:
         atexit.register(self.stop)
         try:
             self._end_orphan()
-            self._launch(class_path())
+            self._launch(with_archive(Java(class_path())))
             self._await_answer(timeout or self._start_timeout)
         except BaseException:
             self.stop()
@@ -201,12 +202,12 @@ class EmbeddedKafka:
             end(orphan, timeout=15.0)
         self._folder.forget_broker()
 
-    def _launch(self, jars: str) -> None:
+    def _launch(self, java: Java) -> None:
         self._identity = self._identify()
         self._folder.write_identity(self._identity)
         self._folder.rotate_log()
         if self._folder.is_unclean:
-            self._fence(jars, self._identity)
+            self._fence(java, self._identity)
         self._write_properties(
             server_properties(
                 self._folder.records,
@@ -215,17 +216,17 @@ class EmbeddedKafka:
             )
         )
         if not self._folder.is_formatted:
-            format_records(self._folder, jars, self._identity.cluster_id)
+            format_records(self._folder, java, self._identity.cluster_id)
         self._guard = Guard()
-        self._process = launch(self._folder, jars)
+        self._process = launch(self._folder, java)
         self._guard.watch(self._process.pid)
         self._folder.write_broker(self._process.pid)
 
-    def _fence(self, jars: str, identity: BrokerIdentity) -> None:
+    def _fence(self, java: Java, identity: BrokerIdentity) -> None:
         self._write_properties(
             controller_properties(self._folder.records, controller_port=identity.controller_port)
         )
-        fence(self._folder, jars)
+        fence(self._folder, java)
 
     def _write_properties(self, text: str) -> None:
         self._folder.properties.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ import psutil
 import structlog
 
 from tunestream.streams.embedded.folder import DataFolder
-from tunestream.streams.embedded.java import Guard, end, launch
+from tunestream.streams.embedded.java import Java, running
 
 __all__ = ["fence"]
 
@@ -29,21 +29,15 @@ _POLL_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 15.0
 
 
-def fence(folder: DataFolder, jars: str) -> None:
+def fence(folder: DataFolder, java: Java) -> None:
     """Run the controller alone until it has fenced the broker; the folder holds its properties.
 
     A controller that does not start, or finds nothing to fence, is no fault here: the broker is started
     after it, and shows what is wrong.
     """
-    guard = Guard()
-    process = launch(folder, jars)
-    try:
-        guard.watch(process.pid)
+    with running(folder, java, _STOP_SECONDS) as process:
         fenced = _await(process, folder, _ACTIVE, _START_SECONDS)
         fenced = fenced and _await(process, folder, _FENCING, _SESSION_SECONDS)
-    finally:
-        end(process, _STOP_SECONDS)
-        guard.dismiss()
     log.info("kafka_fenced" if fenced else "kafka_not_fenced", data=str(folder.path))
 
 

