@@ -49,15 +49,12 @@ class PairBuilderHandler(Handler):
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Read the runs again when a configuration is not known; fetch the bodies of large answers."""
-        if any(not self._known(record) for record in records):
+        configurations = {_configuration_of(record) for record in records}
+        if not all(digest is None or self._runs.has(run, digest) for run, digest in configurations):
             await self._runs.refresh_since(now)
         for key, value in self._parked.release(self._runs.has):
             self._builder.restore(key, value)
         await self._bodies.fetch(records, self._builder)
-
-    def _known(self, record: Inbound) -> bool:
-        config_digest = record.envelope.extensions.get("tsdigest")
-        return config_digest is None or self._runs.has(getattr(record.body, "run_id", ""), config_digest)
 
     @override
     def handle(self, record: Inbound, effects: Effects) -> None:
@@ -99,8 +96,9 @@ class PairBuilderHandler(Handler):
         """Return which needed configuration cannot be read: the record's, or one that state waits for."""
         if not self._runs.has(body.run_id, config_digest):
             return config_digest
-        prefixes = example_prefixes(body.run_id, body.example_id) if self._parked else ()
-        found = map(self._parked.needs, prefixes)
+        if not self._parked:
+            return None
+        found = map(self._parked.needs, example_prefixes(body.run_id, body.example_id))
         return next((configuration[1] for configuration in found if configuration), None)
 
     @override
@@ -126,6 +124,11 @@ class PairBuilderHandler(Handler):
     @override
     def warnings(self) -> list[str]:
         return [*self._parked.warnings(), *map(_no_service, self._builder.waiting.without_service())]
+
+
+def _configuration_of(record: Inbound) -> tuple[str, str | None]:
+    """Return run and digest of the configuration that a record needs; no digest when it needs none."""
+    return getattr(record.body, "run_id", ""), record.envelope.extensions.get("tsdigest")
 
 
 def _unknown_run(run_id: str, config_digest: str) -> Refused:

@@ -24,6 +24,9 @@ class Parked:
         """Return how many records wait."""
         return sum(map(len, self._records.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._records)
+
     def keep(self, configuration: Configuration, key: bytes, value: bytes) -> None:
         """Let a record wait for its configuration."""
         self._records.setdefault(configuration, {})[key] = value

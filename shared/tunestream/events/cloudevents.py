@@ -166,6 +166,9 @@ class _Extensions(Mapping[str, str]):
         value = self._headers.get("ce_" + name)
         return default if value is None else value.decode()
 
+    def __contains__(self, name: object) -> bool:
+        return f"ce_{name}" in self._headers
+
     def __iter__(self) -> Iterator[str]:
         return (name[3:] for name in self._headers if name.startswith("ce_"))
 

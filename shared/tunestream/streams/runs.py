@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Final
 
 from pydantic import BaseModel
 from typing_extensions import override
@@ -32,6 +33,8 @@ from tunestream.streams.table import Table
 __all__ = ["RunDirectory", "apply_run", "write_format"]
 
 _Entry = RunConfig | RunPointer | FormatRecord
+_FORMAT: Final = encode_key(FORMAT_KEY)
+_OLDEST: Final = FormatRecord(format=FIRST_FORMAT)
 
 
 async def apply_run(settings: KafkaSettings, config: RunConfig, *, source: str) -> None:
@@ -110,8 +113,8 @@ class RunDirectory(Table[_Entry]):
 
     @property
     def _format(self) -> FormatRecord:
-        found = self.get(encode_key(FORMAT_KEY))
-        return found if isinstance(found, FormatRecord) else FormatRecord(format=FIRST_FORMAT)
+        found = self.get(_FORMAT)
+        return found if isinstance(found, FormatRecord) else _OLDEST
 
     def current_digest(self, run_id: str) -> str | None:
         """Return the digest that new turns of a run open with, None when the run is unknown."""

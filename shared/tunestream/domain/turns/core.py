@@ -73,6 +73,7 @@ class PairBuilder:
         self._number = number
         self._ending = TurnEnding(self._state, number, has_service)
         self._unsettled: dict[GroupKey, OpenTurn] = {}
+        self._restored = False
 
     @property
     def open_turns(self) -> int:
@@ -108,6 +109,7 @@ class PairBuilder:
         Raises:
             KeyError: when the rules of an open turn's configuration are unknown.
         """
+        self._restored = True
         self._state.restore(key, value)
         self._ending.waiting.restore(key, value)
 
@@ -136,15 +138,15 @@ class PairBuilder:
             KeyError: when the configuration is unknown; then nothing has changed.
         """
         match event:
-            case TurnView() | EpisodeStep():
-                rules = self._state.rules(event.run_id, config_digest)
-                came = _Arrival(config_digest, rules, raw)
+            case TurnView():
+                came = _Arrival(config_digest, self._state.rules(event.run_id, config_digest), raw)
+                self.advance(time, effects)
+                self._part(self._state.run(event.run_id), event, came, effects)
+            case EpisodeStep():
+                self._state.rules(event.run_id, config_digest)
                 self.advance(time, effects)
                 run = self._state.run(event.run_id)
-                if isinstance(event, TurnView):
-                    self._part(run, event, came, effects)
-                else:
-                    take_episode(self._state, run, event, config_digest, raw, effects)
+                take_episode(self._state, run, event, config_digest, raw, effects)
             case Tick():
                 self.advance(time, effects)
             case ScoreStep():
@@ -161,7 +163,8 @@ class PairBuilder:
         Raises:
             Refused: when it is for other candidates than were asked about.
         """
-        self._settle_restored(self._state.now, effects)
+        if self._restored:
+            self._settle_restored(self._state.now, effects)
         self._ending.waiting.answer(answer, effects)
 
     def advance(self, time: int, effects: Effects) -> None:
@@ -172,7 +175,8 @@ class PairBuilder:
             effects: receives what is to be done.
         """
         state = self._state
-        self._settle_restored(time, effects)
+        if self._restored:
+            self._settle_restored(time, effects)
         before = state.now
         if time <= before:
             return
@@ -184,6 +188,7 @@ class PairBuilder:
             effects.outbound.append(new_tick("trajectories", state.partition, time))
 
     def _settle_restored(self, time: int, effects: Effects) -> None:
+        self._restored = False
         self._state.settle(time, effects)
         self._ending.waiting.settle()
 
@@ -263,7 +268,8 @@ class PairBuilder:
         self._ending.end((run.run_id, example, turn_id), turn, reason, at, effects)
 
     def settle(self, effects: Effects) -> None:
-        """Put down the candidates that were accepted since; before a transaction is committed."""
+        """Put down the clock and the candidates that were accepted since; before a transaction commits."""
+        self._state.put_clock(effects)
         for (run_id, _, example, turn_id), turn in self._unsettled.items():
             key, value = turn.settle(encode_key(TURN, run_id, example, f"={turn_id}", turn.config_digest))
             effects.changes[key] = value

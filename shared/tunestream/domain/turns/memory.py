@@ -77,8 +77,11 @@ class Closed(NamedTuple):
 
 
 def _pack(fingerprints: Mapping[str, int], *, of_content: bool) -> bytes:
-    members = [_MEMBER.pack(name_mark(name), mark) for name, mark in fingerprints.items()]
-    return b"".join([*members, _OF_CONTENT] if of_content else members)
+    checksums: list[int] = []
+    for name, mark in fingerprints.items():
+        checksums += (name_mark(name), mark)
+    packed = struct.pack(f">{len(checksums)}I", *checksums)
+    return packed + _OF_CONTENT if of_content else packed
 
 
 class Memory:
@@ -115,8 +118,8 @@ class Memory:
         self, name: bytes, at: int, until: int, fingerprints: Mapping[str, int], *, of_content: bool
     ) -> bytes:
         """Remember a turn or an episode, given as fingerprint by member id; return its state record."""
-        number, packed = self._next_number, _pack(fingerprints, of_content=of_content)
-        record = Closed(number, at, until, packed).to_bytes()
+        number = self._next_number
+        record = _TIMES.pack(number, at, until) + _pack(fingerprints, of_content=of_content)
         self._insert(name, record, number)
         return record
 

@@ -57,7 +57,7 @@ class PartitionState:
         self.memory = Remembering(self._runs)
         self._deadlines = Deadlines[GroupKey](self._deadline)
         self._outdated: list[bytes] = []
-        self._restored = False
+        self._moved = False
 
     @property
     def open_turns(self) -> int:
@@ -101,7 +101,6 @@ class PartitionState:
         Raises:
             KeyError: when the rules of an open turn's configuration are unknown.
         """
-        self._restored = True
         kind, _, rest = key.partition(b"/")
         if key == _CLOCK_KEY:
             self.now, self._since = (int(part) for part in value.split()[:2])
@@ -115,25 +114,24 @@ class PartitionState:
 
     def settle(self, time: int, effects: Effects) -> None:
         """Make what was restored ready for the record that came at ``time``."""
-        if not self._restored:
-            return
-        self._restored = False
         if self._outdated:
             self._since = max(self.now, time)
+            self._moved = True
             effects.changes.update(dict.fromkeys(self._outdated))
-            self._put_clock(effects)
             self._outdated.clear()
         self.memory.settle(self._since)
 
     def advance(self, time: int, effects: Effects) -> None:
         """Set stream time to ``time``, when nothing is due before it, and forget what is past its memory."""
-        self.now = time
+        self.now, self._moved = time, True
         for run in self.memory.forget_past(time, effects):
             self._drop_idle(run)
-        self._put_clock(effects)
 
-    def _put_clock(self, effects: Effects) -> None:
-        effects.changes[_CLOCK_KEY] = b"%d %d" % (self.now, self._since)
+    def put_clock(self, effects: Effects) -> None:
+        """Put down stream time, if it moved."""
+        if self._moved:
+            effects.changes[_CLOCK_KEY] = b"%d %d" % (self.now, self._since)
+            self._moved = False
 
     def next_due(self, time: int) -> tuple[int, GroupKey] | None:
         """Return the first open group, by (deadline, key), whose deadline is not after ``time``."""

@@ -12,8 +12,8 @@ from typing_extensions import override
 from tunestream.events.views.base import View, view
 from tunestream.events.views.slices import (
     Name,
+    are_metadata,
     integer,
-    is_metadata,
     is_plain,
     is_prompt,
     is_response,
@@ -47,14 +47,6 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     policy_version: str | None = None
     token_ids: bytes | None = None
     raw_metadata: bytes = b"{}"
-
-    def is_canonical(self) -> bool:
-        """Return whether the model accepts every slice, and would write it as it is."""
-        return (
-            is_response(self.response)
-            and (self.raw_metadata == b"{}" or is_metadata(self.raw_metadata))
-            and (self.token_ids is None or is_tokens(self.token_ids))
-        )
 
 
 @view("tunestream.turn.v1")
@@ -110,9 +102,12 @@ class TurnView(View, frozen=True, gc=False):
 
     @override
     def is_canonical(self) -> bool:
+        members = self.candidates
         return (
             is_prompt(self.prompt)
-            and all(member.is_canonical() for member in self.candidates)
+            and all(map(is_response, [one.response for one in members]))
+            and all(map(is_tokens, [one.token_ids for one in members if one.token_ids is not None]))
+            and are_metadata([one.raw_metadata for one in members])
             and (self.tools is None or is_tools(self.tools))
             and (self.prompt_token_ids is None or is_tokens(self.prompt_token_ids))
         )
@@ -135,7 +130,7 @@ class SingleView(TurnView, frozen=True, gc=False):
             body.example_id,
             body.turn_id,
             bytes(body.prompt),
-            (_member(body),),
+            (_alone(body),),
             False,
             body.expected_candidates,
         )
@@ -179,15 +174,26 @@ def _present(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _member(body: _Member | _Candidate) -> MemberView:
+def _member(body: _Member) -> MemberView:
     return MemberView(
         body.candidate_id,
         body.candidate_index,
         bytes(body.response),
         body.score,
         body.policy_version,
-        _slice(body.token_ids) if isinstance(body, _Member) else None,
+        _slice(body.token_ids),
         bytes(body.raw_metadata),
+    )
+
+
+def _alone(body: _Candidate) -> MemberView:
+    return MemberView(
+        body.candidate_id,
+        body.candidate_index,
+        bytes(body.response),
+        body.score,
+        body.policy_version,
+        raw_metadata=bytes(body.raw_metadata),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -18,9 +18,9 @@ __all__ = [
     "MessageFields",
     "Name",
     "TokenList",
+    "are_metadata",
     "integer",
     "is_flat",
-    "is_metadata",
     "is_plain",
     "is_prompt",
     "is_response",
@@ -105,10 +105,14 @@ def _has_two_spellings(written: bytes) -> bool:
     return b"\\" in written and (b"\\u" in written or b"\\/" in written)
 
 
-@lru_cache(maxsize=_PROMPTS)
 def is_prompt(written: bytes) -> bool:
     """Return whether a slice is a prompt in its one spelling: text, or messages without what is left out."""
-    return written[:1] == b'"' or _is_canonical(written, _read_messages)
+    return written[:1] == b'"' or _is_conversation(written)
+
+
+@lru_cache(maxsize=_PROMPTS)
+def _is_conversation(written: bytes) -> bool:
+    return _is_canonical(written, _read_messages)
 
 
 def is_response(written: bytes) -> bool:
@@ -121,21 +125,27 @@ def is_tokens(written: bytes) -> bool:
     return _is_canonical(written, _read_tokens)
 
 
-def is_metadata(written: bytes) -> bool:
-    """Return whether a slice is an object in its one spelling, of no depth that could be refused."""
-    return isinstance(_any(written), dict)
+def are_metadata(slices: Sequence[bytes]) -> bool:
+    """Return whether slices are objects in their one spelling, of no depth that could be refused.
+
+    Args:
+        slices: values of JSON. They are read together, unless their depth may lie in one of them.
+    """
+    together = b"[" + b",".join(slices) + b"]"
+    if _brackets(together) - len(slices) > FLAT:
+        return len(slices) > 1 and all(are_metadata([one]) for one in slices)
+    found = _any(together)
+    return isinstance(found, list) and set(map(type, found)) == {dict}
 
 
 def is_tools(written: bytes) -> bool:
     """Return whether a slice is a list of objects in its one spelling, of no depth that could be refused."""
-    found = _any(written)
+    found = _any(written) if is_flat(written) else None
     return isinstance(found, list) and bool(found) and all(isinstance(one, dict) for one in found)
 
 
 def _any(written: bytes) -> object:
     """Return the value of a slice, None when it has another spelling."""
-    if not is_flat(written):
-        return None
     try:
         found = orjson.loads(written)
         return found if orjson.dumps(found) == written else None
@@ -154,4 +164,8 @@ def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
 
 def is_flat(written: bytes) -> bool:
     """Return whether a slice has surely few levels."""
-    return written.count(b"{") + written.count(b"[") <= FLAT
+    return _brackets(written) <= FLAT
+
+
+def _brackets(written: bytes) -> int:
+    return written.count(b"{") + written.count(b"[")

@@ -56,10 +56,11 @@ class Inputs:
         self.positions: dict[TopicPartition, int] = {}
         self.moved = False
         self._service = plan.service
-        self._readers = {
+        readers = {
             full: {reader for reader, inputs in INPUTS.items() if name in inputs}
             for full, name in self.names.items()
         }
+        self._shared = {full: services for full, services in readers.items() if len(services) > 1}
         self._accepted = {full: topic(name).bodies() for full, name in self.names.items()}
         self._views = {full: views_of(topic(name).types) for full, name in self.names.items()}
         self._timed = {full for full, name in self.names.items() if topic(name).log_append_time}
@@ -67,7 +68,8 @@ class Inputs:
 
     def takes(self, record: ConsumerRecord) -> bool:
         """Return whether a record is meant for this service: a replayed one may be for another."""
-        return not is_for_another(record, self._service, self._readers[record.topic])
+        readers = self._shared.get(record.topic)
+        return readers is None or not is_for_another(record, self._service, readers)
 
     def decode(self, record: ConsumerRecord) -> Inbound:
         """Return a record with its body.
@@ -98,9 +100,10 @@ class Inputs:
         """Return when a record was taken; an agent's own time decides nothing."""
         return broker_time(record) if record.topic in self._timed else int(record.timestamp)
 
-    def is_next(self, record: ConsumerRecord) -> bool:
-        """Return whether a record is still to be handled."""
-        return bool(record.offset >= self.positions[self.places[record.topic]])
+    def fresh(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Return the records that are still to be handled."""
+        positions = {name: self.positions[place] for name, place in self.places.items()}
+        return [record for record in records if record.offset >= positions[record.topic]]
 
     def check_order(self, records: Sequence[ConsumerRecord]) -> None:
         """Make sure that what the client gave follows on what was handled.

@@ -150,7 +150,7 @@ class Task:
         """
         now = time.monotonic()
         async with self._working():
-            fresh = [record for record in records if self.inputs.is_next(record)] if self._open else []
+            fresh = self.inputs.fresh(records) if self._open else []
             if not fresh:
                 return
             work = self._transactions_of_open().new()
