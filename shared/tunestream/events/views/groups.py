@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
@@ -11,16 +11,26 @@ from typing_extensions import override
 
 from tunestream.events.trajectories import CloseReason
 from tunestream.events.views.base import View, view
-from tunestream.events.views.slices import FLAT, Count, MessageFields, Name, TokenList, is_utf8
+from tunestream.events.views.slices import (
+    FLAT,
+    Count,
+    MessageFields,
+    Name,
+    TokenList,
+    brackets,
+    is_flat,
+    is_utf8,
+)
 
 __all__ = ["GroupSlices", "PairView", "PreferenceGroupView"]
 
 _TEXTS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)).difference(b"[]{}"))
 _ABSENT: Final = msgspec.Raw(b"")
+_NO_METADATA: Final = msgspec.Raw(b"{}")
 
 
-class _Context(msgspec.Struct, gc=False):
+class _Context(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     prompt: str | list[MessageFields]
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)] | None = None
     token_ids: TokenList | None = None
@@ -30,7 +40,7 @@ class _Object(msgspec.Struct, gc=False):
     """An object of any fields."""
 
 
-class _Member(msgspec.Struct, gc=False):
+class _Member(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: Name
     response: str | MessageFields
     score: float
@@ -38,10 +48,10 @@ class _Member(msgspec.Struct, gc=False):
     context: Count = 0
     policy_version: str | None = None
     token_ids: TokenList | None = None
-    metadata: _Object = msgspec.field(default_factory=_Object)
+    metadata: msgspec.Raw = _NO_METADATA
 
 
-class _Pairing(msgspec.Struct, gc=False):
+class _Pairing(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     exhaustive: bool
     reward: Literal["score_diff", "chosen_score"]
 
@@ -54,19 +64,34 @@ class PairView(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=F
     reward: float
 
 
-def _is_flat(value: bytes) -> bool:
+def _has_few_levels(value: bytes) -> bool:
     """Return whether well-formed JSON has few levels; code in its texts counts for nothing."""
-    brackets = _TEXTS.sub(b"", value).translate(None, _NO_BRACKETS)
+    if is_flat(value):
+        return True
+    left = _TEXTS.sub(b"", value).translate(None, _NO_BRACKETS)
     for _ in range(FLAT):
-        if not brackets:
+        if not left:
             return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
     return False
 
 
+def _are_flat(slices: Sequence[msgspec.Raw]) -> bool:
+    """Return whether metadata has few levels; it is counted together, unless that may be all of one slice.
+
+    Raises:
+        msgspec.DecodeError: when one is no object.
+    """
+    together = b"[%b]" % b",".join(slices)
+    _read_objects(together)
+    return brackets(together) - len(slices) <= FLAT or all(map(_has_few_levels, map(bytes, slices)))
+
+
 @view("tunestream.trajectory_group.v2")
-class PreferenceGroupView(View, frozen=True, gc=False):
+class PreferenceGroupView(View, frozen=True, forbid_unknown_fields=True, gc=False):
     """A :class:`~tunestream.events.groups.PreferenceGroup`: what a curriculum decides by.
+
+    Fields of a later release are for the model, since their depth is not known.
 
     Prompts, responses and tools are checked, and nobody uses them: the gate goes on with the record's bytes.
     """
@@ -92,14 +117,15 @@ class PreferenceGroupView(View, frozen=True, gc=False):
             return None
         try:
             found = _read_group(value)
+            return found if found._is_flat(value) else None  # noqa: SLF001 - of this class
         except (msgspec.DecodeError, RecursionError):
             return None
-        return found if found._is_flat(value) else None  # noqa: SLF001 - of this class
 
     def _is_flat(self, value: bytes) -> bool:
         """Return whether nothing in the body is nested so deep that the model might refuse it."""
-        expected = 2 * len(self.members) + len(self.pairs)
-        return value.count(b"{") + value.count(b"[") - expected <= FLAT or _is_flat(value)
+        if b"tool_calls" in value or b"\\u" in value or any(context.tools for context in self.contexts):
+            return _has_few_levels(value)
+        return _are_flat([member.metadata for member in self.members])
 
     @classmethod
     @override
@@ -146,4 +172,5 @@ class GroupSlices(msgspec.Struct, gc=False):
 
 
 _read_group: Final[Callable[[bytes], Any]] = msgspec.json.Decoder(PreferenceGroupView).decode
+_read_objects: Final = msgspec.json.Decoder(list[_Object]).decode
 _read_slices: Final = msgspec.json.Decoder(GroupSlices).decode

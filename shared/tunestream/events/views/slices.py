@@ -19,6 +19,7 @@ __all__ = [
     "Name",
     "TokenList",
     "are_metadata",
+    "brackets",
     "integer",
     "is_flat",
     "is_plain",
@@ -132,7 +133,7 @@ def are_metadata(slices: Sequence[bytes]) -> bool:
         slices: values of JSON. They are read together, unless their depth may lie in one of them.
     """
     together = b"[" + b",".join(slices) + b"]"
-    if _brackets(together) - len(slices) > FLAT:
+    if brackets(together) - len(slices) > FLAT:
         return len(slices) > 1 and all(are_metadata([one]) for one in slices)
     found = _any(together)
     return isinstance(found, list) and set(map(type, found)) == {dict}
@@ -164,8 +165,9 @@ def _is_canonical(written: bytes, read: Callable[[bytes], object]) -> bool:
 
 def is_flat(written: bytes) -> bool:
     """Return whether a slice has surely few levels."""
-    return _brackets(written) <= FLAT
+    return brackets(written) <= FLAT
 
 
-def _brackets(written: bytes) -> int:
+def brackets(written: bytes) -> int:
+    """Return how many objects and lists a slice may have; no value in it has more levels."""
     return written.count(b"{") + written.count(b"[")

@@ -196,7 +196,6 @@ def test_bytes_that_no_model_takes_are_in_no_view(old: bytes, new: bytes) -> Non
     [
         (b'"run_id":"r"', b'"run_id":"x","run_id":"r"'),
         (b'"score":1.0', b'"score":7,"score":1'),
-        (b'"run_id":"r"', b'"run_id":"r","later":{"x":[1]}'),
         (b'"index":0', b'"index":null'),
         (b'"metadata":{}', b'"metadata":{"n":' + b"9" * 3000 + b"}"),
     ],
@@ -222,6 +221,25 @@ def test_code_in_texts_and_large_tools_are_read_by_the_view_and_deep_values_by_t
     body["members"][0]["metadata"] = deep
     value = json.dumps(body).encode()
     assert (PreferenceGroupView.read(value) is not None) is read
+    assert seen(read_group(value), PreferenceGroup.of_service(value))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("levels", "read"), [(1, True), (60, True), (150, False)])
+def test_metadata_of_many_candidates_is_read_by_the_view_unless_that_of_one_is_deep(
+    levels: int, read: bool
+) -> None:
+    body = json.loads(group().to_json())
+    one = body["members"][0] | {"metadata": {"tags": ["a"], "at": {}}}
+    deep = one | {"metadata": json.loads('{"x":' * levels + "1" + "}" * levels)}
+    body["members"] = [one] * 120 + [deep]
+    value = json.dumps(body).encode()
+    assert (PreferenceGroupView.read(value) is not None) is read
+    assert seen(read_group(value), PreferenceGroup.of_service(value))  # type: ignore[arg-type]
+
+
+def test_a_field_of_a_later_release_is_left_to_the_model() -> None:
+    value = group().to_json()[:-1] + b',"later":{"a":[]}}'
+    assert PreferenceGroupView.read(value) is None
     assert seen(read_group(value), PreferenceGroup.of_service(value))  # type: ignore[arg-type]
 
 
