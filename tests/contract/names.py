@@ -95,17 +95,12 @@ def entry_point_groups() -> list[str]:
 def environment_variables() -> list[str]:
     """Return the variables of every settings class, and those that are read beside them."""
     for module, text in _sources():
-        if "SettingsConfigDict(" in text:
+        if "variables(" in text:
             importlib.import_module(module)
     classes = [cls for cls in _subclasses(BaseSettings) if cls.__module__.partition(".")[0] in _PACKAGES]
-    found = {_variable(cls, name) for cls in classes for name in cls.model_fields}
+    found = {str(field.validation_alias) for cls in classes for field in cls.model_fields.values()}
     read = re.compile(r'(?:environ(?:\.get\(|\[)|envvar=)"((?:TUNESTREAM|KAFKA)_\w+)"')
     return sorted(found | {name for _, text in _sources() for name in read.findall(text)})
-
-
-def _variable(cls: type[BaseSettings], name: str) -> str:
-    alias = cls.model_fields[name].validation_alias
-    return alias if isinstance(alias, str) else f"{cls.model_config['env_prefix']}{name}".upper()
 
 
 def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:

@@ -61,8 +61,7 @@ def service_tables() -> dict[str, str]:
 
 def variable_of(settings: type[BaseSettings], name: str) -> str:
     """Return the environment variable that a field is read from."""
-    alias = settings.model_fields[name].validation_alias
-    return alias if isinstance(alias, str) else f"{settings.model_config['env_prefix']}{name}".upper()
+    return str(settings.model_fields[name].validation_alias)
 
 
 def _slug(settings: type[BaseSettings]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunestream.config.environment import EnvironmentSettings, variables
 
 __all__ = ["PairBuilderSettings"]
 
 
-class PairBuilderSettings(BaseSettings):
+class PairBuilderSettings(EnvironmentSettings):
     """``TUNESTREAM_PAIR_BUILDER_*`` environment variables."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_PAIR_BUILDER_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_PAIR_BUILDER_")
 
     largest_group_bytes: int = Field(
         default=4 << 20, ge=1024, description="a larger group goes to the artifact store"

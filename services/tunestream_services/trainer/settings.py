@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tunestream.config.environment import EnvironmentSettings, variables
 from tunestream.serving.updater import Timing
 from tunestream.trainers.retry import Retry
 
 __all__ = ["TrainerSettings"]
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(EnvironmentSettings):
     """``TUNESTREAM_TRAINER_*`` environment variables."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_TRAINER_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_TRAINER_")
 
     max_attempts: int = Field(default=5, ge=1, description="of a job whose worker, owner or service fails")
     attempt_delay_seconds: float = Field(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tunestream.config.environment import EnvironmentSettings, variables
 from tunestream.config.settings import KafkaSettings
 
 __all__ = ["CollectorSettings"]
 
 
-class CollectorSettings(BaseSettings):
+class CollectorSettings(EnvironmentSettings):
     """``TUNESTREAM_COLLECTOR_*`` environment variables."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_COLLECTOR_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_COLLECTOR_")
 
     replay: bool = Field(
         default=False,

@@ -12,8 +12,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tunestream.config.environment import EnvironmentSettings, variables
 from tunestream.topics import DEFAULT_PARTITIONS
 
 __all__ = [
@@ -28,12 +28,10 @@ __all__ = [
 _SERVER: Final = re.compile(r"(?:\[[^\s\]]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(EnvironmentSettings):
     """The broker, how to reach it, and how its topics are laid out."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TUNESTREAM_KAFKA_", extra="ignore", frozen=True, populate_by_name=True
-    )
+    model_config = variables("TUNESTREAM_KAFKA_")
 
     bootstrap_servers: str = Field(
         default="localhost:9092",
@@ -101,20 +99,20 @@ def _is_address(text: str) -> bool:
     return True
 
 
-class StoreSettings(BaseSettings):
+class StoreSettings(EnvironmentSettings):
     """Where datasets and weights are kept."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_")
 
     artifacts: str = Field(
         default=".tunestream/artifacts", description="a folder or any fsspec URL, e.g. s3://bucket/path"
     )
 
 
-class PublisherSettings(BaseSettings):
+class PublisherSettings(EnvironmentSettings):
     """How an agent's SDK publishes."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_SDK_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_SDK_")
 
     turns: Literal["whole", "stream"] | None = Field(
         default=None,
@@ -123,10 +121,10 @@ class PublisherSettings(BaseSettings):
     )
 
 
-class LogSettings(BaseSettings):
+class LogSettings(EnvironmentSettings):
     """What a process logs, and how."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_LOG_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_LOG_")
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="lowest level that is logged"
@@ -134,14 +132,14 @@ class LogSettings(BaseSettings):
     format: Literal["json", "console"] = Field(default="json", description="JSON lines, or for people")
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(EnvironmentSettings):
     """One replica of one service.
 
     ``replica`` must be unique per service and stable over restarts (a StatefulSet's ordinal, a
     supervisor's slot): it makes the group's static membership, so that a restart moves no partition.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_")
 
     replica: str = Field(
         default="0",
@@ -172,10 +170,10 @@ class ServiceSettings(BaseSettings):
     )
 
 
-class SupervisorSettings(BaseSettings):
+class SupervisorSettings(EnvironmentSettings):
     """How ``tunestream up`` restarts a service that died."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_UP_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_UP_")
 
     restart_waits: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         default=(0.0, 0.5, 1.0, 2.0, 4.0),

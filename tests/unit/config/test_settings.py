@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tunestream.config.settings import KafkaSettings
+from tunestream.config.settings import KafkaSettings, PublisherSettings
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,13 @@ def test_what_is_no_list_of_servers_is_refused_and_not_repeated(servers: str) ->
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
     assert KafkaSettings().bootstrap_servers == "localhost:9092"
+
+
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESTREAM_SDK_TURNS", "both")
+    monkeypatch.setenv("TUNESTREAM_KAFKA_PARTITIONS", "0")
+    with pytest.raises(ValidationError, match=r"TUNESTREAM_SDK_TURNS\n.*'whole' or 'stream'"):
+        PublisherSettings()
+    with pytest.raises(ValidationError, match=r"TUNESTREAM_KAFKA_PARTITIONS\n"):
+        KafkaSettings()
+    assert KafkaSettings(partitions=3).partitions == 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
+from tunestream.config.environment import variables
 from tunestream.trainers.worker.settings import WorkerSettings
 
 __all__ = ["ARTSettings"]
@@ -15,7 +15,7 @@ __all__ = ["ARTSettings"]
 class ARTSettings(WorkerSettings):
     """Deadlines in seconds, how often is tried, and the interpreter that has ART."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_ART_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_ART_")
 
     python: Path | None = Field(
         default=None,

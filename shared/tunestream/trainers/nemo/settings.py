@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunestream.config.environment import EnvironmentSettings, variables
 
 __all__ = ["NeMoSettings"]
 
 
-class NeMoSettings(BaseSettings):
+class NeMoSettings(EnvironmentSettings):
     """Deadlines in seconds, and how often is tried."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_NEMO_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_NEMO_")
 
     connect_timeout: float = Field(default=5.0, gt=0)
     request_timeout: float = Field(default=60.0, gt=0, description="of one request, from first to last byte")

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunestream.config.environment import EnvironmentSettings, variables
 
 __all__ = ["ENVIRONMENT", "WorkerSettings"]
 
@@ -29,10 +30,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
 """Defaults of a worker's environment; variables of the owner's environment go first."""
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(EnvironmentSettings):
     """How a worker process is started, and its deadlines in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESTREAM_WORKER_", extra="ignore", frozen=True)
+    model_config = variables("TUNESTREAM_WORKER_")
 
     start_timeout: float = Field(default=300.0, gt=0, description="for the imports")
     heartbeat_timeout: float = Field(default=10.0, gt=0, description="without a word from the owner, it ends")
