@@ -23,9 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## play, train, promote: the whole loop on this machine
 	$(BIN)/tunestream demo $(ARGS)
 
-# Two at a time: half of a test is waiting. tests/conftest.py says which tests share a process.
+# Three at a time on two cores: half of a test is waiting. tests/conftest.py says which tests share a process.
 test: $(STAMP) ## everything that must hold, on a real Kafka
-	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak and not gpu and not bench' -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## style, types, layers, prose
 	$(BIN)/ruff check .

@@ -25,21 +25,31 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
-# What loads torch stays on one worker, what shares the deployment on the other: each is started once.
-# They come first, so that each worker begins with one of them; the other files follow where there is room.
+# What loads torch stays on one worker, what shares the deployment on another: each is started once.
+# They come first, so that a worker begins with each of them; the other files follow where there is room.
 _TOGETHER: Final = {
     "deployment": ("integration/services", "integration/cli/test_control"),
     "torch": (
         "integration/trainers",
         "integration/experiments",
         "integration/serving",
-        "integration/demo",
+        "integration/demo/test_agents",
         "integration/examples",
         "contract/test_art_adapter",
         "contract/test_backend_port",
         "contract/test_trainer_adapter",
     ),
 }
+# Files that take longest, first of the others: one of them at the end would have the other workers wait.
+_LONG: Final = (
+    "integration/demo/test_demo",
+    "chaos/test_exactly_once",
+    "contract/test_names",
+    "integration/streams/test_embedded",
+    "integration/cli/test_up",
+    "unit/test_imports",
+    "unit/cli/test_app",
+)
 
 
 class _ByRoom(LoadScopeScheduling):  # type: ignore[misc]  # no types come with it
@@ -55,8 +65,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByRoom
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the groups first."""
-    order = list(_TOGETHER)
+    """Put the groups first, then the long files."""
+    order = [*_TOGETHER, *(f"tests/{name}.py" for name in _LONG)]
     groups = {item: _group(item.nodeid) for item in items}
     items.sort(key=lambda item: order.index(groups[item]) if groups[item] in order else len(order))
 
