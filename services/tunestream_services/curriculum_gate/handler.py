@@ -77,7 +77,7 @@ class GateHandler(Handler):
     @override
     async def prepare(self, records: Sequence[Inbound], now: float) -> None:
         """Fetch the bodies of large groups; read the runs again when a configuration is not known."""
-        refs = {one.body.group_id: one.body for one in records if isinstance(one.body, TrajectoryGroupRef)}
+        refs = {one.body.group_id: one.body for one in records if type(one.body) is TrajectoryGroupRef}
         self._fetched = await self._bodies.each(refs, _arrival) if refs else {}
         if any(not self._known(record) for record in records):
             await self._runs.refresh_since(now)

@@ -35,7 +35,7 @@ class LargeBodies:
     async def move(self, effects: Effects) -> None:
         """Put the bodies of large outputs into the store, and records that name them in their place."""
         for output in effects.outbound:
-            if not isinstance(output.body, Tick):
+            if type(output.body) is not Tick:
                 output.payload = output.encoded()
                 if len(output.payload) > self._largest:
                     await self._move(output, output.payload)
@@ -60,7 +60,7 @@ class LargeBodies:
         self._answers.clear()
         for record in records:
             ref = record.body
-            if isinstance(ref, ScoreAnswerRef) and builder.waiting.awaits(
+            if type(ref) is ScoreAnswerRef and builder.waiting.awaits(
                 (ref.run_id, ref.example_id, ref.turn_id), ref.request_id
             ):
                 self._answers[ref.request_id] = await self._read(ref)

@@ -60,19 +60,16 @@ class PairBuilderHandler(Handler):
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Advance stream time, then take the record."""
         body, envelope = record.body, record.envelope
-        if isinstance(body, ScoreAnswer | ScoreAnswerRef):
+        # Turns come first: asking whether a view is a model takes longer than all the rest.
+        if not isinstance(body, TurnView) and isinstance(body, ScoreAnswer | ScoreAnswerRef):
             self._answer(body, effects)
             return
         assert isinstance(body, _BODIES)
         if envelope.time is None:
             raise Refused("schema.missing", "header ce_time is missing; stream time comes from it")
         config_digest = envelope.extensions.get("tsdigest", "")
-        if not config_digest and not isinstance(body, Tick):
-            raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
-        if not isinstance(body, Tick) and (needed := self._unreadable(body, config_digest)) is not None:
-            # Also what is refused is no silence: were it, a quiet turn beside it would wait for its end.
-            self._builder.advance(envelope.time, effects)
-            raise _unknown_run(body.run_id, needed)
+        if isinstance(body, TurnView) or not isinstance(body, Tick):
+            self._check_configuration(body, config_digest, envelope.time, effects)
         self._builder.handle(
             body,
             time=envelope.time,
@@ -81,6 +78,14 @@ class PairBuilderHandler(Handler):
             effects=effects,
             everywhere=EVERYWHERE in envelope.extensions,
         )
+
+    def _check_configuration(self, body: _Example, config_digest: str, time: int, effects: Effects) -> None:
+        if not config_digest:
+            raise Refused("schema.missing", "header ce_tsdigest is missing; the collector stamps it")
+        if (needed := self._unreadable(body, config_digest)) is not None:
+            # Also what is refused is no silence: were it, a quiet turn beside it would wait for its end.
+            self._builder.advance(time, effects)
+            raise _unknown_run(body.run_id, needed)
 
     def _answer(self, body: ScoreAnswer | ScoreAnswerRef, effects: Effects) -> None:
         turn = (body.run_id, body.example_id, body.turn_id)

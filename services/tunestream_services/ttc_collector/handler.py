@@ -58,7 +58,7 @@ class CollectorHandler(Handler):
         self._partitions = 1
         self._partitioners: Counter[tuple[str, str]] = Counter()  # of the transaction in hand
         self._now = 0.0
-        self._rules: dict[str, CandidateRules] = {}  # by configuration digest
+        self._rules: dict[tuple[str, str], tuple[RunConfig, CandidateRules]] = {}  # by run and digest
         self._dropped: Counter[str] = Counter()  # of the record in hand
 
     @override
@@ -101,18 +101,10 @@ class CollectorHandler(Handler):
 
     def _take(self, record: Inbound, effects: Effects) -> None:
         run_id, example_id = names_of(record)
-        config = self._runs.current(run_id)
-        if config is None:
-            raise Refused(
-                "unknown_run", f"run {run_id!r} was never applied; run `tunestream run apply` and replay"
-            )
+        config_digest = self._runs.current_digest(run_id) or ""
+        config, rules = self._rules.get((run_id, config_digest)) or self._read_rules(run_id, config_digest)
         if not is_everywhere(record):
             check_key(record, run_id, example_id)
-        config_digest = self._runs.current_digest(run_id)
-        assert config_digest is not None
-        rules = self._rules.get(config_digest)
-        if rules is None:
-            rules = self._rules[config_digest] = CandidateRules.of(config)
         dropped = self._dropped
         dropped.clear()
         taken = normalise(record, config, rules, self._runs.format, dropped)
@@ -121,14 +113,28 @@ class CollectorHandler(Handler):
         if taken is None:
             effects.counts["ignored_step"] += 1
             return
-        self._emit(record, taken, config, config_digest, effects)
+        self._emit(record, (run_id, example_id), taken, config, config_digest, effects)
         if taken.faults:
             raise left_out(taken.faults, taken.among)
 
+    def _read_rules(self, run_id: str, config_digest: str) -> tuple[RunConfig, CandidateRules]:
+        config = self._runs.current(run_id)
+        if config is None:
+            raise Refused(
+                "unknown_run", f"run {run_id!r} was never applied; run `tunestream run apply` and replay"
+            )
+        found = self._rules[run_id, config_digest] = (config, CandidateRules.of(config))
+        return found
+
     def _emit(
-        self, record: Inbound, taken: Taken, config: RunConfig, config_digest: str, effects: Effects
+        self,
+        record: Inbound,
+        key: tuple[str, str],
+        taken: Taken,
+        config: RunConfig,
+        config_digest: str,
+        effects: Effects,
     ) -> None:
-        key = names_of(record)
         for body, payload in [(body, _payload(body)) for body in taken.bodies]:
             if isinstance(body, Written):
                 output = self._collector.emit(body.body, body.id, key, config, config_digest, effects)

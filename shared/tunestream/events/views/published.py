@@ -6,6 +6,7 @@ the collector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, Self
 
@@ -16,12 +17,13 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from tunestream.events.views.base import View, view
-from tunestream.events.views.slices import INT64, Name, is_flat, is_utf8, one_spelling
+from tunestream.events.views.slices import INT64, Name, are_metadata, is_flat, is_utf8, one_spelling
 
 __all__ = ["PublishedCandidate", "PublishedMember", "PublishedTurn"]
 
 _NONE: Final = Raw(b"null")
 _EMPTY: Final = b"{}"
+_NO_METADATA: Final = Raw(_EMPTY)
 # A turn's candidates repeat its prompt; those of other turns come between them.
 _CACHED: Final = 32
 
@@ -112,13 +114,12 @@ class PublishedTurn(_Published, frozen=True, gc=False):
     @override
     def decode(cls, value: bytes) -> Self:
         sent = _read_turn(value)
-        version = sent.policy_version
         return cls(
             sent.run_id,
             sent.example_id,
             sent.turn_id,
             _prompt(bytes(sent.prompt)),
-            tuple([_member(one, version) for one in sent.candidates]),
+            tuple(_members(sent.candidates, sent.policy_version)),
             sent.complete,
             sent.expected_candidates,
             _tools(bytes(sent.tools)),
@@ -133,7 +134,7 @@ class _Member(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     score: float | None = None
     policy_version: str | None = None
     token_ids: Raw = _NONE
-    metadata: Raw = _NONE
+    metadata: Raw = _NO_METADATA
 
 
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -160,7 +161,7 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     candidate_index: _Index | None = None
     expected_candidates: _Count | None = None
     policy_version: str | None = None
-    metadata: Raw = _NONE
+    metadata: Raw = _NO_METADATA
 
 
 _Token = Annotated[int, msgspec.Meta(ge=0, le=INT64 - 1)]
@@ -175,15 +176,23 @@ _read_tools: Final = msgspec.json.Decoder(_Objects).decode
 _read_tokens: Final = msgspec.json.Decoder(_Tokens).decode
 
 
-def _member(sent: _Member, version: str | None) -> PublishedMember:
+def _members(sent: Sequence[_Member], version: str | None) -> list[PublishedMember]:
+    """Return candidates; ``version`` is that of those that name none."""
+    metadata = [bytes(one.metadata) for one in sent]
+    if not are_metadata(metadata):
+        metadata = list(map(_metadata, metadata))
+    return [_member(one, version, written) for one, written in zip(sent, metadata, strict=True)]
+
+
+def _member(sent: _Member, version: str | None, metadata: bytes) -> PublishedMember:
     return PublishedMember(
         sent.candidate_id,
         _response(bytes(sent.response)),
         sent.score,
         sent.candidate_index,
         version if sent.policy_version is None else sent.policy_version,
-        _tokens(bytes(sent.token_ids)),
-        _metadata(bytes(sent.metadata)),
+        None if sent.token_ids is _NONE else _tokens(bytes(sent.token_ids)),
+        metadata,
     )
 
 
@@ -216,7 +225,7 @@ def _response(written: bytes) -> bytes:
 
 
 def _metadata(written: bytes) -> bytes:
-    if written in (_EMPTY, b"null"):
+    if written == b"null":
         return _EMPTY
     return orjson.dumps(_read_object(_flat(written)))
 
