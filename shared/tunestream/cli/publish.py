@@ -19,7 +19,8 @@ from tunestream.cli.lookup import applied_runs, no_such_run
 from tunestream.cli.output import DryRunOption, JsonOption, emit, logs, note, warn
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.keys import decode_key
-from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
+from tunestream.sdk.event_files import LineError, LineReader, RecordedFormat, likely_format, line_reader
+from tunestream.sdk.pieces import WHOLE, turns_go
 from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
 __all__ = ["register"]
@@ -76,7 +77,8 @@ def publish(
 
     The first line that is no event ends the command, and so does the first event of a run that was never
     applied; the lines before it are published. Publishing the same file twice counts once, as every event
-    has its own id. --dry-run reads the lines and asks no broker.
+    has its own id. --dry-run reads the lines and asks no broker. To a deployment before format 3 a turn goes
+    as single candidates and its end, and a line with more than these can hold ends the command.
     """
     if form is RecordedFormat.NAT and run is None:
         raise typer.BadParameter("steps of the NeMo Agent Toolkit name no run", param_hint="--run")
@@ -85,8 +87,10 @@ def publish(
     runs = _Runs(None if dry_run else asyncio.run(applied_runs(settings)), allow_unknown=allow_unknown)
     if run is not None:
         runs.check(run)
+    turns = WHOLE if dry_run else asyncio.run(turns_go(settings))
+    read = line_reader(form, run_id=run, source=_SOURCE, restamp=restamp, turns=turns)
     with read_lines(file, file_type) as lines:
-        events = runs.checked(file, _events(file, lines, form, run, restamp=restamp))
+        events = runs.checked(file, _events(file, lines, form, read))
         count = sum(1 for _ in events) if dry_run else asyncio.run(_send(settings, _size(file), events, rate))
     seconds = time.monotonic() - started
     if as_json:
@@ -112,8 +116,9 @@ class _Runs:
     def checked(self, name: str, events: Iterator[_Event]) -> Iterator[_Event]:
         """Yield events, and check the run of each."""
         for event in events:
-            assert event.record.key is not None
-            self.check(decode_key(event.record.key)[0], place=f"{name}:{event.number}: ")
+            key = event.records[0].key
+            assert key is not None
+            self.check(decode_key(key)[0], place=f"{name}:{event.number}: ")
             yield event
 
     def check(self, run_id: str, place: str = "") -> None:
@@ -134,25 +139,22 @@ class _Runs:
 
 
 class _Event(NamedTuple):
-    """One line of the input: its number, its length in bytes, and its record."""
+    """One line of the input: its number, its length in bytes, and its records, mostly one."""
 
     number: int
     length: int
-    record: EncodedRecord
+    records: list[EncodedRecord]
 
 
-def _events(
-    name: str, lines: Iterator[bytes], form: RecordedFormat, run: str | None, *, restamp: bool
-) -> Iterator[_Event]:
+def _events(name: str, lines: Iterator[bytes], form: RecordedFormat, read: LineReader) -> Iterator[_Event]:
     """Yield the event of each line that is not empty."""
-    read = line_reader(form, run_id=run, source=_SOURCE, restamp=restamp)
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                record = read(line, time.time_ns() // 1_000_000)
+                records = read(line, time.time_ns() // 1_000_000)
             except (LineError, EventTooLarge) as error:
                 raise Failure(f"{name}:{number}: {error}", remedy=_format_remedy(form, line)) from error
-            yield _Event(number, len(line), record)
+            yield _Event(number, len(line), records)
 
 
 def _format_remedy(form: RecordedFormat, line: bytes) -> str:
@@ -170,7 +172,8 @@ async def _send(
             for event in events:
                 if rate is not None:
                     await asyncio.sleep(max(0.0, began + count / rate - time.monotonic()))
-                await producer.send(event.record)
+                for record in event.records:
+                    await producer.send(record)
                 count += 1
                 read += event.length
                 show(count, read)

@@ -19,12 +19,13 @@ from tunestream.rows.errors import Place, RowError
 from tunestream.rows.messages import MessageError, prompt_of, text_of
 from tunestream.rows.values import check_depth, find_surrogate, json_value
 from tunestream.sdk.event_records import NativeEvent, nat_record, native_record, score_record
+from tunestream.sdk.pieces import WHOLE, NotInThisFormat, TurnsGo, in_pieces
 from tunestream.sdk.turn import published_response
 from tunestream.streams.publish import EncodedRecord
 
-__all__ = ["LineError", "RecordedFormat", "likely_format", "line_reader"]
+__all__ = ["LineError", "LineReader", "RecordedFormat", "likely_format", "line_reader"]
 
-LineReader = Callable[[bytes, int], EncodedRecord]
+LineReader = Callable[[bytes, int], list[EncodedRecord]]
 
 
 class RecordedFormat(StrEnum):
@@ -39,24 +40,25 @@ class LineError(ValueError):
 
 
 def line_reader(
-    form: RecordedFormat, *, run_id: str | None, source: str, restamp: bool = False
+    form: RecordedFormat, *, run_id: str | None, source: str, restamp: bool = False, turns: TurnsGo = WHOLE
 ) -> LineReader:
-    """Return a function from a line and the present (milliseconds) to the record to publish.
+    """Return a function from a line and the present (milliseconds) to the records to publish, mostly one.
 
     Args:
         form: native: the body of an event, e.g. of a TTCCandidate; nat: ``{"example_id": …, "step": …}``.
         run_id: the run to publish to; None keeps what a native line names.
         source: CloudEvents source.
         restamp: a step happens now, not at its ``event_timestamp``.
+        turns: how they go.
 
     Raises:
         ValueError: for NAT steps without a run: they name none.
     """
     if form is RecordedFormat.NATIVE:
-        return lambda line, now: _native(line, now, run_id, source)
+        return lambda line, now: _native(line, now, run_id, source, turns)
     if run_id is None:
         raise ValueError("steps of the NeMo Agent Toolkit name no run; pass run_id")
-    return lambda line, now: _nat(line, now, run_id, source, restamp=restamp)
+    return lambda line, now: [_nat(line, now, run_id, source, restamp=restamp)]
 
 
 def likely_format(line: bytes) -> RecordedFormat | None:
@@ -76,20 +78,24 @@ _KEYS_OF_EVENTS: Final = frozenset(
 )
 
 
-def _native(line: bytes, now: int, run_id: str | None, source: str) -> EncodedRecord:
+def _native(line: bytes, now: int, run_id: str | None, source: str, turns: TurnsGo) -> list[EncodedRecord]:
     fields = _object(line)
     if run_id is not None:
         fields["run_id"] = run_id
     model = _model_of(fields)
     try:
         event = model.model_validate(fields)
-        if isinstance(event, TTCScore):
-            return score_record(event, partition=None, source=source, time=now)
-        return native_record(_read(event), source=source, time=now)
+        return [_record(each, source, now) for each in in_pieces(_read(event), turns)]
     except ValidationError as error:
         raise LineError(_fields(error, model.__name__)) from error
-    except MessageError as error:
+    except (MessageError, NotInThisFormat) as error:
         raise LineError(str(error)) from error
+
+
+def _record(event: NativeEvent, source: str, now: int) -> EncodedRecord:
+    if isinstance(event, TTCScore):
+        return score_record(event, partition=None, source=source, time=now)
+    return native_record(event, source=source, time=now)
 
 
 def _read(event: NativeEvent) -> NativeEvent:

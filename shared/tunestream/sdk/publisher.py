@@ -12,15 +12,14 @@ from uuid import uuid4
 
 from tunestream.events.base import Metadata
 from tunestream.events.keys import encode_key
-from tunestream.events.runs import TURN_FORMAT
 from tunestream.events.scores import TTCScore
 from tunestream.events.trajectories import EpisodeItem
 from tunestream.events.ttc import PublishedPrompt, TTCEpisode, TTCExampleEnd
-from tunestream.sdk.environment import settings_or_environment, turns_of_environment
+from tunestream.sdk.environment import settings_or_environment
 from tunestream.sdk.event_records import TOPIC, NativeEvent, nat_record, native_record, score_record
 from tunestream.sdk.outflow import outflow
-from tunestream.sdk.turn import NotInThisFormat, Turn, TurnEvent, TurnReceipt
-from tunestream.streams.format import deployment_format
+from tunestream.sdk.pieces import WHOLE, NotInThisFormat, in_pieces, turns_go
+from tunestream.sdk.turn import Turn, TurnEvent, TurnReceipt
 from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
 if TYPE_CHECKING:
@@ -72,11 +71,10 @@ class TTCPublisher:
         self._source = source
         self._settings = settings_or_environment(settings)
         self._producer = EventProducer(self._settings, max_in_flight=max_in_flight)
-        self._whole = True
-        self._old_format: int | None = None  # where it holds no turn records
+        self._turns = WHOLE
 
     async def __aenter__(self) -> Self:
-        self._whole, self._old_format = await _how_turns_go(self._settings)
+        self._turns = await turns_go(self._settings)
         await self._producer.__aenter__()
         return self
 
@@ -112,7 +110,7 @@ class TTCPublisher:
             policy_version=policy_version or self.policy_version,
             tools=tools,
             prompt_token_ids=prompt_token_ids,
-            old_format=self._old_format,
+            old_format=self._turns.old_format,
             added=added,
         )
 
@@ -185,7 +183,7 @@ class TTCPublisher:
     def _records(self, turn: Turn) -> list[EncodedRecord]:
         if turn.streams:
             return [self._encoded(event) for event in turn.end()]
-        if turn.candidates and self._whole:
+        if turn.candidates and self._turns.whole:
             try:
                 return [self._encoded(turn.whole())]
             except EventTooLarge as error:
@@ -218,8 +216,8 @@ class TTCPublisher:
             ValueError: when the receipt names candidates, and this is none of them.
             NotInThisFormat: when the deployment holds no scores that come later.
         """
-        if self._old_format is not None:
-            raise NotInThisFormat("score", self._old_format)
+        if self._turns.old_format is not None:
+            raise NotInThisFormat("score", self._turns.old_format)
         if turn.candidate_ids and candidate_id not in turn.candidate_ids:
             raise ValueError(f"candidate_id: turn {turn.turn_id} has no candidate {candidate_id!r}")
         event = TTCScore(
@@ -277,8 +275,14 @@ class TTCPublisher:
         return event
 
     async def publish(self, event: NativeEvent) -> None:
-        """Publish any native event."""
-        await self._producer.send(self._encoded(event))
+        """Publish any native event; a turn goes as the class describes.
+
+        Raises:
+            EventTooLarge: when it is larger than the topic takes; nothing is sent then.
+            NotInThisFormat: when the deployment cannot hold it.
+        """
+        for record in [self._encoded(each) for each in in_pieces(event, self._turns)]:
+            await self._producer.send(record)
 
     def _encoded(self, event: NativeEvent) -> EncodedRecord:
         return native_record(event, source=self._source, time=_now())
@@ -303,14 +307,6 @@ class TTCPublisher:
             DeliveryError: when events were not delivered.
         """
         await self._producer.flush()
-
-
-async def _how_turns_go(settings: KafkaSettings) -> tuple[bool, int | None]:
-    """Return whether turns go as one record, and the deployment's format where it knows none."""
-    if (wanted := turns_of_environment()) is not None:
-        return wanted == "whole", None
-    number = await deployment_format(settings)
-    return (True, None) if number >= TURN_FORMAT else (False, number)
 
 
 def _now() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,21 +13,12 @@ from tunestream.events.messages import OpenAIMessage
 from tunestream.events.ttc import PublishedPrompt, PublishedResponse, TTCCandidate, TTCTurnEnd
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.rows.messages import prompt_of, response_of
+from tunestream.sdk.pieces import NotInThisFormat, beyond_single, piece_of
 from tunestream.sdk.text import check_text
 
-__all__ = ["NotInThisFormat", "Turn", "TurnEvent", "TurnReceipt", "published_response"]
+__all__ = ["Turn", "TurnEvent", "TurnReceipt", "published_response"]
 
 TurnEvent = TTCTurn | TTCCandidate | TTCTurnEnd
-
-
-class NotInThisFormat(ValueError):
-    """The deployment's format cannot hold what is published; the message names the field and the remedy."""
-
-    def __init__(self, field: str, number: int) -> None:
-        super().__init__(
-            f"{field}: this deployment writes format {number}, in which candidates have a text and a score "
-            "alone; finish the upgrade: tunestream upgrade finish"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +154,9 @@ class Turn:
         if not isinstance(candidate.response, str):
             read = published_response(candidate.response, "response", self.dropped)
             candidate = candidate.model_copy(update={"response": read})
-        self._refuse(_beyond(candidate))
+        self._refuse(beyond_single(candidate))
         if self._added is not None:
-            self._added(self._alone(candidate))
+            self._added(piece_of(self._empty, candidate))
         self.candidates.append(candidate)
         return candidate
 
@@ -180,7 +171,7 @@ class Turn:
 
     def events(self) -> list[TurnEvent]:
         """Return the turn as single events: its candidates, and its end unless their number was announced."""
-        return [*(self._alone(candidate) for candidate in self.candidates), *self.end()]
+        return [*(piece_of(self._empty, candidate) for candidate in self.candidates), *self.end()]
 
     def end(self) -> list[TTCTurnEnd]:
         """Return the event that ends the turn, none where it is empty or ends with its last candidate."""
@@ -188,26 +179,7 @@ class Turn:
             return []
         return [TTCTurnEnd(run_id=self.run_id, example_id=self.example_id, turn_id=self.turn_id)]
 
-    def _alone(self, candidate: TTCTurnCandidate) -> TTCCandidate | TTCTurn:
-        """Return a candidate as an event: as a part of the turn where a single candidate cannot hold it."""
-        turn = self._empty
-        if any(_beyond(candidate).values()) or turn.tools or turn.prompt_token_ids:
-            return turn.model_copy(update={"candidates": [candidate], "complete": False})
-        return TTCCandidate.of_valid(
-            run_id=turn.run_id,
-            example_id=turn.example_id,
-            turn_id=turn.turn_id,
-            candidate_id=candidate.candidate_id,
-            candidate_index=candidate.candidate_index,
-            prompt=turn.prompt,
-            response=candidate.response,
-            score=candidate.score,
-            expected_candidates=turn.expected_candidates,
-            policy_version=candidate.policy_version or turn.policy_version,
-            metadata=candidate.metadata,
-        )
-
-    def _refuse(self, beyond: dict[str, object]) -> None:
+    def _refuse(self, beyond: Mapping[str, object]) -> None:
         if self._old_format is None:
             return
         for field, value in beyond.items():
@@ -216,15 +188,6 @@ class Turn:
 
 
 _NONE = TTCTurnCandidate(candidate_id="none", response="")
-
-
-def _beyond(candidate: TTCTurnCandidate) -> dict[str, object]:
-    """Return, by field, whether a candidate has what ``tunestream.ttc.candidate.v1`` cannot hold."""
-    return {
-        "score": candidate.score is None,
-        "response": not isinstance(candidate.response, str),
-        "token_ids": candidate.token_ids is not None,
-    }
 
 
 def published_response(value: object, field: str, dropped: Counter[str]) -> PublishedResponse:

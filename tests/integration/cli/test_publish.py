@@ -18,7 +18,9 @@ from tests.helpers.runs import apply_run
 from tunestream.config.settings import KafkaSettings
 from tunestream.events.cloudevents import Envelope
 from tunestream.events.keys import decode_key
+from tunestream.events.runs import TURN_FORMAT
 from tunestream.streams.reading import RecordReader
+from tunestream.streams.runs import write_format
 
 NATIVE: list[dict[str, object]] = [
     {
@@ -90,6 +92,23 @@ def test_so_do_turns_and_scores(applied: KafkaSettings, tmp_path: Path, data: Ca
     assert data("publish", file, "--run", "new")["events"] == 2
     found = Counter(map(kind, events(applied)))
     assert found == {"tunestream.ttc.turn.v1": 1, "tunestream.ttc.score.v1": applied.partitions}
+
+
+def test_to_a_deployment_that_holds_no_turns_a_turn_goes_as_its_candidates(
+    applied: KafkaSettings, data: Callable[..., Any], tunestream: Callable[..., Result]
+) -> None:
+    asyncio.run(write_format(applied, TURN_FORMAT - 1, source="/tests"))
+    place = {"example_id": "e", "turn_id": "t"}
+    turn = {**place, "prompt": "p", "candidates": [{"candidate_id": "c", "response": "a", "score": 1}]}
+    assert data("publish", "-", "--run", "new", input=lines(turn))["events"] == 1
+    sent = ["tunestream.ttc.candidate.v1", "tunestream.ttc.turn_end.v1"]
+    assert list(map(kind, events(applied))) == sent
+    score = {**place, "candidate_id": "c", "score": 0.5, "source": "ann"}
+    result = tunestream("publish", "-", "--run", "new", input=lines(score))
+    assert result.exit_code == 1
+    assert "-:1: score: this deployment writes format 2" in result.stderr
+    assert "tunestream upgrade finish" in result.stderr
+    assert list(map(kind, events(applied))) == sent
 
 
 @pytest.mark.parametrize("restamp", [False, True])

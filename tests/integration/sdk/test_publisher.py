@@ -18,7 +18,7 @@ from tunestream.events.trajectories import EpisodeItem, EpisodeItemRole
 from tunestream.events.ttc import TTCCandidate, TTCTurnEnd
 from tunestream.events.turns import TTCTurn
 from tunestream.sdk import BlockingTTCPublisher, TTCPublisher, TurnReceipt
-from tunestream.sdk.turn import NotInThisFormat
+from tunestream.sdk.pieces import NotInThisFormat
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.broker.client import MissingTopic
 from tunestream.streams.embedded import EmbeddedKafka

@@ -13,6 +13,8 @@ from tunestream.events.scores import TTCScore
 from tunestream.events.ttc import TTCCandidate
 from tunestream.events.turns import TTCTurn
 from tunestream.sdk.event_files import LineError, RecordedFormat, likely_format, line_reader
+from tunestream.sdk.pieces import TurnsGo
+from tunestream.streams.publish import EncodedRecord
 
 FIELDS = {"run_id": "r", "example_id": "e", "turn_id": "t", "candidate_id": "c", "prompt": "p", "score": 1}
 
@@ -28,7 +30,7 @@ def nat(output: str, run: str = "r") -> str:
 
 
 def read(line: str, form: RecordedFormat = RecordedFormat.NATIVE) -> bytes:
-    record = line_reader(form, run_id="r", source="/test")(line.encode(), 0)
+    (record,) = line_reader(form, run_id="r", source="/test")(line.encode(), 0)
     assert record.value is not None
     return record.value
 
@@ -79,7 +81,7 @@ SCORE: dict[str, Any] = {
 
 
 def test_a_score_is_a_line_that_goes_to_every_partition() -> None:
-    record = line_reader(RecordedFormat.NATIVE, run_id="r", source="/test")(json.dumps(SCORE).encode(), 0)
+    (record,) = line_reader(RecordedFormat.NATIVE, run_id="r", source="/test")(json.dumps(SCORE).encode(), 0)
     assert TTCScore.model_validate_json(record.value or b"") == TTCScore(**SCORE)
     assert record.everywhere
     assert Envelope.from_headers(record.headers).extensions == {"tseverywhere": "1"}
@@ -177,3 +179,46 @@ def test_a_step_that_cannot_be_published_names_the_field() -> None:
     read(nat("🙂"), RecordedFormat.NAT)
     with pytest.raises(LineError, match=r"step.payload.data.output: not text: lone surrogate \\ud83d"):
         read(nat("good \ud83d"), RecordedFormat.NAT)
+
+
+WHOLE_TURN: dict[str, Any] = {
+    "run_id": "r",
+    "example_id": "e",
+    "turn_id": "t",
+    "prompt": "p",
+    "candidates": [{"candidate_id": name, "response": name, "score": 1} for name in "ab"],
+}
+
+
+def read_before_turns(line: dict[str, Any]) -> list[EncodedRecord]:
+    reader = line_reader(RecordedFormat.NATIVE, run_id="r", source="/test", turns=TurnsGo(False, 2))
+    return reader(json.dumps(line).encode(), 0)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_to_a_deployment_without_turns_a_turn_goes_in_pieces(complete: bool) -> None:
+    records = read_before_turns(WHOLE_TURN | {"complete": complete})
+    kinds = [Envelope.from_headers(record.headers).type.split(".")[2] for record in records]
+    assert kinds == ["candidate", "candidate", "turn_end"][: 2 + complete]
+    first = TTCCandidate.model_validate_json(records[0].value or b"")
+    assert first == TTCCandidate(
+        run_id="r", example_id="e", turn_id="t", prompt="p", candidate_id="a", response="a", score=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (WHOLE_TURN | {"tools": [{"type": "function"}]}, "tools"),
+        (
+            WHOLE_TURN | {"candidates": [{"candidate_id": "c", "response": ""}]},
+            "candidates.0.score",
+        ),
+        (SCORE, "score"),
+    ],
+)
+def test_what_its_pieces_cannot_hold_is_refused_with_the_remedy(line: dict[str, Any], field: str) -> None:
+    with pytest.raises(
+        LineError, match=f"^{field}: this deployment writes format 2.*tunestream upgrade finish"
+    ):
+        read_before_turns(line)

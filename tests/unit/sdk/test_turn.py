@@ -16,7 +16,7 @@ from tunestream.events.turns import TTCTurn
 from tunestream.rows.messages import MessageError
 from tunestream.sdk import Turn
 from tunestream.sdk.event_records import native_record
-from tunestream.sdk.turn import NotInThisFormat
+from tunestream.sdk.pieces import NotInThisFormat
 
 
 def a_turn(expected: int | None = None) -> Turn:
