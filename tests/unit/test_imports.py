@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_the_base_installation_is_enough_for_the_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-TRAINERS = [
+TRAINERS: list[dict[str, Any]] = [
     {"_type": "trl", "model": {"hf_model_ckpt": "m"}},
     {"_type": "openpipe_art_trainer_adapter", "backend": {"ip": "h", "port": 1}},
     {
