@@ -126,6 +126,7 @@ async def test_records_ports_and_cluster_survive_restart_and_kill(own_kafka: Emb
     await asyncio.to_thread(own_kafka.kill)
     await asyncio.to_thread(own_kafka.start)
     assert "Fencing broker 1 " in own_kafka.log.read_text()
+    assert "DUPLICATE_BROKER_REGISTRATION" not in own_kafka.log.read_text(), "the fencing was not written"
     assert await read_committed(servers, 3) == [b"1", b"2", b"3"]
     assert (own_kafka.bootstrap_servers, own_kafka.cluster_id) == (servers, cluster_id)
     assert own_kafka.pid != first_pid

@@ -67,6 +67,7 @@ def controller_properties(log_dir: Path, *, controller_port: int) -> str:
         "listeners": _controller(controller_port),
         "broker.heartbeat.interval.ms": "100",
         "broker.session.timeout.ms": "500",
+        "metadata.max.idle.interval.ms": "100",
     }
     return _text(_placed(log_dir, controller_port) | alone)
 
