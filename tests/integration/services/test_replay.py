@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+import pytest
+import pytest_asyncio
 from aiokafka import ConsumerRecord
 
 from tests.helpers.audit import bodies_by_turn
@@ -20,8 +24,9 @@ from tunestream.events.windows import CurriculumWindow
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.publish import EncodedRecord, EventProducer
 
-TURNS = 240
 WINDOW_TURNS = 10
+# Six windows of each run, and one that closes by ticks.
+TURNS = 240 + len(RUNS) * 8
 # Another speed than that of the first time.
 SLOW = {"TUNESTREAM_MAX_RECORDS_PER_COMMIT": "7"}
 CHUNK = 50
@@ -41,47 +46,62 @@ CURRICULUM = {
 }
 
 
-async def test_events_replayed_give_the_same_groups(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
-    first = await _deployment(kafka, f"{topic_prefix}1.")
-    async with _collector(first, tmp_path / "1"), _pair_builder(first, tmp_path / "1"):
-        await publish(first, TURNS)
-        expected = await _groups(first)
-    events = await read_all(first, "ttc.events")
-    again, folder = await _deployment(kafka, f"{topic_prefix}2."), tmp_path / "2"
+@dataclass(frozen=True)
+class First:
+    """What a deployment read and wrote the first time, and the folder of its datasets."""
+
+    events: list[ConsumerRecord]
+    trajectories: list[ConsumerRecord]
+    training: list[ConsumerRecord]
+    folder: Path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def first(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> First:
+    settings = await _deployment(kafka, f"t{uuid4().hex[:10]}.")
+    folder = tmp_path_factory.mktemp("first")
     async with (
-        _collector(again, folder, SLOW | REPLAY) as collector,
-        _pair_builder(again, folder, SLOW) as builder,
+        _collector(settings, folder),
+        _pair_builder(settings, folder),
+        ServiceProcess("curriculum_gate", settings, folder),
     ):
-        middle = len(events) // 2
-        await _replay(again, "ttc.events", events[:middle])
+        await publish(settings, TURNS)
+        training = await read_until(settings, "training.batches", _all_windows)
+    events, trajectories = await read_all(settings, "ttc.events"), await read_all(settings, "trajectories")
+    return First(events, trajectories, training, folder)
+
+
+async def test_events_replayed_give_the_same_groups(
+    first: First, kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    expected = bodies_by_turn(first.trajectories)
+    assert len(expected) == TURNS
+    again = await _deployment(kafka, topic_prefix)
+    async with (
+        _collector(again, tmp_path, SLOW | REPLAY) as collector,
+        _pair_builder(again, tmp_path, SLOW) as builder,
+    ):
+        middle = len(first.events) // 2
+        await _replay(again, "ttc.events", first.events[:middle])
         await crash(builder)
         await crash(collector)
-        await _replay(again, "ttc.events", events[middle:])
+        await _replay(again, "ttc.events", first.events[middle:])
         assert await _groups(again) == expected
 
 
 async def test_trajectories_replayed_give_the_same_batches_and_datasets(
-    kafka: str, topic_prefix: str, tmp_path: Path
+    first: First, kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    first = await _deployment(kafka, f"{topic_prefix}1.")
-    async with (
-        _collector(first, tmp_path / "1"),
-        _pair_builder(first, tmp_path / "1"),
-        ServiceProcess("curriculum_gate", first, tmp_path / "1"),
-    ):
-        await publish(first, TURNS + len(RUNS) * 8)  # the last window of a run closes by ticks
-        expected = _batches(await read_until(first, "training.batches", _all_windows))
-    records = await read_all(first, "trajectories")
+    records, expected = first.trajectories, _batches(first.training)
     assert any(header(record, "ce_type") == "tunestream.tick.v1" for record in records)
-
-    again, folder = await _deployment(kafka, f"{topic_prefix}2."), tmp_path / "2"
-    async with ServiceProcess("curriculum_gate", again, folder, env=SLOW) as gate:
+    again = await _deployment(kafka, topic_prefix)
+    async with ServiceProcess("curriculum_gate", again, tmp_path, env=SLOW) as gate:
         middle = len(records) // 2
         await _replay(again, "trajectories", records[:middle])
         await crash(gate)
         await _replay(again, "trajectories", records[middle:])
         assert _batches(await read_until(again, "training.batches", _all_windows)) == expected
-    assert _datasets(folder) == _datasets(tmp_path / "1")
+    assert _datasets(tmp_path) == _datasets(first.folder)
 
 
 async def _deployment(kafka: str, prefix: str) -> KafkaSettings:

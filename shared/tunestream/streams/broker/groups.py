@@ -56,9 +56,8 @@ async def group_lags(settings: KafkaSettings, inputs: Mapping[str, Iterable[str]
         BrokerUnavailable: when no broker answers.
     """
     async with administration(settings) as admin:
-        return [
-            await _lag(settings, admin, service, name) for service, names in inputs.items() for name in names
-        ]
+        places = [(service, name) for service, names in inputs.items() for name in names]
+        return await asyncio.gather(*(_lag(settings, admin, service, name) for service, name in places))
 
 
 async def group_members(settings: KafkaSettings, service: str) -> int:
