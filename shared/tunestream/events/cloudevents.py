@@ -197,7 +197,7 @@ def _read_usual(headers: tuple[tuple[str, bytes | None], ...]) -> Envelope | Non
         return None
     if not (identity and kind and source):
         return None
-    traced = not found.keys().isdisjoint(_PASSED_ON)
+    traced = "traceparent" in found or "tracestate" in found
     passed_on = tuple(_to_pass_on(found)) if traced else ()
     return Envelope(identity.decode(), _decoded(kind), _decoded(source), time, _Extensions(found), passed_on)
 

@@ -74,7 +74,7 @@ def decode(
         record.offset,
         envelope,
         decoded,
-        broker_time(record) is not None,
+        record.timestamp_type == _LOG_APPEND_TIME,
     )
 
 
