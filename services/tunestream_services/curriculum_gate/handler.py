@@ -85,19 +85,22 @@ class GateHandler(Handler):
 
     def _known(self, record: Inbound) -> bool:
         body = record.body
+        # Views come first: asking whether one is a model takes longer than all the rest.
+        if isinstance(body, PreferenceGroupView):
+            return self._runs.has(body.run_id, body.config_digest)
         if isinstance(body, TrajectoryGroupRef):
             found = self._fetched[body.group_id]
             return isinstance(found, Refused) or self._runs.has(found.run_id, found.config_digest)
-        assert isinstance(body, PreferenceGroupView | TrajectoryGroup | Tick)
+        assert isinstance(body, TrajectoryGroup | Tick)
         return isinstance(body, Tick) or self._runs.has(body.run_id, body.config_digest)
 
     def _event(self, record: Inbound) -> Arrival | Tick:
         body = record.body
+        if isinstance(body, PreferenceGroupView | TrajectoryGroup):
+            return arrival_of(body)
         if isinstance(body, Tick):
             return body
-        if not isinstance(body, TrajectoryGroupRef):
-            assert isinstance(body, PreferenceGroupView | TrajectoryGroup)
-            return arrival_of(body)
+        assert isinstance(body, TrajectoryGroupRef)
         found = self._fetched[body.group_id]
         if isinstance(found, Refused):
             raise found
@@ -121,7 +124,7 @@ class GateHandler(Handler):
             raw=record.value,
             effects=effects,
             origin=_origin(record),
-            stored=isinstance(record.body, TrajectoryGroupRef),
+            stored=type(record.body) is TrajectoryGroupRef,
         )
 
     @override
