@@ -17,6 +17,7 @@ from tunestream.domain.turns.memory import Closed, memory_name
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
+from tunestream.domain.turns.turn_group import TurnGroup
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import FORMAT, TURN_FORMAT
 from tunestream.events.scores import ScoreAnswer, ScoreStep
@@ -59,6 +60,7 @@ class PairBuilder:
         partition: of ``ttc.candidates``; stream time goes on to the same partition of ``trajectories``.
         number: the format that the deployment writes.
         has_service: whether a reward service answers requests for scores.
+        take_group: takes the groups of turns; None sends them on to the gate.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class PairBuilder:
         partition: int = 0,
         number: Callable[[], int] = lambda: FORMAT,
         has_service: Callable[[], bool] = lambda: False,
+        take_group: Callable[[TurnGroup], None] | None = None,
     ) -> None:
         self._state = PartitionState(rules, partition)
         self._number = number
-        self._ending = TurnEnding(self._state, number, has_service)
+        self._ending = TurnEnding(self._state, number, has_service, take_group)
         self._unsettled: dict[GroupKey, OpenTurn] = {}
         self._restored = False
 

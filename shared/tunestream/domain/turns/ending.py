@@ -21,6 +21,7 @@ from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import TURN
 from tunestream.domain.turns.turn_group import (
+    TurnGroup,
     expanded_group,
     group_of_turn,
     written_contexts,
@@ -30,7 +31,7 @@ from tunestream.events.ids import content_digest, group_id, stable_id
 from tunestream.events.keys import encode_key
 from tunestream.events.runs import TURN_FORMAT
 from tunestream.events.scores import AskedMember, ScoreAnswer, ScoreStep
-from tunestream.events.trajectories import CloseReason
+from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 from tunestream.events.turns import TurnMember, TurnStep
 from tunestream.events.views.candidates import TurnView
 
@@ -44,16 +45,22 @@ class TurnEnding:
         state: of the partition.
         number: the format that the deployment writes.
         has_service: whether a reward service answers requests.
+        take_group: takes the groups of turns; None sends them on to the gate.
 
     Attributes:
         waiting: the turns that wait for scores.
     """
 
     def __init__(
-        self, state: PartitionState, number: Callable[[], int], has_service: Callable[[], bool]
+        self,
+        state: PartitionState,
+        number: Callable[[], int],
+        has_service: Callable[[], bool],
+        take_group: Callable[[TurnGroup], None] | None = None,
     ) -> None:
         self._state = state
         self._number = number
+        self._take_group = take_group
         self.waiting = Waiting[OpenTurn](
             self, self._rules, self._is_open, lambda: has_service() and number() >= TURN_FORMAT
         )
@@ -159,13 +166,20 @@ class TurnEnding:
         self, key: TurnKey, turn: OpenTurn, reason: CloseReason, at: int, scores: Scores, effects: Effects
     ) -> None:
         run, example, turn_id = key
-        name, value = group_of_turn(turn, run, example, turn_id, reason, scores)
-        compact = self._number() >= TURN_FORMAT and not turn.rules.expanded
-        body = Spliced("tunestream.trajectory_group.v2", value) if compact else expanded_group(value)
-        emit_group(self._state, body, name, turn.config_digest, run, reason, at, effects)
+        group = group_of_turn(turn, run, example, turn_id, reason, scores)
+        if self._take_group is None:
+            body = self._body(group, turn)
+            emit_group(self._state, body, group.id(), turn.config_digest, run, reason, at, effects)
+        else:
+            self._take_group(group)
         effects.changes.update(dict.fromkeys(turn.keys))
         if not turn.is_scored:
             effects.counts["unscored"] += sum(one not in scores for one in turn.unscored)
+
+    def _body(self, group: TurnGroup, turn: OpenTurn) -> Spliced | TrajectoryGroup:
+        compact = self._number() >= TURN_FORMAT and not turn.rules.expanded
+        value = group.encode()
+        return Spliced("tunestream.trajectory_group.v2", value) if compact else expanded_group(value)
 
     def _remember(self, key: TurnKey, turn: OpenTurn, at: int, effects: Effects) -> None:
         of_content = self._number() >= TURN_FORMAT

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -21,8 +22,11 @@ _TIMES = struct.Struct(">qqq")
 _MEMBER = struct.Struct(">II")
 # Follows the members whose checksums are those of their content; without it they are those of whole bodies.
 _OF_CONTENT = b"c"
+# A turn is named when it opens and when it closes, which is mostly soon.
+_NAMES = 256
 
 
+@lru_cache(maxsize=_NAMES)
 def memory_name(kind: str, example_id: str, member: str) -> bytes:
     """Name a closed turn or episode of a run in 12 bytes."""
     text = f"{kind}{len(example_id)}:{example_id}{member}"

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
 from tunestream.domain.collector.normaliser import normalise_native
-from tunestream.domain.effects import Effects, Spliced
+from tunestream.domain.effects import Effects
 from tunestream.domain.turns.closed_turns import ClosedTurn
 from tunestream.domain.turns.core import BuilderEvent, PairBuilder, event_of
 from tunestream.domain.turns.group_rules import GroupRules
+from tunestream.domain.turns.turn_group import TurnGroup
 from tunestream.events.ttc import (
     CandidateStep,
     ExampleEnd,
@@ -106,7 +107,7 @@ class OfflineBuilder:
         self.run_id = run_id
         self.summary = Summary() if summary is None else summary
         self.rules = rules = GroupRules.of(config, window_pairs)
-        self._builder = PairBuilder(lambda _run, _digest: rules)
+        self._builder = PairBuilder(lambda _run, _digest: rules, take_group=self._close)
         self._effects = Effects()
         self._clock = count()
         self._order = _OrderOfAppearance()
@@ -149,21 +150,16 @@ class OfflineBuilder:
         try:
             self._builder.handle(event, time=time, config_digest=_DIGEST, raw=b"", effects=effects)
         finally:  # what was due by then is closed, also when the event is refused
-            if effects.outbound or effects.counts:
-                self._settle()
+            if effects.counts:
+                self.summary.repeats += effects.counts["duplicate"]
+                effects.counts.clear()
+            effects.outbound.clear()
             effects.changes.clear()
 
-    def _settle(self) -> None:
-        """Take over what the pair builder did."""
-        effects = self._effects
-        for output in effects.outbound:
-            if isinstance(output.body, Spliced):
-                turn = ClosedTurn(output.body.value)
-                self.summary.add(turn)
-                self._order.add(turn)
-        self.summary.repeats += effects.counts["duplicate"]
-        effects.outbound.clear()
-        effects.counts.clear()
+    def _close(self, group: TurnGroup) -> None:
+        turn = ClosedTurn(group)
+        self.summary.add(turn)
+        self._order.add(turn)
 
 
 class _OrderOfAppearance:

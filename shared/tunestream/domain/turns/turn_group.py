@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -10,6 +10,7 @@ from tunestream.domain.scoring.turns import NO_SCORES, Scores
 from tunestream.domain.turns.given_scores import with_scores
 from tunestream.domain.turns.members import Context, Members
 from tunestream.domain.turns.open_turn import OpenTurn
+from tunestream.domain.turns.pairing import PairRules
 from tunestream.domain.turns.pairs import pair_up
 from tunestream.events.groups import PreferenceGroup
 from tunestream.events.ids import group_id
@@ -17,7 +18,65 @@ from tunestream.events.trajectories import CloseReason, TrajectoryGroup
 from tunestream.events.views.candidates import MemberView
 from tunestream.events.views.slices import integer
 
-__all__ = ["expanded_group", "group_of_turn", "written_contexts", "written_members"]
+__all__ = ["TurnGroup", "expanded_group", "group_of_turn", "written_contexts", "written_members"]
+
+
+class TurnGroup(NamedTuple):
+    """What becomes of a turn.
+
+    Attributes:
+        run_id: of the turn.
+        example_id: of the turn.
+        turn_id: of that example.
+        config_digest: of the configuration that the turn opened with.
+        closed_by: why it takes no more candidates.
+        first: id of the candidate that came first.
+        members: the candidates with a score.
+        pairing: how they were paired.
+        by_difference: whether a pair's reward is the difference of its scores, not the chosen one's score.
+        pairs: positions of the chosen and of the rejected member, and the reward.
+        unscored: how many candidates have no score.
+        skipped: how many pairs were not made, by reason.
+    """
+
+    run_id: str
+    example_id: str
+    turn_id: str
+    config_digest: str
+    closed_by: CloseReason
+    first: str
+    members: Members
+    pairing: PairRules
+    by_difference: bool
+    pairs: list[tuple[int, int, float]]
+    unscored: int
+    skipped: dict[str, int]
+
+    def id(self) -> str:
+        """Return the group's id."""
+        return group_id(self.run_id, self.example_id, self.turn_id, self.first)
+
+    def encode(self) -> bytes:
+        """Return its body, as :class:`PreferenceGroup` would write it."""
+        body = {
+            "run_id": self.run_id,
+            "group_id": self.id(),
+            "example_id": self.example_id,
+            "turn_id": self.turn_id,
+            "config_digest": self.config_digest,
+            "kind": "preference",
+            "closed_by": self.closed_by,
+            "contexts": written_contexts(self.members),
+            "members": written_members(self.members),
+            "pairing": {
+                "exhaustive": self.pairing.exhaustive,
+                "reward": "score_diff" if self.by_difference else "chosen_score",
+            },
+            "pairs": self.pairs,
+            "unscored": self.unscored,
+            "skipped": self.skipped,
+        }
+        return orjson.dumps(body)
 
 
 def group_of_turn(
@@ -27,8 +86,8 @@ def group_of_turn(
     turn_id: str,
     reason: CloseReason,
     scores_given: Scores = NO_SCORES,
-) -> tuple[str, bytes]:
-    """Return the id and the body of a turn's group, as :class:`PreferenceGroup` would write it.
+) -> TurnGroup:
+    """Pair the candidates of a turn.
 
     ``scores_given`` are those that candidates got after they came, by id.
     """
@@ -41,26 +100,20 @@ def group_of_turn(
     assert pairing is not None
     pairs = pair_up(scores, responses, members.places, pairing)
     by_difference = turn.rules.reward_from_score_diff
-    name = group_id(run_id, example_id, turn_id, every.candidates[0].candidate_id)
-    body = {
-        "run_id": run_id,
-        "group_id": name,
-        "example_id": example_id,
-        "turn_id": turn_id,
-        "config_digest": turn.config_digest,
-        "kind": "preference",
-        "closed_by": reason,
-        "contexts": written_contexts(members),
-        "members": written_members(members),
-        "pairing": {
-            "exhaustive": pairing.exhaustive,
-            "reward": "score_diff" if by_difference else "chosen_score",
-        },
-        "pairs": pairs.kept if by_difference else [(a, b, scores[a]) for a, b, _ in pairs.kept],
-        "unscored": len(every.candidates) - len(candidates),
-        "skipped": pairs.skipped,
-    }
-    return name, orjson.dumps(body)
+    return TurnGroup(
+        run_id,
+        example_id,
+        turn_id,
+        turn.config_digest,
+        reason,
+        every.candidates[0].candidate_id,
+        members,
+        pairing,
+        by_difference,
+        pairs.kept if by_difference else [(a, b, scores[a]) for a, b, _ in pairs.kept],
+        len(every.candidates) - len(candidates),
+        pairs.skipped,
+    )
 
 
 def expanded_group(value: bytes) -> TrajectoryGroup:

@@ -54,7 +54,7 @@ def test_a_group_is_valid(events: list[TTCCandidate], exhaustive: bool, from_dif
         assert isinstance(step, CandidateStep)
         part = SingleView.of(step)
         turn.accept(part, part.candidates, fingerprints(part.candidates), step.to_json(), 0)
-    _, value = group_of_turn(turn, "run", "example", "turn", CloseReason.TURN_END)
+    value = group_of_turn(turn, "run", "example", "turn", CloseReason.TURN_END).encode()
     group = PreferenceGroup.model_validate_json(value)
     assert group.to_json() == value
     expanded = expanded_group(value)
