@@ -71,6 +71,8 @@ class RecordReader:
         self._settings = settings
         self._partitions: list[TopicPartition] = []
         self._written = Watermarks(settings)
+        # Over a connection of its own: what the consumer is asked waits behind its fetch, up to 0.5 s.
+        self._committed = Watermarks(settings, committed=True)
         self._consumer: AIOKafkaConsumer
 
     async def __aenter__(self) -> Self:
@@ -93,6 +95,7 @@ class RecordReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._written.close()
+        await self._committed.close()
         await self._consumer.stop()
 
     async def _find_partitions(self) -> list[TopicPartition]:
@@ -129,7 +132,7 @@ class RecordReader:
         written = await self._written.ends(self._partitions)
         began = monotonic()
         while True:
-            ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
+            ends = await self._committed.ends(self._partitions)
             if monotonic() - began > _COMMITTING or all(ends[at] >= end for at, end in written.items()):
                 return ends
             await asyncio.sleep(_LOOK)
