@@ -85,7 +85,7 @@ class GateHandler(Handler):
 
     def _known(self, record: Inbound) -> bool:
         body = record.body
-        # Views come first: asking whether one is a model takes longer than all the rest.
+        # Views first: what is no pydantic class is found out slowly, by its metaclass.
         if isinstance(body, PreferenceGroupView):
             return self._runs.has(body.run_id, body.config_digest)
         if isinstance(body, TrajectoryGroupRef):

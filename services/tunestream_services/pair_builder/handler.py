@@ -60,7 +60,7 @@ class PairBuilderHandler(Handler):
     def handle(self, record: Inbound, effects: Effects) -> None:
         """Advance stream time, then take the record."""
         body, envelope = record.body, record.envelope
-        # Turns come first: asking whether a view is a model takes longer than all the rest.
+        # Turns first: that a view is no pydantic class is found out slowly, by its metaclass.
         if not isinstance(body, TurnView) and isinstance(body, ScoreAnswer | ScoreAnswerRef):
             self._answer(body, effects)
             return
