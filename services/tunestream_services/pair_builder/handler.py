@@ -147,5 +147,6 @@ def _unknown_run(run_id: str, config_digest: str) -> Refused:
 def _no_service(run_id: str) -> str:
     return (
         f"run {run_id}: turns wait for its reward function, and this deployment has no reward service; "
-        "publish candidates with their scores, or send the scores as ttc.score"
+        "start one (turns that were asked about wait for it without end); new turns do without when their "
+        "candidates are published with their scores, or ttc.score sends these"
     )

@@ -108,6 +108,18 @@ async def test_what_is_stored_and_is_no_answer_is_refused(tmp_path: Path) -> Non
         await handled(handler, answered(ref))
 
 
+async def test_turns_that_were_asked_about_are_shown_when_the_reward_service_goes_away(
+    tmp_path: Path,
+) -> None:
+    runs = Runs(RUN)
+    handler = handler_of(runs, tmp_path)
+    await handled(handler, turn())
+    assert handler.warnings() == []
+    runs.service = False
+    (warning,) = handler.warnings()
+    assert "turns that were asked about wait for it without end" in warning
+
+
 async def test_a_run_whose_reward_function_nobody_serves_is_shown(tmp_path: Path) -> None:
     runs = Runs(RUN, service=False)
     handler = handler_of(runs, tmp_path)

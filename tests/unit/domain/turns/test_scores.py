@@ -264,6 +264,26 @@ def test_turns_wait_for_a_reward_service_and_are_asked_about_when_it_comes() -> 
     assert partition.group()[1] == 1000
 
 
+def test_when_the_reward_service_goes_away_only_new_turns_are_closed_by_time() -> None:
+    """The candidates of one that was asked about are in the request alone: it waits for the next service."""
+    partition = Partition()
+    partition.send(turn("reward", member("1"), member("2")), 1000)
+    request = partition.request()
+    partition.service = False
+    partition.restart()
+    partition.send(turn("reward", member("3")).model_copy(update={"turn_id": "u"}), 1001)
+    assert partition.builder.waiting.without_service() == {"reward": 2}
+    partition.send(Tick(run_id="*"), 61_001)
+    closed, _ = partition.group()
+    assert (closed.turn_id, closed.unscored) == ("u", 1)
+    partition.sent.clear()
+    assert partition.builder.waiting.without_service() == {"reward": 1}
+    partition.service = True
+    assert partition.builder.waiting.without_service() == {}
+    partition.answer(answered(request, {"1": 1.0, "2": 0.0}))
+    assert partition.group()[0].turn_id == "t"
+
+
 def test_a_run_whose_scores_are_published_closes_without_those_that_are_missing() -> None:
     partition = Partition()
     partition.send(turn("published", member("1"), member("2", 1.0)), 1000)
