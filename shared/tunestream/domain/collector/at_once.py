@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import groupby
 from typing import Final, NamedTuple
 
 import orjson
 
 from tunestream.domain.collector.bounds import LARGEST_SCORE
+from tunestream.domain.collector.prompt_parts import prompt_parts
 from tunestream.domain.collector.rules import CandidateRules
-from tunestream.domain.collector.slices import PromptSlice, prompt_slice, response_slice, tools_slice
+from tunestream.domain.collector.slices import prompt_slice, response_slice, tools_slice
 from tunestream.domain.effects import Spliced
 from tunestream.events.ids import candidate_id, candidate_ids, turn_record_id
 from tunestream.events.views.published import PublishedCandidate, PublishedMember, PublishedTurn
@@ -95,18 +95,20 @@ def turn_at_once(event: PublishedTurn, rules: CandidateRules, dropped: Counter[s
         dropped["prompt"] += prompt.dropped
     ids = candidate_ids(event.run_id, event.example_id, event.turn_id, sources)
     answers = [_Answer(*each) for each in zip(ids, responses, members, strict=True)]
-    parts = _parts(prompt, answers, keeps_answers=rules.keeps_answers)
+    shorter = None if rules.keeps_answers or prompt.last is None else prompt.before
     return [
         _part(
             event,
-            asked,
-            found,
+            part.prompt,
+            part.members,
             tools=tools,
             # Those of a prompt without its answer are others.
-            tokens=event.prompt_token_ids if asked is prompt.written else None,
-            complete=event.complete and number == len(parts),
+            tokens=event.prompt_token_ids if part.is_whole else None,
+            complete=event.complete and part.is_last,
         )
-        for number, (asked, found) in enumerate(parts, 1)
+        for part in prompt_parts(
+            prompt.written, shorter, answers, lambda answer: prompt.ends_in(answer.response)
+        )
     ]
 
 
@@ -118,19 +120,6 @@ def _have_scores(members: Iterable[PublishedMember], rules: CandidateRules) -> b
         elif not abs(sent.score) <= LARGEST_SCORE:
             return False
     return True
-
-
-def _parts(
-    prompt: PromptSlice, answers: list[_Answer], *, keeps_answers: bool
-) -> list[tuple[bytes, list[_Answer]]]:
-    """Return the candidates by their prompt: without its last message for those whose answer that is.
-
-    Candidates stay in their order, so a prompt may be there more than once.
-    """
-    if keeps_answers or prompt.last is None:
-        return [(prompt.written, answers)]
-    runs = groupby(answers, lambda answer: prompt.ends_in(answer.response))
-    return [(prompt.before if ended else prompt.written, list(found)) for ended, found in runs]
 
 
 def _part(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import groupby
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from tunestream.domain.collector.prompt_parts import prompt_parts
 from tunestream.domain.collector.prompts import (
     CONVERSATION,
     is_answer,
@@ -19,7 +20,7 @@ from tunestream.domain.collector.rules import CandidateRules, Fault
 from tunestream.domain.effects import Refused
 from tunestream.domain.refusals import refusal_of
 from tunestream.events.ids import candidate_id
-from tunestream.events.messages import Prompt
+from tunestream.events.messages import OpenAIMessage, Prompt
 from tunestream.events.ttc import TurnEnd
 from tunestream.events.turns import ReceivedTurn, TTCTurn, TTCTurnCandidate, TurnMember, TurnStep
 
@@ -56,26 +57,36 @@ def normalise_turn(
     """
     prompt = read_prompt(body.prompt, "prompt", dropped)
     members, faults, repeats = _members(body, rules, dropped)
-    parts = _parts(prompt, list(members.values()), keeps_answers=rules.keeps_answers)
+    last = _conversation(prompt, rules)[-1:]
+    shorter = prompt[:-1] if last else None
     tools = read_tools(body.tools)
     steps: list[TurnStep | TurnEnd] = [
         TurnStep.of_valid(
             run_id=body.run_id,
             example_id=body.example_id,
             turn_id=body.turn_id,
-            prompt=part,
+            prompt=part.prompt,
             tools=tools,
             # Those of a prompt without its answer are others.
-            prompt_token_ids=body.prompt_token_ids if part is prompt else None,
-            candidates=candidates,
-            complete=body.complete and number == len(parts),
+            prompt_token_ids=body.prompt_token_ids if part.is_whole else None,
+            candidates=list(part.members),
+            complete=body.complete and part.is_last,
             expected_candidates=body.expected_candidates,
         )
-        for number, (part, candidates) in enumerate(parts, 1)
+        for part in prompt_parts(
+            prompt, shorter, list(members.values()), lambda member: is_answer(last, member.response)
+        )
     ]
     if not steps and body.complete:
         steps.append(TurnEnd(run_id=body.run_id, example_id=body.example_id, turn_id=body.turn_id))
     return NormalisedTurn(steps, faults, repeats)
+
+
+def _conversation(prompt: Prompt, rules: CandidateRules) -> Sequence[OpenAIMessage]:
+    """Return the messages of a prompt whose last one may be an answer, none of any other."""
+    if rules.keeps_answers or isinstance(prompt, str) or len(prompt) < CONVERSATION:
+        return ()
+    return prompt
 
 
 def _members(
@@ -135,17 +146,3 @@ def _check_repeat(known: TurnMember, member: TurnMember) -> None:
             "contradiction",
             "this id is in the turn before, with other content; give every candidate an id of its own",
         )
-
-
-def _parts(
-    prompt: Prompt, members: list[TurnMember], *, keeps_answers: bool
-) -> list[tuple[Prompt, list[TurnMember]]]:
-    """Return the candidates by their prompt: without its last message for those whose answer that is.
-
-    Candidates stay in their order, so a prompt may be there more than once.
-    """
-    if keeps_answers or isinstance(prompt, str) or len(prompt) < CONVERSATION:
-        return [(prompt, members)] if members else []
-    last, shorter = prompt[-1:], prompt[:-1]
-    runs = groupby(members, lambda member: is_answer(last, member.response))
-    return [(shorter if answered else prompt, list(candidates)) for answered, candidates in runs]
