@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from aiokafka import ConsumerRecord
+
 from tests.helpers import recordings
-from tests.helpers.groups import AnyGroup, read_group
-from tests.helpers.log import read_until
+from tests.helpers.groups import GROUP_TYPES, AnyGroup, read_group
+from tests.helpers.log import header, read_until
 from tests.helpers.runs import apply_run
 from tests.helpers.services import Deployment
 from tunestream.config.run.trajectory_builder import DPOTrajectoryBuilderConfig
+from tunestream.events.keys import decode_key
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.sdk import TTCPublisher
 
@@ -39,14 +42,12 @@ async def test_the_recording_gives_the_references_pairs_per_turn(deployment: Dep
         await _publish_steps(publisher, by_steps)
         await _publish_turns(publisher, by_turns)
     made: dict[str, dict[tuple[str, str], list[Pair]]] = defaultdict(dict)
-    for name in cases:
-        records = await read_until(
-            deployment.kafka, "trajectories", lambda found: _groups(found) == TURNS, run=name
-        )
-        for record in records:
-            if record.value and b'"group_id"' in record.value:
-                group = read_group(record.value)
-                made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
+    records = await read_until(
+        deployment.kafka, "trajectories", lambda found: len(_groups(found, cases)) == TURNS * len(cases)
+    )
+    for record in _groups(records, cases):
+        group = read_group(record.value)
+        made[group.run_id][group.example_id, group.turn_id] = _pairs(group)
     for name, case in cases.items():
         wanted: dict[tuple[str, str], list[Pair]] = {turn: [] for turn in made[name]}
         for example, turn, chosen, rejected, reward in case["pairs"]:
@@ -91,8 +92,10 @@ def _json(step: dict[str, Any]) -> bytes:
     return json.dumps(step).encode()
 
 
-def _groups(records: list[object]) -> int:
-    return sum(b'"group_id"' in (getattr(record, "value", None) or b"") for record in records)
+def _groups(records: Iterable[ConsumerRecord], runs: Collection[str]) -> list[ConsumerRecord]:
+    return [
+        one for one in records if decode_key(one.key)[0] in runs and header(one, "ce_type") in GROUP_TYPES
+    ]
 
 
 def _pairs(group: AnyGroup) -> list[Pair]:
