@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-from tunestream.domain.effects import Effects, Refused
+from tunestream.domain.effects import Effects
 from tunestream.domain.scoring.waiting import Waiting
 from tunestream.domain.ticks import TICK_MS, new_tick
-from tunestream.domain.turns.arrivals import arrivals_in_closed, arrivals_in_open
 from tunestream.domain.turns.close_group import close_episode_group
+from tunestream.domain.turns.collecting import Arrival, TurnCollecting
 from tunestream.domain.turns.ending import TurnEnding
 from tunestream.domain.turns.episode_arrivals import take_episode
 from tunestream.domain.turns.group_rules import GroupRules
-from tunestream.domain.turns.memory import Closed, memory_name
 from tunestream.domain.turns.open_turn import OpenTurn
 from tunestream.domain.turns.partition_state import PartitionState
 from tunestream.domain.turns.run_state import EPISODES, TURN, GroupKey, RunState
 from tunestream.domain.turns.turn_group import TurnGroup
-from tunestream.events.keys import encode_key
-from tunestream.events.runs import FORMAT, TURN_FORMAT
+from tunestream.events.runs import FORMAT
 from tunestream.events.scores import ScoreAnswer, ScoreStep
 from tunestream.events.trajectories import CloseReason
 from tunestream.events.ttc import CandidateStep, EpisodeStep, ExampleEnd, Tick, TurnEnd
@@ -44,14 +41,6 @@ def event_of(
             return body
 
 
-class _Arrival(NamedTuple):
-    """What came with a candidate or an episode."""
-
-    config_digest: str
-    rules: GroupRules
-    raw: bytes
-
-
 class PairBuilder:
     """Collects candidates into turns (and episodes into groups) on one partition.
 
@@ -73,9 +62,8 @@ class PairBuilder:
         take_group: Callable[[TurnGroup], None] | None = None,
     ) -> None:
         self._state = PartitionState(rules, partition)
-        self._number = number
         self._ending = TurnEnding(self._state, number, has_service, take_group)
-        self._unsettled: dict[GroupKey, OpenTurn] = {}
+        self._turns = TurnCollecting(self._state, number, self._ending)
         self._restored = False
 
     @property
@@ -100,11 +88,7 @@ class PairBuilder:
 
     def knows(self, run_id: str, example_id: str, turn_id: str) -> bool:
         """Return whether a candidate of a turn came, as far as is remembered."""
-        run = self._state.run(run_id)
-        if turn_id in run.turns.get(example_id, {}) or (run_id, example_id, turn_id) in self._ending.waiting:
-            return True
-        name = memory_name(TURN, example_id, turn_id)
-        return run.memory.get(name) is not None or run.memory.has_faded(name)
+        return self._turns.knows(run_id, example_id, turn_id)
 
     def restore(self, key: bytes, value: bytes) -> None:
         """Take back one live record of the changelog; the order does not matter.
@@ -142,9 +126,9 @@ class PairBuilder:
         """
         match event:
             case TurnView():
-                came = _Arrival(config_digest, self._state.rules(event.run_id, config_digest), raw)
+                came = Arrival(config_digest, self._state.rules(event.run_id, config_digest), raw)
                 self.advance(time, effects)
-                self._part(self._state.run(event.run_id), event, came, effects)
+                self._turns.take(self._state.run(event.run_id), event, came, effects)
             case EpisodeStep():
                 self._state.rules(event.run_id, config_digest)
                 self.advance(time, effects)
@@ -207,49 +191,6 @@ class PairBuilder:
             return False
         return True
 
-    def _part(self, run: RunState, part: TurnView, came: _Arrival, effects: Effects) -> None:
-        """Take the candidates of a record, and close their turn with the last one."""
-        turn = run.turns.get(part.example_id, {}).get(part.turn_id)
-        if turn is None:
-            closed = self._closed(run, part)
-            if closed is not None:
-                arrivals_in_closed(closed, part, came.raw, effects).raise_faults()
-                return
-        found = self._new_turn(run, came) if turn is None else turn
-        arrivals = arrivals_in_open(found, part, effects)
-        found.accept(part, arrivals.new, arrivals.marks, came.raw, self._state.now)
-        before_turns = self._number() < TURN_FORMAT
-        if before_turns and arrivals.new and isinstance(part, SingleView):
-            found.mark_body(part, came.raw)
-        if arrivals.new or part.complete:
-            found.expect(part)
-        key = (run.run_id, TURN, part.example_id, part.turn_id)
-        if found.complete:
-            if turn is None:
-                ended = (run.run_id, part.example_id, part.turn_id)
-                self._ending.end(ended, found, CloseReason.COMPLETE, self._state.now, effects)
-            else:
-                self._close(run, key, CloseReason.COMPLETE, self._state.now, effects)
-        elif arrivals.new:
-            if turn is None:
-                self._state.add_turn(run, part.example_id, part.turn_id, found)
-            self._unsettled[key] = found
-            if before_turns:  # earlier releases read one candidate a record
-                self.settle(effects)
-        arrivals.raise_faults()
-
-    def _closed(self, run: RunState, part: TurnView) -> Closed | None:
-        name = memory_name(TURN, part.example_id, part.turn_id)
-        closed = run.memory.get(name)
-        key = (run.run_id, part.example_id, part.turn_id)
-        if closed is None and (run.memory.has_faded(name) or key in self._ending.waiting):
-            raise Refused(
-                "late",
-                f"turn {part.turn_id!r} was closed so long ago that its candidates are not remembered; "
-                "a repeat may be left alone",
-            )
-        return closed
-
     def _marker(self, run: RunState, event: TurnEnd | ExampleEnd, effects: Effects) -> None:
         turns = run.turns.get(event.example_id, {})
         if isinstance(event, ExampleEnd):
@@ -262,26 +203,13 @@ class PairBuilder:
             self._close(run, (run.run_id, TURN, event.example_id, turn), reason, self._state.now, effects)
 
     def _close(self, run: RunState, key: GroupKey, reason: CloseReason, at: int, effects: Effects) -> None:
-        self._unsettled.pop(key, None)
         _, kind, example, turn_id = key
         if kind == EPISODES:
             close_episode_group(self._state, run, example, reason, at, effects)
             return
-        turn = self._state.remove_turn(run, example, turn_id)
-        self._ending.end((run.run_id, example, turn_id), turn, reason, at, effects)
+        self._turns.close(run, example, turn_id, reason, at, effects)
 
     def settle(self, effects: Effects) -> None:
         """Put down the clock and the candidates that were accepted since; before a transaction commits."""
         self._state.put_clock(effects)
-        for (run_id, _, example, turn_id), turn in self._unsettled.items():
-            key, value = turn.settle(encode_key(TURN, run_id, example, f"={turn_id}", turn.config_digest))
-            effects.changes[key] = value
-        self._unsettled.clear()
-
-    def _new_turn(self, run: RunState, came: _Arrival) -> OpenTurn:
-        if came.rules.pairing is None:
-            raise Refused(
-                "wrong_builder",
-                f"run {run.run_id!r} collects episodes; set trajectory_builder._type to dpo_traj_builder",
-            )
-        return OpenTurn(came.config_digest, came.rules, self._state.now)
+        self._turns.settle(effects)
