@@ -25,19 +25,21 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
-# What loads torch stays on one worker, what shares the deployment on another: each is started once.
+# What shares the deployment stays on one worker, what loads torch on two others: each is started once there.
 # They come first, so that a worker begins with each of them; the other files follow where there is room.
 _TOGETHER: Final = {
     "deployment": ("integration/services", "integration/cli/test_control"),
-    "torch": (
+    "training": (
         "integration/trainers",
+        "contract/test_art_adapter",
+        "contract/test_backend_port",
+        "contract/test_trainer_adapter",
+    ),
+    "models": (
         "integration/experiments",
         "integration/serving",
         "integration/demo/test_agents",
         "integration/examples",
-        "contract/test_art_adapter",
-        "contract/test_backend_port",
-        "contract/test_trainer_adapter",
     ),
 }
 # Files that take longest, first of the others: one of them at the end would have the other workers wait.

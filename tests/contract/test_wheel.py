@@ -118,7 +118,7 @@ def test_a_service_is_its_own_among_a_projects_modules(scripts: Path, tmp_path: 
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "commit_interval_ms" in done.stderr
+    assert "TUNESTREAM_COMMIT_INTERVAL_MS" in done.stderr
     assert not marker.exists()
 
 

@@ -20,5 +20,7 @@ class EnvironmentSettings(BaseSettings):
 def variables(prefix: str) -> SettingsConfigDict:
     """Return the configuration of settings whose variables have a prefix."""
     return SettingsConfigDict(
-        alias_generator=AliasGenerator(validation_alias=lambda name: f"{prefix}{name}".upper())
+        # Without it a field would also be given by a variable of its bare name, e.g. SSL_CERT_FILE.
+        env_prefix=prefix,
+        alias_generator=AliasGenerator(validation_alias=lambda name: f"{prefix}{name}".upper()),
     )

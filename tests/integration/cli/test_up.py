@@ -108,7 +108,7 @@ def test_a_service_that_keeps_dying_ends_the_command(settings: KafkaSettings, tm
     ) as process:
         out, said = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
-    assert "commit_interval_ms" in said
+    assert "TUNESTREAM_COMMIT_INTERVAL_MS" in said
     assert "died 3 times" in said
 
 

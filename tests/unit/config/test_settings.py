@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tunestream.config.settings import KafkaSettings, PublisherSettings
+from tunestream.config.environment import EnvironmentSettings
+from tunestream.config.settings import KafkaSettings, LogSettings, PublisherSettings, ServiceSettings
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,13 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(monkeypatch: pytes
     with pytest.raises(ValidationError, match=r"TUNESTREAM_KAFKA_PARTITIONS\n"):
         KafkaSettings()
     assert KafkaSettings(partitions=3).partitions == 3
+
+
+@pytest.mark.parametrize("settings", [KafkaSettings, LogSettings, ServiceSettings])
+def test_a_variable_of_a_fields_bare_name_is_somebody_elses(
+    settings: type[EnvironmentSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = settings()
+    for name in settings.model_fields.keys() - {"bootstrap_servers"}:
+        monkeypatch.setenv(name.upper(), "somebody else's")
+    assert settings() == before
