@@ -97,14 +97,15 @@ def test_whole_batches_are_read_as_the_client_reads_them(codec: str) -> None:
 
 def test_a_fetch_that_is_dropped_half_read_is_freed_at_once() -> None:
     raw = batch(0, VALUES)
-    walked = WalkedRecords(PartitionRecords(PLACE, MemoryRecords(raw), [], 0, None, None, True, 1), raw, 1000)
-    records, held = FetchedRecords(walked), weakref.ref(walked)
-    del walked
+    client_view = PartitionRecords(PLACE, MemoryRecords(raw), [], 0, None, None, True, 1)
+    walked = WalkedRecords(client_view, raw, 1000)
+    records, held = FetchedRecords(walked), [weakref.ref(walked), weakref.ref(client_view)]
+    del walked, client_view
     assert next(records).value == VALUES[0]
     gc.disable()
     try:
         del records
-        assert held() is None
+        assert [one() for one in held] == [None, None]
     finally:
         gc.enable()
 

@@ -27,7 +27,7 @@ TRANSACTION_TIMEOUT_MS: Final = 120_000
 BATCH_BYTES: Final = 1 << 20
 # The largest record that any topic takes, and a request around it.
 MAX_REQUEST_BYTES: Final = max(topic.max_message_bytes for topic in CATALOGUE) + (1 << 20)
-FETCH_BYTES: Final = 4 << 20
+FETCH_BYTES: Final = 2 << 20
 
 
 class MissingTopic(Exception):

@@ -16,7 +16,7 @@ from tunestream.streams.fetch.undecodable import Undecodable
 __all__ = ["FetchedRecords", "WalkedRecords"]
 
 _VERSION_2: Final = 2
-# What a poll takes of one partition's fetch, decompressed; the rest is fetched again. A fetch of 4 MiB may
+# What a poll takes of one partition's fetch, decompressed; the rest is fetched again. A fetch of 2 MiB may
 # hold hundreds of batches that are within their own limit, and gigabytes together.
 _AT_ONCE: Final = 16 << 20
 
@@ -64,6 +64,8 @@ class WalkedRecords(PartitionRecords):  # type: ignore[misc]
         self._raw = raw
         self._highwater = highwater
         self._begun_at = client_view.next_fetch_offset
+        # The client's records and the generator that never reads them hold each other, and the fetch.
+        client_view._records_iterator = None  # noqa: SLF001
         super().__init__(
             client_view._tp,  # noqa: SLF001
             None,
