@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import NewPartitions
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from tests.helpers.counting import (
@@ -102,3 +104,29 @@ async def be_the_release_before(kafka: KafkaSettings, group: str) -> None:
     await consumer.start()
     assert len(consumer.assignment()) == kafka.partitions
     await consumer.stop()
+
+
+async def test_a_service_whose_place_in_the_group_is_lost_by_a_fault_is_not_live(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client does not join again then: without a new process nothing would be read any more."""
+    await apply_topics(kafka_settings)
+    joined = GroupCoordinator._on_join_complete
+    coordinators: list[Any] = []
+    broken = False
+
+    async def join(coordinator: Any, *arguments: Any) -> None:
+        if broken:
+            raise AssertionError("an assignment for an unsubscribed topic")
+        coordinators.append(coordinator)
+        await joined(coordinator, *arguments)
+
+    monkeypatch.setattr(GroupCoordinator, "_on_join_complete", join)
+    async with running(plan(kafka_settings, Board())) as client:
+        await until_answer(client, "/health/ready", lambda answer: answer.status_code == 200)
+        broken = True
+        coordinators[0].request_rejoin()
+        live = await until_answer(client, "/health/live", lambda answer: answer.status_code == 503)
+        ready = await client.get("/health/ready")
+    assert "group membership ended: KafkaError" in live.text
+    assert "group membership ended: KafkaError" in ready.text

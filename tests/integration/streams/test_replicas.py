@@ -16,6 +16,7 @@ from tunestream.cli.service_processes import REPLICA_TAKEN
 from tunestream.config.settings import KafkaSettings, ServiceSettings
 from tunestream.streams.admin import apply_topics
 from tunestream.streams.runtime import replicas
+from tunestream.topics import INPUTS
 
 
 async def test_the_later_of_two_processes_with_one_replica_number_ends(
@@ -25,7 +26,8 @@ async def test_the_later_of_two_processes_with_one_replica_number_ends(
     await apply_topics(kafka_settings)
     later = ServiceProcess(SERVICE.replace("-", "_"), kafka_settings, tmp_path)
     quick = ServiceSettings(session_timeout_seconds=6.0, retry_min_seconds=0.05, retry_max_seconds=0.2)
-    async with running(plan(kafka_settings, Board()), quick) as client:
+    # The same inputs as those of the later one: a place goes with what its last holder reads.
+    async with running(plan(kafka_settings, Board(), *INPUTS[SERVICE]), quick) as client:
         await _ready(client)
         later.start()
         assert later.process is not None

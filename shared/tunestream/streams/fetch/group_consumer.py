@@ -65,6 +65,17 @@ class GroupConsumer(Consumer):
         self.errors: dict[TopicPartition, PollError] = {}
         self.failure: PollError | None = None
 
+    async def start(self) -> None:
+        """Start the client and join the group."""
+        await super().start()
+        if (membership := self.membership) is not None:
+            membership.set_name("group membership")
+
+    @property
+    def membership(self) -> asyncio.Task[None] | None:
+        """What keeps the place in the group, None before the start; a fault of the client ends it."""
+        return None if self._coordinator is None else self._coordinator._coordination_task  # noqa: SLF001
+
     async def stop(self) -> None:
         """Stop the client."""
         if self._leaves() and self._coordinator is not None:

@@ -273,7 +273,12 @@ class Runtime(ConsumerRebalanceListener):  # type: ignore[misc]
         return Health(ok=not ended, reasons=tuple(ended))
 
     def _ended_loops(self) -> list[str]:
-        loops = [*self._loops, *(self._subscription.tasks if self._subscription is not None else ())]
+        loops = list(self._loops)
+        if self._subscription is not None:
+            loops += self._subscription.tasks
+            consumer = self._subscription.consumer
+            if consumer is not None and consumer.membership is not None:
+                loops.append(consumer.membership)
         return [why_ended(loop) for loop in loops if loop.done()]
 
     def warnings(self) -> list[str]:
