@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from tunestream.config.settings import KafkaSettings
     from tunestream.sdk.event_records import NativeEvent
 
-__all__ = ["WHOLE", "NotInThisFormat", "TurnsGo", "beyond_single", "in_pieces", "piece_of", "turns_go"]
+__all__ = [
+    "WHOLE",
+    "NotInThisFormat",
+    "TurnsGo",
+    "beyond_single",
+    "in_pieces",
+    "piece_of",
+    "refuse_present",
+    "turns_go",
+]
 
 
 class NotInThisFormat(ValueError):
@@ -63,17 +72,15 @@ def in_pieces(event: NativeEvent, go: TurnsGo) -> list[NativeEvent]:
     Raises:
         NotInThisFormat: when the deployment cannot hold it.
     """
-    if go.old_format is not None and isinstance(event, TTCScore):
-        raise NotInThisFormat("score", go.old_format)
+    refuse_present({"score": isinstance(event, TTCScore)}, go.old_format)
     if go.whole or not isinstance(event, TTCTurn):
         return [event]
-    if go.old_format is not None:
-        _refuse_beyond(event, go.old_format)
+    _refuse_beyond(event, go.old_format)
     end = TTCTurnEnd(run_id=event.run_id, example_id=event.example_id, turn_id=event.turn_id)
     return [*(piece_of(event, one) for one in event.candidates), *[end] * event.complete]
 
 
-def _refuse_beyond(turn: TTCTurn, number: int) -> None:
+def _refuse_beyond(turn: TTCTurn, number: int | None) -> None:
     """Make sure that single candidates hold a turn.
 
     Raises:
@@ -82,6 +89,21 @@ def _refuse_beyond(turn: TTCTurn, number: int) -> None:
     fields: dict[str, object] = {"tools": turn.tools, "prompt_token_ids": turn.prompt_token_ids}
     for at, candidate in enumerate(turn.candidates):
         fields |= {f"candidates.{at}.{name}": found for name, found in beyond_single(candidate).items()}
+    refuse_present(fields, number)
+
+
+def refuse_present(fields: Mapping[str, object], number: int | None) -> None:
+    """Refuse the first field that is there, where the deployment writes a format that cannot hold it.
+
+    Args:
+        fields: by name.
+        number: the format, None where it holds all of them.
+
+    Raises:
+        NotInThisFormat: naming the field.
+    """
+    if number is None:
+        return
     for name, found in fields.items():
         if found:
             raise NotInThisFormat(name, number)

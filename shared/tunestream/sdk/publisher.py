@@ -18,7 +18,7 @@ from tunestream.events.ttc import PublishedPrompt, TTCEpisode, TTCExampleEnd
 from tunestream.sdk.environment import settings_or_environment
 from tunestream.sdk.event_records import TOPIC, NativeEvent, nat_record, native_record, score_record
 from tunestream.sdk.outflow import outflow
-from tunestream.sdk.pieces import WHOLE, NotInThisFormat, in_pieces, turns_go
+from tunestream.sdk.pieces import WHOLE, in_pieces, refuse_present, turns_go
 from tunestream.sdk.turn import Turn, TurnEvent, TurnReceipt
 from tunestream.streams.publish import EncodedRecord, EventProducer, EventTooLarge
 
@@ -216,8 +216,7 @@ class TTCPublisher:
             ValueError: when the receipt names candidates, and this is none of them.
             NotInThisFormat: when the deployment holds no scores that come later.
         """
-        if self._turns.old_format is not None:
-            raise NotInThisFormat("score", self._turns.old_format)
+        refuse_present({"score": True}, self._turns.old_format)
         if turn.candidate_ids and candidate_id not in turn.candidate_ids:
             raise ValueError(f"candidate_id: turn {turn.turn_id} has no candidate {candidate_id!r}")
         event = TTCScore(

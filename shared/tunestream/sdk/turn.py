@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from tunestream.events.messages import OpenAIMessage
 from tunestream.events.ttc import PublishedPrompt, PublishedResponse, TTCCandidate, TTCTurnEnd
 from tunestream.events.turns import TTCTurn, TTCTurnCandidate
 from tunestream.rows.messages import prompt_of, response_of
-from tunestream.sdk.pieces import NotInThisFormat, beyond_single, piece_of
+from tunestream.sdk.pieces import beyond_single, piece_of, refuse_present
 from tunestream.sdk.text import check_text
 
 __all__ = ["Turn", "TurnEvent", "TurnReceipt", "published_response"]
@@ -96,7 +96,7 @@ class Turn:
         self._old_format = old_format
         self._added = added
         check_text("TTCTurn", {"prompt": prompt, "tools": tools, "policy_version": policy_version})
-        self._refuse({"tools": tools, "prompt_token_ids": prompt_token_ids})
+        refuse_present({"tools": tools, "prompt_token_ids": prompt_token_ids}, old_format)
         self._empty = TTCTurn(
             run_id=run_id,
             example_id=example_id,
@@ -154,7 +154,7 @@ class Turn:
         if not isinstance(candidate.response, str):
             read = published_response(candidate.response, "response", self.dropped)
             candidate = candidate.model_copy(update={"response": read})
-        self._refuse(beyond_single(candidate))
+        refuse_present(beyond_single(candidate), self._old_format)
         if self._added is not None:
             self._added(piece_of(self._empty, candidate))
         self.candidates.append(candidate)
@@ -178,13 +178,6 @@ class Turn:
         if not self.candidates or self._empty.expected_candidates is not None:
             return []
         return [TTCTurnEnd(run_id=self.run_id, example_id=self.example_id, turn_id=self.turn_id)]
-
-    def _refuse(self, beyond: Mapping[str, object]) -> None:
-        if self._old_format is None:
-            return
-        for field, value in beyond.items():
-            if value:
-                raise NotInThisFormat(field, self._old_format)
 
 
 _NONE = TTCTurnCandidate(candidate_id="none", response="")

@@ -93,7 +93,7 @@ class TurnView(View, frozen=True, gc=False):
             body.example_id,
             body.turn_id,
             bytes(body.prompt),
-            tuple([_member(one) for one in body.candidates]),
+            tuple([_member(one, _slice(one.token_ids)) for one in body.candidates]),
             body.complete,
             body.expected_candidates,
             _slice(body.tools),
@@ -130,7 +130,7 @@ class SingleView(TurnView, frozen=True, gc=False):
             body.example_id,
             body.turn_id,
             bytes(body.prompt),
-            (_alone(body),),
+            (_member(body, None),),
             False,
             body.expected_candidates,
         )
@@ -174,26 +174,15 @@ def _present(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _member(body: _Member) -> MemberView:
+def _member(body: _Member | _Candidate, token_ids: bytes | None) -> MemberView:
     return MemberView(
         body.candidate_id,
         body.candidate_index,
         bytes(body.response),
         body.score,
         body.policy_version,
-        _slice(body.token_ids),
+        token_ids,
         bytes(body.raw_metadata),
-    )
-
-
-def _alone(body: _Candidate) -> MemberView:
-    return MemberView(
-        body.candidate_id,
-        body.candidate_index,
-        bytes(body.response),
-        body.score,
-        body.policy_version,
-        raw_metadata=bytes(body.raw_metadata),
     )
 
 
